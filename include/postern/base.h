@@ -1,0 +1,89 @@
+/*
+ * The ground that every part stands on: error codes, borrowed bytes,
+ * ownership helpers, assertions.  Nothing here knows what a message is.
+ */
+#ifndef POSTERN_BASE_H
+#define POSTERN_BASE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#define NODISCARD __attribute__((warn_unused_result))
+#define PRINTF_LIKE(fmt, first) __attribute__((format(printf, fmt, first)))
+#define NORETURN __attribute__((noreturn))
+
+/* Run fn on the variable's address when it leaves scope; fn accepts a pointer to NULL. */
+#define AUTO(fn) __attribute__((cleanup(fn)))
+
+/* Move ownership out of an AUTO variable: *pp becomes NULL. */
+#define take(pp) \
+    __extension__({ \
+        __typeof__(*(pp)) taken_ = *(pp); \
+        *(pp) = NULL; \
+        taken_; \
+    })
+
+/* Drop a result on purpose; say why beside it. */
+#define ignore(expr) \
+    do { \
+        __typeof__(expr) ignored_ = (expr); \
+        (void)ignored_; \
+    } while (0)
+
+#define N_ELEMENTS(a) (sizeof(a) / sizeof((a)[0]))
+
+/* What a function can tell its caller; text for people goes into struct errmsg. */
+enum err {
+    OK = 0,
+    ERR_SYNTAX,      /* the input is not of the form that it claims */
+    ERR_LIMIT,       /* a cap of limits.h was crossed */
+    ERR_NOT_FOUND,   /* there is no such thing */
+    ERR_CONFLICT,    /* it contradicts what is there, or can be read two ways */
+    ERR_TIMEOUT,     /* our deadline passed */
+    ERR_UNAVAILABLE, /* a store, provider or counter cannot answer now */
+    ERR_INTERNAL     /* our mistake */
+};
+
+/* One sentence for a person: what was wrong, where, what would be right.  Always NUL-terminated. */
+struct errmsg {
+    char text[256];
+};
+
+void errmsg_set(struct errmsg *e, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+/* Borrowed bytes; not NUL-terminated.  Zero bytes are the empty slice. */
+struct slice {
+    const char *p;
+    size_t n;
+};
+
+#define SLICE(lit) ((struct slice){(lit), sizeof(lit) - 1})
+/* For printf's "%.*s". */
+#define SLICE_ARG(s) (int)(s).n, (s).p
+
+struct slice slice_of(const char *cstr); /* NULL gives the empty slice */
+bool slice_eq(struct slice a, struct slice b);
+bool slice_eq_cstr(struct slice a, const char *b);
+bool slice_ieq(struct slice a, struct slice b);            /* ASCII case ignored */
+bool slice_starts(struct slice a, const char *prefix);
+struct slice slice_trim(struct slice s);                    /* spaces and tabs off both ends */
+/* Decimal digits only, no sign, no blanks; false on overflow of max or on anything else. */
+bool slice_to_u64(struct slice s, uint64_t max, uint64_t *out);
+
+/* True when s can become a header or form value: no byte < 0x20, no 0x7F, valid UTF-8. */
+bool slice_is_clean(struct slice s);
+bool slice_is_utf8(struct slice s);
+
+/* Heap that aborts with a log line when memory is gone.  Sizes that a peer controls pass limits.h first. */
+void *xcalloc(size_t n, size_t size);
+void *xrealloc(void *p, size_t n, size_t size);
+char *xstrdup(const char *s);
+char *xstrndup(const char *s, size_t n);
+
+/* Always on.  For our own mistakes only; input is never asserted. */
+#define ensure(cond) ((cond) ? (void)0 : ensure_failed(#cond, __FILE__, __LINE__))
+NORETURN void ensure_failed(const char *expr, const char *file, int line);
+
+#endif

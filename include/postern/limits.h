@@ -1,0 +1,42 @@
+/*
+ * Every cap, in one place: unit, reason, and whether configuration may lower it.
+ * Crossing one is a named reason with a counter.
+ */
+#ifndef POSTERN_LIMITS_H
+#define POSTERN_LIMITS_H
+
+#include <stdint.h>
+
+/* HTTP ingress.  Real SDKs stay far below the head limits; nginx's default is 32 KiB in all. */
+#define LIMIT_HTTP_LINE_BYTES 8192u          /* request line; fixed */
+#define LIMIT_HTTP_HEAD_BYTES 65536u         /* request line and all headers; fixed */
+#define LIMIT_HTTP_HEADERS 100u              /* fields; fixed */
+#define LIMIT_HTTP_BODY_BYTES 31457280u      /* 30 MiB: SendGrid's own; configuration may lower */
+#define LIMIT_HTTP_CHUNK_LINE_BYTES 256u     /* chunk size and its extension; fixed */
+#define LIMIT_HTTP_TRAILERS_BYTES 8192u      /* fixed */
+#define LIMIT_HTTP_HEAD_MS 10000             /* absolute, from the first byte; configuration may lower */
+#define LIMIT_HTTP_IDLE_MS 75000             /* keep-alive without a request */
+#define LIMIT_HTTP_BODY_MIN_BYTES_S 1024u    /* averaged over 10 s; slower is closed */
+#define LIMIT_HTTP_PIPELINE 32u              /* requests of one connection not yet answered */
+#define LIMIT_HTTP_CONNECTIONS 10000u        /* configuration may lower */
+#define LIMIT_HTTP_INFLIGHT_BYTES 268435456u /* bodies held by all submissions; beyond: 503; configuration may lower */
+
+/* JSON on a message's way and elsewhere (RFC 8259 section 9 allows limits). */
+#define LIMIT_JSON_DEPTH 64u
+#define LIMIT_JSON_API_BYTES 1048576u /* body of a native API call */
+#define LIMIT_FORM_FIELDS 1000u
+
+/* Messages. */
+#define LIMIT_RECIPIENTS 1000u         /* per submission: SendGrid's own */
+#define LIMIT_ARENA_BYTES 16777216u    /* per submission, beside its body */
+#define LIMIT_SMS_BODY_CHARS 1600u     /* Twilio 21617 */
+#define LIMIT_DEFERRALS 5u             /* semantics, section 6: then the dead-letter list */
+#define LIMIT_CANDIDATE_ZONES 64u      /* zones that one phone number may stand for */
+
+/* Deadlines of asynchronous operations. */
+#define LIMIT_STORE_MS 5000
+#define LIMIT_UPSTREAM_CONNECT_MS 5000
+#define LIMIT_UPSTREAM_TOTAL_MS 30000
+#define LIMIT_RESERVATION_MS 60000 /* semantics, section 5 */
+
+#endif
