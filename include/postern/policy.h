@@ -1,0 +1,288 @@
+/*
+ * The policy engine.  Pure: structs in, structs out; it reads no clock, does no
+ * I/O, allocates only from an arena that it is given (and nothing at decision time).
+ *
+ * A normal case: submission.c fills struct facts (message, profile, now), calls
+ * policy_decide; every rule of rules.def runs and may add a violation; the level
+ * table says what a violation means for this class and sender; the strongest
+ * outcome wins.  Outcome forward: submission.c asks policy_caps which caps match,
+ * reserves a slot in all of them at the counters, and on a refusal puts the counts
+ * into the facts and decides again: rule_cap_* now speak.
+ * A bad case: the counters do not answer.  facts.counts_known stays UNKNOWN with
+ * counters_down set; rule_counters says per class what that means.
+ */
+#ifndef POSTERN_POLICY_H
+#define POSTERN_POLICY_H
+
+#include "postern/arena.h"
+#include "postern/decision.h"
+
+/* --- windows ----------------------------------------------------------------- */
+
+#define WINDOWS_PER_DAY 4
+
+/* [start_min, end_min) local minutes; end_min > 1440 when it wraps past midnight: it belongs to the day of its start. */
+struct window {
+    uint16_t start_min;
+    uint16_t end_min;
+};
+
+struct day_windows {
+    struct window w[WINDOWS_PER_DAY];
+    uint8_t n;
+};
+
+enum window_sense { WINDOW_ALLOWED, WINDOW_QUIET };
+
+struct date_windows {
+    int32_t days; /* local date */
+    struct day_windows windows;
+};
+
+struct holiday_calendar;
+
+/* Local wall-clock windows of a week; dates beat weekdays, holidays beat weekdays too. */
+struct window_set {
+    enum window_sense sense;
+    struct day_windows weekday[7]; /* by enum weekday */
+    const struct date_windows *dates; /* ascending */
+    size_t n_dates;
+    const struct holiday_calendar *holidays; /* NULL: none */
+    struct day_windows on_holidays; /* for WINDOW_ALLOWED n == 0 means closed; for WINDOW_QUIET {0,1440} means quiet all day */
+};
+
+/*
+ * Read "21:00-08:00", "mon-fri 08:00-12:00,13:00-18:00; sat 09:00-13:00", "2026-12-24 08:00-12:00",
+ * "none" (no windows).  Start equal to end is refused, as are unknown days, a day given twice,
+ * overlapping windows, more than WINDOWS_PER_DAY.  Dates come from the arena.
+ */
+enum err window_parse(struct slice text, enum window_sense sense, struct arena *a, struct window_set *out,
+                      struct errmsg *e) NODISCARD;
+bool window_set_is_empty(const struct window_set *s); /* states no window at all */
+
+/*
+ * The first instant >= at_ms that s allows in zone z, and in *until_ms the end of that
+ * allowed stretch (INT64_MAX: no end within 400 days).  INT64_MAX when nothing opens within 400 days.
+ * DST: quiet lasts as long as possible (semantics 6).
+ */
+int64_t window_next(const struct window_set *s, const struct zone *z, int64_t at_ms, int64_t *until_ms);
+
+/* Holidays by rule.  policy/holiday.c reads and computes. */
+enum holiday_kind { HOLIDAY_FIXED, HOLIDAY_NTH_WEEKDAY, HOLIDAY_EASTER, HOLIDAY_DATE };
+enum holiday_shift { SHIFT_NONE, SHIFT_OBSERVED_US /* sat -> fri, sun -> mon */, SHIFT_NEXT_MONDAY /* sat, sun -> mon */ };
+struct holiday {
+    enum holiday_kind kind;
+    enum holiday_shift shift;
+    int32_t year;  /* HOLIDAY_DATE only */
+    int32_t month; /* fixed, nth, date */
+    int32_t day;   /* fixed, date: day of month; easter: days after Easter Sunday (may be < 0) */
+    int32_t nth;   /* nth weekday: 1..5, -1 = last */
+    enum weekday weekday;
+};
+struct holiday_calendar {
+    const char *name;
+    const struct holiday *rules;
+    size_t n;
+};
+bool holiday_is(const struct holiday_calendar *c, int32_t days);
+/* "12-25", "12-25 observed", "1st mon 09", "last mon 05", "easter-2", "easter+1", "2026-06-19" */
+enum err holiday_parse(struct slice text, struct holiday *out, struct errmsg *e) NODISCARD;
+
+/* --- categories, caps, the compiled policy ----------------------------------- */
+
+enum consent_need { CONSENT_NONE, CONSENT_OPT_OUT, CONSENT_OPT_IN };
+
+/* What a category's sends mean to caps. */
+enum cap_counting { COUNTS_NOWHERE, COUNTS_IN_ANY, COUNTS_EVERYWHERE };
+
+struct category {
+    const char *name;
+    uint32_t id;                     /* index in policy.categories */
+    enum message_class class;
+    enum consent_need consent;       /* e-mail and sms alike, but see rule_consent: unknown contact + marketing sms always blocks */
+    bool obeys_cap;
+    enum cap_counting counts;
+    int64_t expiry_s;                /* default by class; 0 = never waits */
+    int64_t dedupe_s;                /* content dedupe window; default 600 */
+};
+
+enum cap_kind { CAP_CALENDAR, CAP_ROLLING };
+enum cap_period { PERIOD_DAY, PERIOD_WEEK, PERIOD_MONTH };
+enum cap_origin { CAP_OF_REGULATION, CAP_OF_ORGANISATION, CAP_OF_CUSTOMER };
+
+struct cap {
+    const char *name;
+    enum cap_origin origin;
+    enum cap_kind kind;
+    enum cap_period period;  /* calendar */
+    int64_t rolling_s;       /* rolling */
+    int32_t limit;           /* 0 = none may be sent; caps that are null do not exist */
+    uint32_t classes;        /* bit set by enum message_class; 0 = any: counts COUNTS_IN_ANY too */
+    uint32_t channels;       /* bit set; 0 = any */
+    const struct category *category; /* NULL = any */
+    int64_t min_gap_s;       /* 0 = none */
+    bool reserves;
+    enum message_class reserve_class; /* the last reserve_slots are for this class and higher ones */
+    int32_t reserve_slots;
+};
+
+struct verdict {
+    enum level level;     /* LEVEL_NONE: the rule does not bind here */
+    enum outcome outcome;
+    bool shadow;
+};
+
+/* Legal windows of a rule pack. */
+struct legal_window {
+    const char *pack;
+    uint32_t classes;
+    uint32_t channels;
+    char country[3];      /* "" = everywhere */
+    bool counts_delivery; /* margin 10 min instead of 120 s */
+    struct window_set set;
+};
+
+struct policy {
+    uint32_t version; /* first 32 bits of the digest of what was configured */
+    const struct category *categories;
+    size_t n_categories;
+    const struct cap *caps;
+    size_t n_caps;
+    const struct legal_window *legal;
+    size_t n_legal;
+    struct window_set organisation_hours[CLASS_N][CHANNEL_N]; /* sense quiet or allowed; empty = none */
+    const struct zone *default_zone;
+    int64_t margin_s;            /* default 120 */
+    int64_t delivery_margin_s;   /* default 600 */
+    int64_t customer_min_gap_s;  /* default 3600 */
+    int64_t cooling_off_s;       /* default 86400 */
+    int32_t digest_minute;       /* default 540: 09:00 */
+    bool shadow;                 /* the whole policy runs in shadow */
+    bool carrier_enforces_stop;  /* then a STOP binds otp and safety too */
+    struct verdict verdicts[RULE_N][CLASS_N][SENDER_N];
+    const struct preference *defaults; /* the organisation's default preferences (AUTHORITY_ORGANISATION) */
+    size_t n_defaults;
+};
+
+/* Fill the defaults that semantics fixes: the level table, margins, gaps.  Zero bytes elsewhere. */
+void policy_init(struct policy *p);
+/* The defaults of a category of that class: consent, flags, expiry, dedupe. */
+void category_init(struct category *c, enum message_class class);
+/*
+ * Refuse what cannot work: for a class and channel, organisation's and legal hours that
+ * leave no instant of a week (in the default zone); names both.
+ */
+enum err policy_check(const struct policy *p, struct errmsg *e) NODISCARD;
+
+/* --- preferences in force ------------------------------------------------------ */
+
+/* What merge_preferences makes of a profile's stated values for one message. */
+struct preferences {
+    enum known has_primary;
+    enum channel primary;
+    enum known has_fallback;
+    enum channel fallback;
+    uint32_t never;                 /* channels, bit set */
+    struct window_set hours;        /* WINDOW_ALLOWED; empty = not stated; days.never taken out */
+    enum known hours_known;
+    int32_t max_per[3];             /* by enum cap_period; -1 = no cap */
+    enum { DIGEST_NONE, DIGEST_DAILY, DIGEST_WEEKLY } digest;
+    struct slice language, format, formality, technical_depth;
+    enum { NOTIFY_ALL, NOTIFY_SUMMARY, NOTIFY_ACTION } notify;
+    enum { URGENCY_NONE, URGENCY_P0, URGENCY_P1 } urgency_override;
+    uint32_t flagged;               /* by enum preference_key: equal confidence, different values; the restrictive one is in force */
+};
+
+/*
+ * Authority, then specificity (topic > category > channel > any), then the most recent; help desk
+ * beats crm on equal rank and time; equal rank, time and confidence with different values: the
+ * restrictive one, flagged.  Values that do not apply to the message's channel, category or topic are passed over.
+ */
+void merge_preferences(const struct preference *values, size_t n, const struct message *m, struct preferences *out);
+
+/* May this change be applied?  (semantics 3 and 4: who may lift, import only restricts, detected never over explicit.) */
+enum change_verdict { CHANGE_APPLY, CHANGE_PENDING, CHANGE_REFUSE };
+/* before: the value in force for the same key and scope, or NULL. */
+enum change_verdict change_preference(const struct preference *before, const struct preference *after, struct errmsg *e);
+/*
+ * A consent of `state` by `source` at now_ms, over what the profile holds.  Granting over a revocation or an
+ * opt-out: customer after the cooling-off (inside it: pending, which never activates by itself), agent only
+ * with evidence, import and sync never.  Revoking: always.
+ */
+struct consent_change {
+    bool any_channel;
+    enum channel channel;
+    struct slice category;
+    enum consent_state state;
+    enum source source;
+    bool has_evidence;
+    bool banner_acknowledged; /* an agent has seen the opt-out banner */
+};
+enum change_verdict change_consent(const struct profile *p, const struct consent_change *c, int64_t now_ms,
+                                   int64_t cooling_off_s, struct errmsg *e);
+
+/* --- facts and the decision ---------------------------------------------------- */
+
+#define CAP_CHECKS_MAX 24
+
+/*
+ * One cap made concrete for one message and instant: what a counter needs to know.
+ * A counted send matches when at_ms >= since_ms, its class bit is in classes (classes == 0: any class and
+ * its counting is at least COUNTS_IN_ANY; else COUNTS_EVERYWHERE), its channel bit is in channels (0: any)
+ * and its category is category_id (UINT32_MAX: any).
+ */
+struct cap_check {
+    const struct cap *cap;       /* of the policy, or one of facts.customer_caps */
+    int64_t since_ms;            /* window start, inclusive */
+    int64_t next_ms;             /* calendar: when the window ends (a slot is free then); rolling: 0 */
+    int32_t limit;               /* reserve taken off */
+    uint32_t classes, channels, category_id;
+    int64_t gap_ms;              /* min gap to the latest send of category gap_category_id; 0 = none */
+    uint32_t gap_category_id;
+};
+
+/* What the counters hold for one check. */
+struct cap_count {
+    int32_t count;
+    int64_t oldest_ms; /* the oldest of the `limit` latest matching sends: a rolling slot frees at oldest_ms + rolling */
+    int64_t latest_ms; /* the latest send of gap_category_id; 0 = none */
+};
+
+struct facts {
+    const struct policy *policy;
+    const struct message *message;
+    const struct profile *profile; /* never NULL */
+    int64_t now_ms;
+    uint32_t deferrals;            /* how often this message was deferred before */
+    enum known counts_known;       /* KNOWN: checks[] and counts[] below are filled (by policy_caps and the counters) */
+    bool counters_down;            /* asked and not answered */
+    bool profile_stale;            /* consent data older than its lease */
+    size_t n_checks;
+    struct cap_check checks[CAP_CHECKS_MAX];
+    struct cap_count counts[CAP_CHECKS_MAX];
+    struct cap customer_caps[3];   /* filled by policy_caps */
+    struct preferences preferences; /* filled by policy_prepare */
+};
+
+/* Merge the preferences; call once when policy, message, profile and now_ms are set.  Nothing else fills the rest. */
+void policy_prepare(struct facts *f);
+
+/* Which caps match this message now: fills f->checks, f->n_checks (counts are the caller's to fill). */
+void policy_caps(struct facts *f);
+
+/*
+ * Decide what happens to one message.
+ *
+ * Pure: reads only its arguments, allocates nothing, keeps nothing.  Always fills *out and cannot
+ * fail: an unknown fact is a value, and each rule says what unknown means for it.
+ */
+void policy_decide(const struct facts *f, struct decision *out);
+
+/*
+ * The prompt of a soft block, one ASCII line of at most 200 bytes: "Daily cap of 3 support messages
+ * reached. Send anyway? Give a justification."  Returns out.
+ */
+#define PROMPT_MAX 201
+char *policy_prompt(const struct decision *d, const struct message *m, char out[PROMPT_MAX]);
+
+#endif
