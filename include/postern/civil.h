@@ -70,7 +70,10 @@ char *rfc3339_format(int64_t wall_ms, char out[RFC3339_MAX]);
 #define RFC2822_MAX 40
 /* "Thu, 24 Aug 2023 05:01:45 +0000".  Returns out. */
 char *rfc2822_format(int64_t wall_ms, char out[RFC2822_MAX]);
-/* "Thu, 24 Aug 2023 05:01:45 GMT" or a number of seconds, as Retry-After has it; false when neither. */
+/* "Thu, 24 Aug 2023 05:01:45 GMT" and the two obsolete forms of RFC 9110 section 5.6.7; text must be used up. */
 bool http_date_parse(struct slice s, int64_t *wall_ms);
+#define RETRY_AFTER_MAX_S 31536000u
+/* Retry-After: a date, or up to a year of seconds counted from now_ms; false when neither. */
+bool retry_after_parse(struct slice s, int64_t now_ms, int64_t *wall_ms);
 
 #endif

@@ -1,0 +1,253 @@
+/*
+ * The seam to the providers' dialects.  A connector is pure: bytes in, structs
+ * out, and back.  It never decides, never waits, never opens anything; memory is
+ * the submission's arena.  It speaks both sides of one provider: what
+ * applications send to us as if to the provider, and what we send to the provider.
+ *
+ * A normal case (SendGrid): match() says CALL_SEND for POST /v3/mail/send; parse()
+ * scans the body once and lists each to, cc and bcc of each personalization as a
+ * message; the gateway decides; forward() gives the body as received, with the
+ * blocked recipients' bytes cut out; classify() reads the provider's 202; reply()
+ * gives the provider's own answer with our X-Postern-* fields.
+ * A bad case: parse() finds a duplicate key, fills the fault (what, at which byte,
+ * what would be right); fault_reply() shapes it as SendGrid's {"errors":[...]}.
+ */
+#ifndef POSTERN_CONNECTOR_H
+#define POSTERN_CONNECTOR_H
+
+#include "postern/arena.h"
+#include "postern/decision.h"
+#include "postern/policy.h"
+
+struct wire_field {
+    struct slice name, value;
+};
+
+struct wire_request {
+    struct slice method, path, query; /* query without '?' */
+    const struct wire_field *fields;
+    size_t n_fields;
+    struct slice body;
+};
+
+/* First field of that name (ASCII case ignored); p == NULL when there is none. */
+struct slice wire_field_get(const struct wire_field *fields, size_t n, const char *name);
+
+#define WIRE_REPLY_FIELDS 24
+struct wire_reply {
+    int status;
+    struct wire_field fields[WIRE_REPLY_FIELDS]; /* Content-Type among them when there is a body */
+    size_t n_fields;
+    struct slice body;
+};
+
+/* What a request asks for. */
+enum call {
+    CALL_NONE,           /* not of this dialect */
+    CALL_SEND,           /* messages: evaluated */
+    CALL_MESSAGE_FETCH,  /* one message by id: ours when we kept it, else passed on */
+    CALL_MESSAGE_LIST,   /* several: the provider's, and ours that are kept */
+    CALL_MESSAGE_CHANGE, /* cancel, redact, delete by id */
+    CALL_BATCH_CHANGE,   /* SendGrid scheduled_sends: pause, cancel, resume a batch: ours, and passed on */
+    CALL_PASS            /* anything else of the same SDK: passed on, audited, not evaluated */
+};
+
+struct route {
+    enum call call;
+    struct slice account; /* Twilio's AC sid in the path; empty elsewhere */
+    struct slice id;      /* message sid, batch id */
+};
+
+/* Why a request is refused before or beside a decision. */
+enum fault_kind {
+    FAULT_SYNTAX,        /* body or parameter malformed, or readable in two ways */
+    FAULT_NO_RECIPIENT,
+    FAULT_ADDRESS,       /* an address or number that is none */
+    FAULT_NO_SENDER,
+    FAULT_NO_BODY,
+    FAULT_TOO_LONG,      /* a value beyond the provider's limit */
+    FAULT_TOO_LARGE,     /* the request */
+    FAULT_MEDIA_TYPE,
+    FAULT_AUTH,          /* no or wrong credentials */
+    FAULT_FORBIDDEN,     /* the key may not do that */
+    FAULT_CATEGORY,      /* unknown, or not bound to the key */
+    FAULT_NOT_FOUND,
+    FAULT_METHOD,
+    FAULT_CONFLICT,      /* cannot be done in this state */
+    FAULT_OVERLOAD,      /* retry_after_ms */
+    FAULT_UNAVAILABLE,   /* store down, disk full, draining: nothing was accepted; retry_after_ms */
+    FAULT_UPSTREAM_DOWN, /* provider down and the message not kept; retry_after_ms */
+    FAULT_INTERNAL
+};
+
+#define FAULT_FIELD_MAX 96
+struct fault {
+    enum fault_kind kind;
+    struct errmsg message;       /* what was wrong, where, what would be right */
+    char field[FAULT_FIELD_MAX]; /* "personalizations.0.to.0.email"; empty when none */
+    int64_t retry_after_ms;
+};
+
+/* A submission as its dialect reads it. */
+struct parsed {
+    struct message *messages; /* category and sender_kind are left to the gateway */
+    size_t n_messages;
+    struct slice category;                 /* claimed: X-Postern-Category, custom_args.postern_category; or empty */
+    struct slice labels[16];               /* what mapping rules look at: SendGrid categories, "asm:<group_id>", MessagingServiceSid, From, MessageIntent */
+    size_t n_labels;
+    struct slice batch_id;                 /* or empty */
+    struct slice status_callback;          /* Twilio; or empty */
+    struct slice idempotency_key;          /* or empty */
+    bool sandbox_mode;                     /* SendGrid: validate only */
+    bool bypass_asked;                     /* a bypass_* flag was set: it is forced off, and noted */
+    struct slice from, subject, text;      /* for people (sandbox, prompts); never logged */
+    void *dialect;                         /* the connector's own: offsets into the body */
+};
+
+/* A provider's answer, or what stands for one. */
+struct provider_answer {
+    int status;
+    const struct wire_field *fields;
+    size_t n_fields;
+    struct slice body;
+};
+
+enum send_status {
+    SEND_ACCEPTED,
+    SEND_REFUSED,   /* permanent: the provider's 4xx */
+    SEND_OPTED_OUT, /* permanent, and to be recorded as an opt-out (Twilio 21610) */
+    SEND_RETRY,     /* surely not sent: 429 */
+    SEND_UNKNOWN    /* 5xx after the body went out: may have been sent */
+};
+struct send_result {
+    enum send_status status;
+    struct slice provider_id; /* X-Message-Id, sid; or empty */
+};
+
+/* What we send to a provider. */
+#define OUTGOING_FIELDS 24
+struct outgoing {
+    struct slice method;
+    struct slice path_and_query; /* encoded */
+    struct wire_field fields[OUTGOING_FIELDS];
+    size_t n_fields;
+    struct slice body;           /* == the request's body, same pointer, when nothing had to change */
+    bool at_most_once;           /* SMS: never again once bytes were written */
+};
+
+/* Postern's own credentials at the provider. */
+struct provider_login {
+    struct slice account; /* Twilio; empty for SendGrid */
+    struct slice secret;
+};
+
+struct forward_options {
+    const struct provider_login *login;
+    int64_t now_ms;
+    bool own_callback;
+};
+
+/* What is to be done with kept messages. */
+enum kept_action { KEPT_CANCEL, KEPT_PAUSE, KEPT_RESUME, KEPT_REDACT, KEPT_READ };
+struct kept_change {
+    enum kept_action action;
+    struct slice batch_id; /* of a batch change; may stand in the body */
+};
+
+#define DECISION_ID_MAX 32
+#define TOKEN_MAX 80
+#define SID_MAX 40
+
+/* What became of one message, for reply(). */
+struct answer {
+    const struct message *message;
+    const struct decision *decision;
+    char id[DECISION_ID_MAX]; /* "dec_38fb5ff3103a487b" */
+    char token[TOKEN_MAX];    /* "ovr_..." for an overridable soft block; else empty */
+    int64_t token_expires_at_ms;
+};
+
+/* Everything that reply() may know. */
+struct send_report {
+    const struct parsed *parsed;
+    const struct route *route;
+    const struct answer *answers; /* one a message, in order */
+    size_t n_answers;
+    const struct provider_answer *provider; /* NULL: nothing was forwarded, or no answer came */
+    char kept_id[SID_MAX];        /* the id under which we keep what was deferred; minted by mint_id */
+    bool queued_now;              /* kept because the provider is down, tried again soon (Twilio: "queued") */
+    bool unknown;                 /* bytes were written, no answer: accepted, result unknown */
+    bool partial_reject;          /* the key wants all or nothing: nothing was forwarded because some are blocked */
+    struct slice public_url;      /* "https://postern.example"; for override and doc links */
+    int64_t now_ms;
+};
+
+/* A message that Postern keeps or kept under an id of its own. */
+enum kept_state { KEPT_WAITING, KEPT_SENDING, KEPT_SENT, KEPT_CANCELLED, KEPT_FAILED };
+struct kept_message {
+    struct slice id;        /* as answered to the application */
+    enum kept_state state;
+    struct slice body;      /* the submission as received */
+    int64_t created_at_ms, updated_at_ms, release_at_ms;
+    struct slice error_code; /* why it failed, decimal, or empty */
+};
+
+struct connector {
+    const char *name;     /* "sendgrid": dialect, and kind of provider */
+    enum channel channel; /* what it carries */
+
+    enum call (*match)(const struct wire_request *r, struct route *out);
+
+    /* OK, or ERR_* with *fault filled.  Strict: what can be read two ways is refused. */
+    enum err (*parse)(const struct wire_request *r, const struct route *route, int64_t now_ms, struct arena *a,
+                      struct parsed *out, struct fault *fault);
+
+    /*
+     * The call that sends exactly the messages with send[i] true: bytes as received, the others cut
+     * out, our own fields stripped, times that have passed dropped.  own_callback: the application
+     * knows this message by our id: its StatusCallback is taken out (we post the states ourselves).
+     */
+    enum err (*forward)(const struct wire_request *r, const struct route *route, const struct parsed *p,
+                        const bool *send, const struct forward_options *options, struct arena *a,
+                        struct outgoing *out);
+
+    /* A call that is not evaluated, with our login in place of the application's. */
+    enum err (*pass)(const struct wire_request *r, const struct route *route, const struct provider_login *login,
+                     struct arena *a, struct outgoing *out);
+
+    void (*classify)(const struct provider_answer *answer, struct send_result *out);
+
+    enum err (*reply)(const struct send_report *report, struct arena *a, struct wire_reply *out);
+    enum err (*fault_reply)(const struct fault *fault, const struct route *route, struct arena *a,
+                            struct wire_reply *out);
+
+    /* The provider's own acceptance, as the sandbox gives it. */
+    enum err (*accept)(const struct parsed *p, const struct route *route, const char *id, int64_t now_ms,
+                       struct arena *a, struct wire_reply *out);
+
+    /* A fresh id in the provider's form, from 16 random bytes. */
+    void (*mint_id)(const struct parsed *p, const uint8_t random[16], char out[SID_MAX]);
+
+    /* Answers to fetch, list (merged into the provider's answer when there is one) and change of kept messages. */
+    enum err (*kept_reply)(const struct route *route, const struct kept_message *kept, size_t n,
+                           const struct provider_answer *provider, struct arena *a, struct wire_reply *out);
+
+    /* What a CALL_MESSAGE_CHANGE or CALL_BATCH_CHANGE asks for. */
+    enum err (*change)(const struct wire_request *r, const struct route *route, struct arena *a,
+                       struct kept_change *out, struct fault *fault);
+
+    /*
+     * The state callback that the application is owed for a kept message; signed with the secret that
+     * the application itself logs in with.  ERR_NOT_FOUND when it asked for none.  NULL: the dialect has none.
+     */
+    enum err (*callback)(const struct kept_message *kept, struct slice account, struct slice secret, struct arena *a,
+                         struct slice *url, struct outgoing *out);
+};
+
+/* All of them; NULL ends the list. */
+extern const struct connector *const connectors[];
+const struct connector *connector_get(struct slice name);
+/* The one whose match() claims the request, with the route; NULL when none does. */
+const struct connector *connector_for(const struct wire_request *r, struct route *route);
+
+#endif
