@@ -43,7 +43,7 @@
     X(TARGET_FRAGMENT, 400, "target_fragment", "a fragment ('#') in the target") \
     X(TARGET_ESCAPE, 400, "target_escape", "'%' in the target without two hexadecimal digits") \
     X(PATH_NOT_NORMAL, 400, "path_not_normal", \
-      "the path has another spelling: an empty or dot segment, or an encoded slash, control or unreserved character") \
+      "the path has another spelling: an empty or dot segment, ';', or an encoded slash, control or unreserved character") \
     X(LINE_TOO_LONG, 414, "line_too_long", "the request line is too long") \
     X(HEAD_TOO_LARGE, 431, "head_too_large", "the headers are too large") \
     X(TOO_MANY_HEADERS, 431, "too_many_headers", "too many header fields") \
@@ -99,7 +99,7 @@ const char *http_fault_text(enum http_fault f);  /* for people */
 #define HTTP_METHODS(X) X(GET) X(HEAD) X(POST) X(PUT) X(PATCH) X(DELETE) X(OPTIONS)
 
 enum http_method {
-#define HTTP_METHOD_ENUM(name) HTTP_##name##_,
+#define HTTP_METHOD_ENUM(name) HTTP_##name,
     HTTP_METHODS(HTTP_METHOD_ENUM)
 #undef HTTP_METHOD_ENUM
 };
@@ -117,14 +117,16 @@ struct http_head {
     struct slice target; /* as sent */
     struct slice path;   /* "/v3/mail/send": still percent-encoded, but in its one normal spelling; or "*" */
     struct slice query;  /* without the '?'; p == NULL when there is none */
-    struct slice host;   /* the Host header's value; empty only in HTTP/1.0 */
+    struct slice authority; /* of an absolute-form target; the same as host */
+    struct slice host;      /* the Host header's value; empty only in HTTP/1.0 */
     struct http_header *headers;
-    size_t n_headers;
+    size_t n_headers, cap_headers;
     uint64_t content_length; /* 0 when chunked or without a body */
     bool chunked;
     bool gzip;            /* Content-Encoding: gzip */
     bool expect_continue; /* a 100 is waited for: HTTP/1.1, and a body follows */
     bool keep_alive;      /* what version and Connection ask for */
+    bool has_length, asks_close, asks_keep_alive; /* as the headers say it */
 };
 
 /* The first header of that name, case ignored; p == NULL when there is none. */
@@ -133,8 +135,7 @@ struct slice http_head_get(const struct http_head *h, const char *name);
 enum http_event { HTTP_NONE, HTTP_HEAD_READY, HTTP_BODY, HTTP_END, HTTP_REFUSED };
 
 enum http_proto_state {
-    HTTP_STATE_START,      /* before the first byte of a request line */
-    HTTP_STATE_LINE,       /* in the request line */
+    HTTP_STATE_LINE,       /* in the request line, or before it */
     HTTP_STATE_FIELDS,     /* in the header fields */
     HTTP_STATE_LENGTH,     /* in a body with a Content-Length */
     HTTP_STATE_CHUNK_SIZE, /* in a chunk-size line */
@@ -144,11 +145,6 @@ enum http_proto_state {
     HTTP_STATE_END,        /* the body is complete; HTTP_END is due */
     HTTP_STATE_DONE,       /* HTTP_END was given: http_proto_next */
     HTTP_STATE_REFUSED
-};
-
-/* Offsets into the head's bytes: these may move while the head grows. */
-struct http_proto_field {
-    uint32_t name_at, name_n, value_at, value_n;
 };
 
 struct http_proto {
@@ -162,22 +158,25 @@ struct http_proto {
     enum http_proto_state state;
     struct arena *arena;
     uint64_t max_body_bytes;
-    uint64_t at;        /* bytes of this request consumed */
-    uint64_t left;      /* bytes to come of the body or chunk */
-    uint64_t body_seen; /* bytes of a chunked body promised so far */
-    char *line;         /* head bytes, or the current chunk-size or trailer line */
-    uint32_t line_n, line_cap;
-    uint32_t line_from;  /* where the current line starts in them */
-    uint32_t n_fields;
-    uint32_t trailer_bytes;
+    uint64_t at;         /* bytes of this request consumed */
+    uint64_t left;       /* to come of the body or of the chunk; the size while its digits are read */
+    uint64_t body_bytes; /* promised by the chunks so far */
+    char *bytes;         /* the head as it came, later the trailers; CRLFs included */
+    size_t n_bytes, cap_bytes;
+    size_t line_from;  /* where the current line starts in them */
+    uint64_t bytes_at; /* where in the request they start */
+    size_t n_trailers;
+    unsigned digits; /* of the chunk size */
+    bool after_cr;   /* the next byte must be LF */
     bool skipped_crlf;
-    struct http_proto_field fields[LIMIT_HTTP_HEADERS];
 };
 
 /* max_body_bytes: of the body as it is on the wire. */
 void http_proto_init(struct http_proto *p, uint64_t max_body_bytes);
 /* Before the first byte of each request.  Keeps arena until HTTP_END or HTTP_REFUSED. */
 void http_proto_next(struct http_proto *p, struct arena *arena);
+/* Nothing of the next request has come yet, or nothing but one empty line (RFC 9112 section 2.2). */
+bool http_proto_is_idle(const struct http_proto *p);
 /* Consumes from the front of *in; one event. */
 enum http_event http_proto_step(struct http_proto *p, struct slice *in) NODISCARD;
 
