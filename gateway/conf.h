@@ -1,0 +1,89 @@
+/*
+ * postern.yaml, read and compiled: libcyaml checks keys and types, this file's
+ * functions the values.  A configuration is whole or not at all, and immutable
+ * once loaded.
+ */
+#ifndef GATEWAY_CONF_H
+#define GATEWAY_CONF_H
+
+#include "postern/connector.h"
+#include "postern/policy.h"
+
+/* roles, bit set */
+enum conf_role { ROLE_SENDER = 1, ROLE_AGENT = 2, ROLE_ADMIN = 4 };
+
+struct conf_provider {
+    const char *name;
+    const struct connector *connector; /* NULL: the sandbox */
+    const char *url;
+    struct provider_login login;       /* secret resolved */
+    const char *ca_file;               /* or NULL */
+    bool allow_private;
+    int64_t connect_ms, total_ms;      /* 0 = default */
+    uint32_t max_concurrency;          /* 0 = default */
+    double rate_per_s;                 /* 0 = unpaced */
+};
+
+enum conf_partial { PARTIAL_FORWARD, PARTIAL_REJECT };
+
+struct conf_key {
+    const char *name;
+    const char *account;               /* Twilio AC sid that the application logs in with; or NULL */
+    struct slice secret;
+    uint32_t roles;
+    const struct category *default_category; /* NULL: none; then unknown means the strictest of its categories */
+    const struct category **categories;      /* those it may use */
+    size_t n_categories;
+    enum sender_kind sender_kind;
+    enum conf_partial partial;
+};
+
+/* "what a label of the dialect means": SendGrid category, "asm:123", MG..., From -> category */
+struct conf_mapping {
+    const char *label;
+    const struct category *category;
+};
+
+struct conf {
+    const char *path;
+    const char *listen_http;           /* NULL: none */
+    const char *tls_certificate, *tls_key;
+    const char *store_url;
+    const char *audit_key;             /* resolved secret, or NULL */
+    const char *public_url;            /* no trailing slash; default http://<listen.http> */
+    bool clock_settable;
+    enum { COUNTERS_EMBEDDED } counters;
+    int log_level;                     /* enum log_level */
+    size_t cache_bytes;                /* profiles; default 256 MiB */
+    size_t max_body_bytes, max_connections, max_inflight_bytes; /* 0 = limits.h */
+    int64_t head_ms;                   /* 0 = limits.h */
+
+    const struct conf_provider *providers;
+    size_t n_providers;
+    const struct conf_provider *route[CHANNEL_N]; /* email, sms; the sandbox by default */
+    const struct conf_key *keys;
+    size_t n_keys;
+    const struct conf_mapping *mappings;
+    size_t n_mappings;
+    const char *const *callback_allow; /* origins that status callbacks may be posted to: "https://app.example:8443" */
+    size_t n_callback_allow;
+
+    struct policy policy;
+    struct arena arena;                /* owns all of the above */
+};
+
+/*
+ * NULL with "postern.yaml:12: keys[1].secret: ..." in e.  Unknown keys, wrong types, empty windows,
+ * unknown zones (nearest name suggested), dangling names, duplicate names or secrets, a settable
+ * clock on a listener that is not loopback, unreadable files: all refused.
+ */
+struct conf *conf_load(const char *path, struct errmsg *e) NODISCARD;
+void conf_free(struct conf **c);
+
+const struct category *conf_category(const struct conf *c, struct slice name);
+bool conf_key_may_use(const struct conf_key *k, const struct category *c);
+
+/* Who is that?  Constant time over all keys; account may be empty.  NULL: nobody. */
+const struct conf_key *conf_authenticate(const struct conf *c, struct slice account, struct slice secret);
+
+#endif

@@ -1,0 +1,48 @@
+/*
+ * The wiring: what the doing room holds.  One per process; everything belongs
+ * to the loop's thread.
+ */
+#ifndef GATEWAY_GATEWAY_H
+#define GATEWAY_GATEWAY_H
+
+#include "conf.h"
+#include "counters.h"
+#include "http_listen.h"
+#include "loop.h"
+#include "metrics.h"
+#include "profiles.h"
+#include "upstream.h"
+
+struct releaser; /* release.c */
+struct callbacks; /* callback.c */
+
+struct gateway {
+    struct loop *loop;
+    struct conf *conf;
+    struct store *store;
+    struct counters *counters;
+    struct profiles *profiles;
+    struct metrics *metrics;
+    struct upstream **upstreams; /* by conf->providers; NULL for the sandbox */
+    struct http_listener *listener;
+    struct releaser *releaser;
+    struct callbacks *callbacks;
+    struct slice token_key;      /* MAC of override tokens; drawn from the audit key */
+    size_t submissions;          /* under way */
+    bool draining;
+    int64_t started_mono_ms;
+};
+
+/* NULL with the reason in e. The configuration is taken. */
+struct gateway *gateway_new(struct conf *conf, struct errmsg *e) NODISCARD;
+/* Runs until SIGTERM or SIGINT, then drains.  The process's exit status. */
+int gateway_run(struct gateway *g);
+void gateway_free(struct gateway **g);
+
+/* NULL: ready.  Else why not: "store: disk is nearly full". */
+const char *gateway_unready(const struct gateway *g);
+
+/* Routes a request: dialects, native API, pages, health. */
+void gateway_on_request(struct http_request *r, void *gateway);
+
+#endif

@@ -1,0 +1,38 @@
+/* What /metrics shows.  Counting is an array increment; the text is made when it is asked for. */
+#ifndef GATEWAY_METRICS_H
+#define GATEWAY_METRICS_H
+
+#include "postern/buf.h"
+#include "postern/decision.h"
+#include "postern/store.h"
+
+/* The seven steps, and the whole. */
+#define STAGES(X) \
+    X(READ, "read") X(GATHER, "gather") X(DECIDE, "decide") X(RESERVE, "reserve") X(RECORD, "record") \
+    X(ACT, "act") X(REPLY, "reply") X(TOTAL, "total")
+enum stage {
+#define X(id, name) STAGE_##id,
+    STAGES(X)
+#undef X
+        STAGE_N
+};
+const char *stage_name(enum stage s);
+
+struct metrics;
+struct metrics *metrics_new(void);
+void metrics_free(struct metrics **m);
+
+/* One decision: by outcome, rule (of each violation), class, channel; degraded and shadow ones apart. */
+void metrics_decision(struct metrics *m, const struct message *msg, const struct decision *d);
+void metrics_stage(struct metrics *m, enum stage s, int64_t took_us);
+void metrics_result(struct metrics *m, const char *provider, enum result r, int provider_status);
+void metrics_fault(struct metrics *m, const char *dialect, const char *kind);
+void metrics_release(struct metrics *m, const char *end); /* a deferred message left the queue: "released", "expired", ... */
+void metrics_opt_out(struct metrics *m, enum opt_out_scope scope, enum source source);
+void metrics_loop_stall(struct metrics *m, int64_t ms);
+
+struct gateway;
+/* The whole page: counters above and gauges read from the gateway's parts.  Prometheus text format 0.0.4, with HELP and TYPE. */
+void metrics_format(const struct metrics *m, const struct gateway *g, struct buf *out);
+
+#endif

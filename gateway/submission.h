@@ -1,0 +1,49 @@
+/*
+ * One submission's way through the house: READ, GATHER, DECIDE, RESERVE, RECORD,
+ * ACT, REPLY.  There is no side door: a due deferral enters at GATHER too.
+ *
+ * A normal case: submission_start parses the request into messages; each one's
+ * profile comes from the cache or the store; the policy decides; caps are
+ * reserved; decisions are durable in one group commit; what passes leaves in one
+ * call to the provider; the answer goes back in the client's dialect.
+ * A bad case: an opt-out is acknowledged while the decisions are being written:
+ * the last look in ACT sees that the profile changed, the intents are closed as
+ * not sent, and the submission goes back to GATHER.
+ */
+#ifndef GATEWAY_SUBMISSION_H
+#define GATEWAY_SUBMISSION_H
+
+#include "gateway.h"
+
+struct submission;
+
+/* Takes the request: it is answered exactly once, whatever happens. */
+void submission_start(struct gateway *g, struct http_request *r, const struct connector *c, const struct route *route,
+                      const struct conf_key *key);
+
+/* How a released message ended. */
+typedef void submission_released(struct gateway *g, enum deferred_state state, void *arg);
+/* One leased row; d and all it points to are kept until done(arg), which runs exactly once. */
+void submission_release(struct gateway *g, const struct deferred *d, submission_released *done, void *arg);
+
+/* Decide without acting: for the dry run.  facts and decision are the caller's; cb as usual, exactly once, later. */
+struct submission_dry_run {
+    struct arena *arena;
+    struct message message;
+    int64_t at_ms;
+    struct profile profile;
+    struct facts facts;       /* out: what the rules read */
+    struct decision decision; /* out */
+};
+void submission_dry_run(struct gateway *g, struct submission_dry_run *d, void (*cb)(enum err status, void *arg), void *arg);
+
+/* Put a fault on the wire in the dialect's words. */
+void submission_fault(struct gateway *g, struct http_request *r, const struct connector *c, const struct route *route,
+                      const struct fault *f);
+
+/* The request as connectors read it; fields from the request's arena. */
+enum err submission_wire_request(const struct http_request *r, struct arena *a, struct wire_request *out) NODISCARD;
+/* Send what a connector made. */
+void submission_http_reply(struct http_request *r, const struct wire_reply *reply);
+
+#endif
