@@ -28,10 +28,10 @@ enum upstream_breaker { UPSTREAM_BREAKER_CLOSED = 0, UPSTREAM_BREAKER_OPEN, UPST
 
 enum upstream_pace_verdict {
     PACE_GO,     /* counted as under way; upstream_pace_done() is owed */
-    PACE_BUSY,   /* all slots taken (or the probe is out): ask again when one ends */
+    PACE_BUSY,   /* all slots taken: ask again when one ends */
     PACE_WAIT,   /* no token yet: ask again after *wait_ms */
     PACE_PAUSED, /* the provider asked for a pause of *wait_ms more */
-    PACE_OPEN    /* the breaker is open for *wait_ms more */
+    PACE_OPEN    /* the breaker is open, or its probe is out: *wait_ms more, or so */
 };
 
 enum upstream_pace_end {

@@ -1,0 +1,295 @@
+/*
+ * The event loop: a thin layer over libevent that adds what it lacks, a true
+ * end of the turn and the length of a turn.  It knows nothing of what runs on it.
+ *
+ * The idea: libevent is run one turn at a time (EVLOOP_ONCE).  When it returns,
+ * every ready callback has run, so the deferred tasks run then, and the clock
+ * since the first callback of the turn is the time in which nobody was served.
+ */
+#include "loop.h"
+
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <stdlib.h>
+
+#include "postern/clock.h"
+
+struct loop_task {
+    struct loop *loop;
+    void (*fn)(void *arg);
+    void *arg;
+    struct loop_task *prev, *next; /* on loop->timers or loop->deferred */
+    bool deferred;                 /* on loop->deferred; timer is not in use */
+    struct event timer;
+};
+
+struct loop_watch {
+    struct loop *loop;
+    int fd; /* or the signal's number */
+    unsigned want;
+    void (*fn)(int fd, unsigned ready, void *arg);
+    void *arg;
+    struct loop_watch *prev, *next;
+    struct event event;
+};
+
+struct task_list {
+    struct loop_task *first, *last;
+};
+
+struct loop {
+    struct event_base *base;
+    struct task_list timers;
+    struct task_list deferred;
+    struct loop_watch *watches;
+    bool stopped;
+    int64_t turn_began_us; /* 0: no callback of this turn has run */
+    int64_t longest_turn_us;
+    uint64_t turns;
+};
+
+static void task_link(struct task_list *list, struct loop_task *t)
+{
+    t->prev = list->last;
+    t->next = NULL;
+    if (list->last)
+        list->last->next = t;
+    else
+        list->first = t;
+    list->last = t;
+}
+
+static void task_unlink(struct task_list *list, struct loop_task *t)
+{
+    if (t->prev)
+        t->prev->next = t->next;
+    else
+        list->first = t->next;
+    if (t->next)
+        t->next->prev = t->prev;
+    else
+        list->last = t->prev;
+}
+
+static void task_drop(struct loop_task *t)
+{
+    struct loop *loop = t->loop;
+    if (!t->deferred)
+        event_del(&t->timer);
+    task_unlink(t->deferred ? &loop->deferred : &loop->timers, t);
+    free(t);
+}
+
+/* The handle is dead before fn runs, so that fn may free whatever holds it. */
+static void task_run(struct loop_task *t)
+{
+    void (*fn)(void *) = t->fn;
+    void *arg = t->arg;
+    loop_mark(t->loop);
+    task_drop(t);
+    fn(arg);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    task_run(arg);
+}
+
+static void on_ready(evutil_socket_t fd, short what, void *arg)
+{
+    struct loop_watch *w = arg;
+    unsigned ready = (what & EV_READ ? LOOP_READ : LOOP_NONE) | (what & EV_WRITE ? LOOP_WRITE : LOOP_NONE);
+    loop_mark(w->loop);
+    w->fn(fd, ready, w->arg);
+}
+
+/* Only those that were there at the start: what they defer belongs to the next turn. */
+static void run_deferred(struct loop *loop)
+{
+    /* A marker, not a pointer to the last: any of them may be cancelled on the way, the last one too. */
+    struct loop_task marker = {.loop = loop, .deferred = true};
+    task_link(&loop->deferred, &marker);
+    while (loop->deferred.first != &marker)
+        task_run(loop->deferred.first);
+    task_unlink(&loop->deferred, &marker);
+}
+
+static void turn_ended(struct loop *loop)
+{
+    if (loop->turn_began_us == 0)
+        return;
+    int64_t took_us = clock_mono_us() - loop->turn_began_us;
+    loop->turn_began_us = 0;
+    loop->turns++;
+    if (took_us > loop->longest_turn_us)
+        loop->longest_turn_us = took_us;
+}
+
+static struct loop_watch *watch_new(struct loop *loop, int fd, void (*fn)(int, unsigned, void *), void *arg)
+{
+    struct loop_watch *w = xcalloc(1, sizeof *w);
+    *w = (struct loop_watch){.loop = loop, .fd = fd, .fn = fn, .arg = arg, .next = loop->watches};
+    if (w->next)
+        w->next->prev = w;
+    loop->watches = w;
+    return w;
+}
+
+struct loop *loop_new(void)
+{
+    struct event_config *config = event_config_new();
+    ensure(config);
+    /* Without PRECISE_TIMER a timer of 1 ms is up to 4 ms late; without NOLOCK each call takes a lock of ours alone. */
+    event_config_set_flag(config, EVENT_BASE_FLAG_PRECISE_TIMER | EVENT_BASE_FLAG_NOLOCK);
+    struct loop *loop = xcalloc(1, sizeof *loop);
+    loop->base = event_base_new_with_config(config);
+    event_config_free(config);
+    ensure(loop->base);
+    return loop;
+}
+
+void loop_free(struct loop **loop)
+{
+    if (!*loop)
+        return;
+    while ((*loop)->timers.first)
+        task_drop((*loop)->timers.first);
+    while ((*loop)->deferred.first)
+        task_drop((*loop)->deferred.first);
+    while ((*loop)->watches) {
+        struct loop_watch *w = (*loop)->watches;
+        loop_watch_free(&w);
+    }
+    event_base_free((*loop)->base);
+    free(*loop);
+    *loop = NULL;
+}
+
+struct event_base *loop_base(struct loop *loop)
+{
+    return loop->base;
+}
+
+bool loop_turn(struct loop *loop, bool wait)
+{
+    if (loop->stopped)
+        return false;
+    bool work = loop->deferred.first != NULL;
+    ensure(event_base_loop(loop->base, wait && !work ? EVLOOP_ONCE : EVLOOP_NONBLOCK) != -1);
+    run_deferred(loop);
+    turn_ended(loop);
+    unsigned left = EVENT_BASE_COUNT_ADDED | EVENT_BASE_COUNT_ACTIVE;
+    return !loop->stopped && (loop->deferred.first || event_base_get_num_events(loop->base, left) > 0);
+}
+
+void loop_run(struct loop *loop)
+{
+    while (loop_turn(loop, true))
+        ;
+    loop->stopped = false;
+}
+
+void loop_stop(struct loop *loop)
+{
+    loop->stopped = true;
+}
+
+struct loop_task *loop_after(struct loop *loop, int64_t ms, void (*fn)(void *arg), void *arg)
+{
+    if (ms < 0)
+        ms = 0;
+    struct loop_task *t = xcalloc(1, sizeof *t);
+    t->loop = loop;
+    t->fn = fn;
+    t->arg = arg;
+    task_link(&loop->timers, t);
+    struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+    evtimer_assign(&t->timer, loop->base, on_timer, t);
+    ensure(evtimer_add(&t->timer, &tv) == 0);
+    return t;
+}
+
+struct loop_task *loop_defer(struct loop *loop, void (*fn)(void *arg), void *arg)
+{
+    struct loop_task *t = xcalloc(1, sizeof *t);
+    t->loop = loop;
+    t->fn = fn;
+    t->arg = arg;
+    t->deferred = true;
+    task_link(&loop->deferred, t);
+    return t;
+}
+
+void loop_cancel(struct loop_task **task)
+{
+    if (*task)
+        task_drop(*task);
+    *task = NULL;
+}
+
+struct loop_watch *loop_watch_fd(struct loop *loop, int fd, unsigned want,
+                                 void (*fn)(int fd, unsigned ready, void *arg), void *arg)
+{
+    struct loop_watch *w = watch_new(loop, fd, fn, arg);
+    event_assign(&w->event, loop->base, fd, EV_PERSIST, on_ready, w);
+    loop_watch_want(w, want);
+    return w;
+}
+
+void loop_watch_want(struct loop_watch *watch, unsigned want)
+{
+    if (watch->want == want)
+        return;
+    event_del(&watch->event);
+    watch->want = want;
+    if (want == LOOP_NONE)
+        return;
+    short what = (short)(EV_PERSIST | (want & LOOP_READ ? EV_READ : 0) | (want & LOOP_WRITE ? EV_WRITE : 0));
+    event_assign(&watch->event, watch->loop->base, watch->fd, what, on_ready, watch);
+    ensure(event_add(&watch->event, NULL) == 0);
+}
+
+struct loop_watch *loop_watch_signal(struct loop *loop, int signo, void (*fn)(int signo, unsigned ready, void *arg),
+                                     void *arg)
+{
+    struct loop_watch *w = watch_new(loop, signo, fn, arg);
+    evsignal_assign(&w->event, loop->base, signo, on_ready, w);
+    ensure(evsignal_add(&w->event, NULL) == 0);
+    return w;
+}
+
+void loop_watch_free(struct loop_watch **watch)
+{
+    struct loop_watch *w = *watch;
+    if (!w)
+        return;
+    event_del(&w->event);
+    if (w->prev)
+        w->prev->next = w->next;
+    else
+        w->loop->watches = w->next;
+    if (w->next)
+        w->next->prev = w->prev;
+    free(w);
+    *watch = NULL;
+}
+
+void loop_mark(struct loop *loop)
+{
+    if (loop->turn_began_us == 0)
+        loop->turn_began_us = clock_mono_us();
+}
+
+int64_t loop_take_longest_turn_ms(struct loop *loop)
+{
+    int64_t us = loop->longest_turn_us;
+    loop->longest_turn_us = 0;
+    return (us + 999) / 1000;
+}
+
+uint64_t loop_turns(const struct loop *loop)
+{
+    return loop->turns;
+}

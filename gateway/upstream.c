@@ -1,0 +1,346 @@
+/*
+ * What happens to a request before and after the wire: it waits in a queue, is
+ * let go by the pace, has one deadline, and ends in exactly one callback.
+ *
+ * The idea: upstream_send() only queues.  All else happens at the end of the
+ * turn (pump) or in a later one, so no callback can run before it returns.
+ * What was written and what came back is upstream_http.c's to know.
+ */
+#include "upstream.h"
+
+#include <stdlib.h>
+
+#include "loop.h"
+#include "upstream_answer.h"
+#include "upstream_http.h"
+#include "postern/clock.h"
+#include "postern/limits.h"
+#include "postern/log.h"
+
+/* An answer's body grows by doubling in the arena: up to four times its cap; the rest is heads. */
+#define OP_ARENA_BYTES (4 * LIMIT_UPSTREAM_ANSWER_BYTES + 4 * LIMIT_HTTP_HEAD_BYTES)
+#define QUEUE_DEFAULT  1024u
+
+enum op_stage {
+    OP_REFUSED, /* answered at the end of the turn: timer is that */
+    OP_QUEUED,  /* on u->queue; timer is the deadline */
+    OP_FLYING   /* transfer is set; timer is the deadline */
+};
+
+struct op_list {
+    struct upstream_op *first, *last;
+    uint32_t n;
+};
+
+struct upstream_op {
+    struct upstream *u;
+    upstream_fn *cb;
+    void *arg;
+    enum op_stage stage;
+    struct op_list *on; /* u->queue or u->others */
+    struct upstream_op *prev, *next;
+    struct loop_task *timer;
+    int64_t began_us;
+    struct arena arena;         /* holds head and answer */
+    struct upstream_head *head; /* NULL: refused */
+    struct slice body;          /* borrowed from the caller */
+    struct upstream_answer answer;
+    uint32_t ticket; /* of the pace; flying only */
+    struct upstream_transfer *transfer;
+};
+
+struct upstream {
+    struct loop *loop;
+    char *name;
+    struct upstream_http *http;
+    int64_t total_ms;
+    uint32_t max_queue;
+    struct upstream_pace pace;
+    struct op_list queue, others;
+    struct loop_task *pump; /* end of this turn */
+    struct loop_task *wake; /* when there is a token */
+    bool in_callback;
+    uint64_t answered, not_sent, unknown;
+};
+
+static void pump_soon(struct upstream *u);
+
+static void op_link(struct op_list *list, struct upstream_op *op)
+{
+    op->on = list;
+    op->prev = list->last;
+    op->next = NULL;
+    if (list->last)
+        list->last->next = op;
+    else
+        list->first = op;
+    list->last = op;
+    list->n++;
+}
+
+static void op_unlink(struct upstream_op *op)
+{
+    struct op_list *list = op->on;
+    if (op->prev)
+        op->prev->next = op->next;
+    else
+        list->first = op->next;
+    if (op->next)
+        op->next->prev = op->prev;
+    else
+        list->last = op->prev;
+    list->n--;
+}
+
+/* The transfer is gone: give its slot back and let the pace learn from it. */
+static void op_land(struct upstream_op *op, enum upstream_pace_end end)
+{
+    struct upstream *u = op->u;
+    enum upstream_breaker before = u->pace.breaker;
+    op->transfer = NULL;
+    upstream_pace_done(&u->pace, op->ticket, end, clock_mono_ms());
+    if (u->pace.breaker != before)
+        log_line(LOG_WARN, NULL, "upstream",
+                 u->pace.breaker == UPSTREAM_BREAKER_OPEN ? "breaker_opens" : "breaker_closes", "name=%s", u->name);
+    if (u->queue.n > 0)
+        pump_soon(u);
+}
+
+static void op_free(struct upstream_op *op)
+{
+    loop_cancel(&op->timer);
+    op_unlink(op);
+    arena_clear(&op->arena);
+    free(op);
+}
+
+/* The one place where an op ends with a callback. */
+static void op_finish(struct upstream_op *op, struct upstream_result *result)
+{
+    struct upstream *u = op->u;
+    loop_cancel(&op->timer);
+    result->took_us = clock_mono_us() - op->began_us;
+    switch (result->status) {
+    case UPSTREAM_ANSWERED:
+        u->answered++;
+        break;
+    case UPSTREAM_NOT_SENT:
+        u->not_sent++;
+        break;
+    case UPSTREAM_UNKNOWN:
+        u->unknown++;
+        break;
+    }
+    bool outer = u->in_callback;
+    u->in_callback = true;
+    op->cb(op->arg, result);
+    u->in_callback = outer;
+    op_free(op);
+}
+
+static void op_finish_unsent(struct upstream_op *op, const char *reason, int64_t retry_after_ms)
+{
+    op_finish(
+        op, &(struct upstream_result){.status = UPSTREAM_NOT_SENT, .reason = reason, .retry_after_ms = retry_after_ms});
+}
+
+static int64_t note_pause(struct upstream_op *op, int http_status)
+{
+    struct upstream *u = op->u;
+    if (http_status != 429 && http_status != 503)
+        return 0;
+    int64_t ms = upstream_answer_retry_ms(&op->answer, http_status, clock_wall_ms());
+    if (ms > 0) {
+        upstream_pace_pause(&u->pace, ms, clock_mono_ms());
+        log_line(LOG_WARN, NULL, "upstream", "paused", "name=%s status=%d retry_after_ms=%lld", u->name, http_status,
+                 (long long)ms);
+    }
+    return ms;
+}
+
+/* The transfer ended (on_end of upstream_http.c), or was stopped at its deadline. */
+static void on_transfer_end(void *arg, const struct upstream_end *end)
+{
+    struct upstream_op *op = arg;
+    struct upstream_result result = {
+        .status = end->whole   ? UPSTREAM_ANSWERED
+                  : end->wrote ? UPSTREAM_UNKNOWN
+                               : UPSTREAM_NOT_SENT,
+        .reason = end->reason,
+        .http_status = end->http_status,
+        .headers = op->answer.fields,
+        .n_headers = op->answer.n_fields,
+        .body = buf_slice(&op->answer.body),
+    };
+    op_land(op, end->whole && end->http_status < 500 ? PACE_GOOD : PACE_BAD);
+    if (end->whole)
+        result.retry_after_ms = note_pause(op, end->http_status);
+    op_finish(op, &result);
+}
+
+static void on_deadline(void *arg)
+{
+    struct upstream_op *op = arg;
+    op->timer = NULL;
+    if (op->stage != OP_FLYING) {
+        op_finish_unsent(op, "timeout", 0);
+        return;
+    }
+    struct upstream_end end;
+    upstream_http_stop(op->transfer, &end);
+    end.reason = "timeout";
+    on_transfer_end(op, &end);
+}
+
+static void on_refused(void *arg)
+{
+    struct upstream_op *op = arg;
+    op->timer = NULL;
+    op_finish_unsent(op, op->head ? "queue_full" : "bad_request", 0);
+}
+
+static void on_wake(void *arg)
+{
+    struct upstream *u = arg;
+    u->wake = NULL;
+    pump_soon(u);
+}
+
+static void op_take_off(struct upstream_op *op, uint32_t ticket)
+{
+    struct upstream *u = op->u;
+    op_unlink(op);
+    op_link(&u->others, op);
+    op->stage = OP_FLYING;
+    op->ticket = ticket;
+    op->transfer = upstream_http_begin(u->http, op->head, op->body, &op->answer, op);
+}
+
+/* The first of the queue goes, ends, or stays.  False: nothing more can go now. */
+static bool pump_one(struct upstream *u)
+{
+    uint32_t ticket = 0;
+    int64_t wait_ms = 0;
+    switch (upstream_pace_admit(&u->pace, clock_mono_ms(), &ticket, &wait_ms)) {
+    case PACE_GO:
+        op_take_off(u->queue.first, ticket);
+        return true;
+    case PACE_PAUSED:
+        op_finish_unsent(u->queue.first, "paused", wait_ms);
+        return true;
+    case PACE_OPEN:
+        op_finish_unsent(u->queue.first, "breaker_open", wait_ms);
+        return true;
+    case PACE_WAIT:
+        loop_cancel(&u->wake);
+        u->wake = loop_after(u->loop, wait_ms, on_wake, u);
+        return false;
+    case PACE_BUSY: /* the next that lands calls again */
+        return false;
+    }
+    return false;
+}
+
+/* Only those that wait now: what callbacks add meanwhile is for the next turn. */
+static void pump(void *arg)
+{
+    struct upstream *u = arg;
+    u->pump = NULL;
+    for (uint32_t left = u->queue.n; left > 0 && u->queue.first; left--)
+        if (!pump_one(u))
+            break;
+    upstream_http_kick(u->http); /* where a connection is there, the first write happens in this turn */
+}
+
+static void pump_soon(struct upstream *u)
+{
+    if (!u->pump)
+        u->pump = loop_defer(u->loop, pump, u);
+}
+
+struct upstream *upstream_new(struct loop *loop, const struct upstream_options *opt, struct errmsg *e)
+{
+    struct upstream *u = xcalloc(1, sizeof *u);
+    u->loop = loop;
+    u->name = xstrdup(opt->name);
+    u->total_ms = opt->total_ms > 0 ? opt->total_ms : LIMIT_UPSTREAM_TOTAL_MS;
+    u->max_queue = opt->max_queue > 0 ? opt->max_queue : QUEUE_DEFAULT;
+    upstream_pace_init(&u->pace, &opt->pace, clock_mono_ms());
+    u->http = upstream_http_new(loop, opt, u->pace.opt.max_concurrency, on_transfer_end, e);
+    if (!u->http)
+        upstream_free(&u);
+    return u;
+}
+
+void upstream_free(struct upstream **pp)
+{
+    struct upstream *u = *pp;
+    if (!u)
+        return;
+    ensure(!u->in_callback);
+    while (u->queue.first || u->others.first) {
+        struct upstream_op *op = u->queue.first ? u->queue.first : u->others.first;
+        upstream_op_cancel(&op);
+    }
+    upstream_http_free(&u->http);
+    loop_cancel(&u->pump);
+    loop_cancel(&u->wake);
+    free(u->name);
+    free(u);
+    *pp = NULL;
+}
+
+struct upstream_op *upstream_send(struct upstream *u, const struct upstream_request *req, upstream_fn *cb, void *arg)
+{
+    struct upstream_op *op = xcalloc(1, sizeof *op);
+    *op = (struct upstream_op){.u = u, .cb = cb, .arg = arg, .body = req->body, .began_us = clock_mono_us()};
+    arena_init(&op->arena, OP_ARENA_BYTES);
+    upstream_answer_init(&op->answer, &op->arena);
+    op->head = upstream_http_head(&op->arena, req);
+    if (!op->head || u->queue.n >= u->max_queue) {
+        op->stage = OP_REFUSED;
+        op->timer = loop_defer(u->loop, on_refused, op);
+        op_link(&u->others, op);
+        return op;
+    }
+    int64_t ms = req->deadline_ms > 0 && req->deadline_ms < u->total_ms ? req->deadline_ms : u->total_ms;
+    op->stage = OP_QUEUED;
+    op->timer = loop_after(u->loop, ms, on_deadline, op);
+    op_link(&u->queue, op);
+    pump_soon(u);
+    return op;
+}
+
+void upstream_op_cancel(struct upstream_op **pp)
+{
+    struct upstream_op *op = *pp;
+    if (!op)
+        return;
+    if (op->transfer) {
+        struct upstream_end end;
+        upstream_http_stop(op->transfer, &end);
+        op_land(op, PACE_NEITHER);
+    }
+    op_free(op);
+    *pp = NULL;
+}
+
+bool upstream_op_sent(const struct upstream_op *op)
+{
+    return op->transfer && upstream_http_wrote(op->transfer);
+}
+
+void upstream_state(const struct upstream *u, struct upstream_state *out)
+{
+    int64_t paused_ms = u->pace.paused_until_ms - clock_mono_ms();
+    *out = (struct upstream_state){
+        .name = u->name,
+        .breaker = u->pace.breaker,
+        .in_flight = u->pace.in_flight,
+        .queued = u->queue.n,
+        .paused_ms = paused_ms > 0 ? paused_ms : 0,
+        .answered = u->answered,
+        .not_sent = u->not_sent,
+        .unknown = u->unknown,
+    };
+}

@@ -1,0 +1,95 @@
+/*
+ * Collects an answer under caps and reads out of it when to come back.  It must
+ * not know who fetched the answer or what it is about.
+ *
+ * The idea: fields and body live in the op's arena, as received; whatever does
+ * not fit its cap is ERR_LIMIT, and the caller gives the answer up.
+ */
+#include "upstream_answer.h"
+
+#include "postern/civil.h"
+#include "postern/limits.h"
+
+/* Nobody waits longer than this on a provider's word; also keeps the arithmetic far from overflow. */
+#define RETRY_MAX_MS MS_PER_DAY
+#define UNIX_S_MAX   UINT64_C(100000000000)
+
+void upstream_answer_init(struct upstream_answer *a, struct arena *arena)
+{
+    *a = (struct upstream_answer){.arena = arena};
+    buf_init(&a->body, arena, LIMIT_UPSTREAM_ANSWER_BYTES);
+}
+
+static enum err add_field(struct upstream_answer *a, struct slice line)
+{
+    const char *colon = memchr(line.p, ':', line.n);
+    if (!colon || colon == line.p || line.p[0] == ' ' || line.p[0] == '\t')
+        return OK; /* not a field, or a folded line (RFC 9112 section 5.2): nothing we would act on */
+    if (!a->fields)
+        a->fields = arena_calloc(a->arena, LIMIT_HTTP_HEADERS, sizeof *a->fields);
+    struct slice kept = arena_slice(a->arena, line);
+    if (!a->fields || !kept.p || a->n_fields == LIMIT_HTTP_HEADERS)
+        return ERR_LIMIT;
+    size_t name = (size_t)(colon - line.p);
+    a->fields[a->n_fields].name = (struct slice){kept.p, name};
+    a->fields[a->n_fields].value = slice_trim((struct slice){kept.p + name + 1, kept.n - name - 1});
+    a->n_fields++;
+    return OK;
+}
+
+enum err upstream_answer_line(struct upstream_answer *a, struct slice line)
+{
+    a->head_bytes += line.n;
+    if (a->head_bytes > LIMIT_HTTP_HEAD_BYTES)
+        return ERR_LIMIT;
+    while (line.n > 0 && (line.p[line.n - 1] == '\n' || line.p[line.n - 1] == '\r'))
+        line.n--;
+    if (slice_starts(line, "HTTP/")) {
+        a->n_fields = 0;
+        a->head_done = false;
+        return OK;
+    }
+    if (line.n == 0)
+        a->head_done = true;
+    return a->head_done ? OK : add_field(a, line);
+}
+
+enum err upstream_answer_body(struct upstream_answer *a, struct slice piece)
+{
+    buf_add_slice(&a->body, piece);
+    return a->body.failed ? ERR_LIMIT : OK;
+}
+
+static struct slice field(const struct upstream_field *fields, size_t n, const char *name)
+{
+    for (size_t i = 0; i < n; i++)
+        if (slice_ieq(fields[i].name, slice_of(name)))
+            return fields[i].value;
+    return (struct slice){NULL, 0};
+}
+
+struct slice upstream_result_header(const struct upstream_result *result, const char *name)
+{
+    return field(result->headers, result->n_headers, name);
+}
+
+static int64_t bounded(int64_t ms)
+{
+    if (ms < 0)
+        return 0;
+    return ms > RETRY_MAX_MS ? RETRY_MAX_MS : ms;
+}
+
+int64_t upstream_answer_retry_ms(const struct upstream_answer *a, int http_status, int64_t wall_ms)
+{
+    struct slice after = field(a->fields, a->n_fields, "Retry-After");
+    struct slice reset = field(a->fields, a->n_fields, "X-RateLimit-Reset");
+    int64_t at_ms;
+    uint64_t at_s;
+    if (retry_after_parse(after, wall_ms, &at_ms))
+        return bounded(at_ms - wall_ms);
+    /* SendGrid says it in X-RateLimit-Reset, Unix seconds; with other answers it is only the window's end. */
+    if (http_status == 429 && slice_to_u64(reset, UNIX_S_MAX, &at_s))
+        return bounded((int64_t)at_s * 1000 - wall_ms);
+    return 0;
+}
