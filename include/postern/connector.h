@@ -33,7 +33,7 @@ struct wire_request {
 /* First field of that name (ASCII case ignored); p == NULL when there is none. */
 struct slice wire_field_get(const struct wire_field *fields, size_t n, const char *name);
 
-#define WIRE_REPLY_FIELDS 24
+#define WIRE_REPLY_FIELDS 48 /* a provider's own and ours; what does not fit of the provider's is left out */
 struct wire_reply {
     int status;
     struct wire_field fields[WIRE_REPLY_FIELDS]; /* Content-Type among them when there is a body */
@@ -86,6 +86,7 @@ struct fault {
     struct errmsg message;       /* what was wrong, where, what would be right */
     char field[FAULT_FIELD_MAX]; /* "personalizations.0.to.0.email"; empty when none */
     int64_t retry_after_ms;
+    int64_t now_ms; /* for fields that name an instant (X-RateLimit-Reset); 0 leaves them out */
 };
 
 /* A submission as its dialect reads it. */
@@ -165,6 +166,8 @@ struct answer {
     char id[DECISION_ID_MAX]; /* "dec_38fb5ff3103a487b" */
     char token[TOKEN_MAX];    /* "ovr_..." for an overridable soft block; else empty */
     int64_t token_expires_at_ms;
+    char prompt[PROMPT_MAX];  /* of a soft block (policy_prompt); else empty */
+    bool left_out;            /* passes, but settle() cleared it: answered as blocked */
 };
 
 /* Everything that reply() may know. */
@@ -201,6 +204,15 @@ struct connector {
     /* OK, or ERR_* with *fault filled.  Strict: what can be read two ways is refused. */
     enum err (*parse)(const struct wire_request *r, const struct route *route, int64_t now_ms, struct arena *a,
                       struct parsed *out, struct fault *fault);
+
+    /*
+     * What cannot go without the others: clears send[i] of the messages whose like the dialect does not send
+     * alone and returns how many.  SendGrid: cc and bcc of a personalization whose every `to` stays behind.
+     * Call it before RECORD.  With send[i] set for what passes or is kept, those that it clears are to be
+     * blocked; what it clears in the set of those that pass alone is to be kept with its `to`.
+     * NULL: the dialect's messages all stand alone.
+     */
+    size_t (*settle)(const struct parsed *p, bool *send);
 
     /*
      * The call that sends exactly the messages with send[i] true: bytes as received, the others cut
