@@ -88,20 +88,13 @@ static const char *reason_of(CURLcode rc)
         CURLcode rc;
         const char *reason;
     } rows[] = {
-        {CURLE_COULDNT_RESOLVE_HOST, "resolve_failed"},
-        {CURLE_COULDNT_CONNECT, "connect_failed"},
-        {CURLE_OPERATION_TIMEDOUT, "connect_timeout"},
-        {CURLE_SSL_CONNECT_ERROR, "tls_failed"},
-        {CURLE_PEER_FAILED_VERIFICATION, "tls_failed"},
-        {CURLE_SSL_CACERT_BADFILE, "tls_failed"},
-        {CURLE_SSL_CERTPROBLEM, "tls_failed"},
-        {CURLE_ABORTED_BY_CALLBACK, "connection_lost"},
-        {CURLE_GOT_NOTHING, "connection_lost"},
-        {CURLE_SEND_ERROR, "connection_lost"},
-        {CURLE_RECV_ERROR, "connection_lost"},
-        {CURLE_PARTIAL_FILE, "answer_cut_short"},
-        {CURLE_WEIRD_SERVER_REPLY, "bad_answer"},
-        {CURLE_UNSUPPORTED_PROTOCOL, "bad_answer"},
+        {CURLE_COULDNT_RESOLVE_HOST, "resolve_failed"}, {CURLE_COULDNT_CONNECT, "connect_failed"},
+        {CURLE_OPERATION_TIMEDOUT, "connect_timeout"},  {CURLE_SSL_CONNECT_ERROR, "tls_failed"},
+        {CURLE_PEER_FAILED_VERIFICATION, "tls_failed"}, {CURLE_SSL_CACERT_BADFILE, "tls_failed"},
+        {CURLE_SSL_CERTPROBLEM, "tls_failed"},          {CURLE_ABORTED_BY_CALLBACK, "connection_lost"},
+        {CURLE_GOT_NOTHING, "connection_lost"},         {CURLE_SEND_ERROR, "connection_lost"},
+        {CURLE_RECV_ERROR, "connection_lost"},          {CURLE_PARTIAL_FILE, "answer_cut_short"},
+        {CURLE_WEIRD_SERVER_REPLY, "bad_answer"},       {CURLE_UNSUPPORTED_PROTOCOL, "bad_answer"},
     };
     for (size_t i = 0; i < N_ELEMENTS(rows); i++)
         if (rows[i].rc == rc)

@@ -28,7 +28,7 @@ enum fake_mode {
     FAKE_CUT           /* .answer, then reset */
 };
 
-#define OK_202 "HTTP/1.1 202 Accepted\r\nX-Message-Id: m1\r\nContent-Length: 0\r\n\r\n"
+#define OK_202          "HTTP/1.1 202 Accepted\r\nX-Message-Id: m1\r\nContent-Length: 0\r\n\r\n"
 #define MAX_CONNECTIONS 64
 
 struct fake_connection {
@@ -227,14 +227,14 @@ static void set_flag(void *arg)
 }
 
 /* Turns until cond holds; 5 s at most. */
-#define UNTIL(cond) \
-    do { \
-        bool late_ = false; \
-        struct loop_task *guard_ = loop_after(loop, 5000, set_flag, &late_); \
-        while (!(cond) && !late_) \
-            loop_turn(loop, true); \
-        ck_assert_msg(!late_, "waited 5 s for %s", #cond); \
-        loop_cancel(&guard_); \
+#define UNTIL(cond)                                                                                                    \
+    do {                                                                                                               \
+        bool late_ = false;                                                                                            \
+        struct loop_task *guard_ = loop_after(loop, 5000, set_flag, &late_);                                           \
+        while (!(cond) && !late_)                                                                                      \
+            loop_turn(loop, true);                                                                                     \
+        ck_assert_msg(!late_, "waited 5 s for %s", #cond);                                                             \
+        loop_cancel(&guard_);                                                                                          \
     } while (0)
 
 static void run_for(int64_t ms)
@@ -324,12 +324,18 @@ START_TEST(bytes_on_the_wire)
     struct fake *f = fake_start(0, FAKE_ANSWER, OK_202);
     struct upstream *u = upstream_to(f->port, DEFAULTS);
     static const struct upstream_field fields[] = {
-        {{"Authorization", 13}, {"Bearer k", 8}}, {{"Content-Type", 12}, {"application/json", 16}},
-        {{"X-Empty", 7}, {"", 0}},                {{"X-Blank", 7}, {"  ", 2}},
-        {{"Host", 4}, {"evil.example", 12}},      {{"content-length", 14}, {"999", 3}},
-        {{"Transfer-Encoding", 17}, {"chunked", 7}}, {{"Connection", 10}, {"keep-alive, X-Hop", 17}},
-        {{"x-hop", 5}, {"1", 1}},                 {{"Expect", 6}, {"100-continue", 12}},
-        {{"TE", 2}, {"trailers", 8}},             {{"User-Agent", 10}, {"sdk/1", 5}},
+        {{"Authorization", 13}, {"Bearer k", 8}},
+        {{"Content-Type", 12}, {"application/json", 16}},
+        {{"X-Empty", 7}, {"", 0}},
+        {{"X-Blank", 7}, {"  ", 2}},
+        {{"Host", 4}, {"evil.example", 12}},
+        {{"content-length", 14}, {"999", 3}},
+        {{"Transfer-Encoding", 17}, {"chunked", 7}},
+        {{"Connection", 10}, {"keep-alive, X-Hop", 17}},
+        {{"x-hop", 5}, {"1", 1}},
+        {{"Expect", 6}, {"100-continue", 12}},
+        {{"TE", 2}, {"trailers", 8}},
+        {{"User-Agent", 10}, {"sdk/1", 5}},
     };
     struct upstream_request req = request("POST", "{\"a\":1}");
     req.path_and_query = SLICE("/a/../b//%2e?q=[1]&x=%20'");
@@ -390,8 +396,8 @@ END_TEST
 
 START_TEST(redirects_and_proxies_are_not_followed)
 {
-    struct fake *f = fake_start(0, FAKE_ANSWER,
-                                "HTTP/1.1 307 Temporary Redirect\r\nLocation: /other\r\nContent-Length: 0\r\n\r\n");
+    struct fake *f =
+        fake_start(0, FAKE_ANSWER, "HTTP/1.1 307 Temporary Redirect\r\nLocation: /other\r\nContent-Length: 0\r\n\r\n");
     setenv("http_proxy", "http://127.0.0.1:1", 1);
     setenv("ALL_PROXY", "http://127.0.0.1:1", 1);
     struct upstream *u = upstream_to(f->port, DEFAULTS);
@@ -488,7 +494,8 @@ START_TEST(broken_answers_are_unknown)
         {FAKE_CUT, "HTTP/1.1 202 Accepted\r\nContent-Length: 10\r\n\r\nabc", "connection_lost", 202},
         {FAKE_CUT, "HTTP/1.1 202 Acc", "connection_lost", 0},
         {FAKE_CLOSE_AFTER, "HTTP/1.1 202 Accepted\r\nContent-Length: 10\r\n\r\nabc", "answer_cut_short", 202},
-        {FAKE_CLOSE_AFTER, "HTTP/1.1 202 Accepted\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab", "answer_cut_short", 202},
+        {FAKE_CLOSE_AFTER, "HTTP/1.1 202 Accepted\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab", "answer_cut_short",
+         202},
         {FAKE_CLOSE_AFTER, "", "timeout", 0},
         {FAKE_CLOSE_AFTER, "+OK POP3 ready\r\n", "bad_answer", 0},
         {FAKE_ANSWER, "HTTP/1.1 202 Accepted\r\nContent-Length: 10\r\n\r\nabc", "timeout", 202},
@@ -514,8 +521,8 @@ END_TEST
 START_TEST(answer_over_the_cap_is_unknown)
 {
     static char answer[LIMIT_UPSTREAM_ANSWER_BYTES + 200];
-    int head = snprintf(answer, sizeof answer, "HTTP/1.1 200 OK\r\nContent-Length: %u\r\n\r\n",
-                        LIMIT_UPSTREAM_ANSWER_BYTES);
+    int head =
+        snprintf(answer, sizeof answer, "HTTP/1.1 200 OK\r\nContent-Length: %u\r\n\r\n", LIMIT_UPSTREAM_ANSWER_BYTES);
     memset(answer + head, 'b', LIMIT_UPSTREAM_ANSWER_BYTES);
     struct fake *f = fake_start(0, FAKE_ANSWER, answer);
     struct upstream *u = upstream_to(f->port, DEFAULTS);
@@ -559,7 +566,8 @@ END_TEST
 
 START_TEST(name_does_not_resolve)
 {
-    struct upstream *u = upstream_to(1, (struct upstream_options){.url = "http://no-such-host.invalid", .total_ms = 4000});
+    struct upstream *u =
+        upstream_to(1, (struct upstream_options){.url = "http://no-such-host.invalid", .total_ms = 4000});
     struct seen s;
     send_and_wait(u, request("POST", "x"), &s);
     ck_assert_int_eq(s.status, UPSTREAM_NOT_SENT);
@@ -576,8 +584,8 @@ END_TEST
 START_TEST(names_may_not_stand_for_private_addresses)
 {
     struct fake *f = fake_start(0, FAKE_ANSWER, OK_202);
-    static const char *const addresses[] = {"127.0.0.1", "[::ffff:127.0.0.1]", "[::1]", "0.0.0.0", "10.0.0.1",
-                                            "169.254.169.254", "[fe80::1]", "[fd00::1]"};
+    static const char *const addresses[] = {"127.0.0.1", "[::ffff:127.0.0.1]", "[::1]",     "0.0.0.0",
+                                            "10.0.0.1",  "169.254.169.254",    "[fe80::1]", "[fd00::1]"};
     char url[64], resolve[100];
     struct seen s;
     snprintf(url, sizeof url, "http://provider.test:%u", f->port);
@@ -669,11 +677,15 @@ START_TEST(injections_never_leave)
     struct upstream *u = upstream_to(f->port, DEFAULTS);
     for (size_t i = 0; i < N_ELEMENTS(rows); i++) {
         struct upstream_field field = {rows[i].name, rows[i].value};
-        struct upstream_request req = {.method = rows[i].method, .path_and_query = rows[i].target, .headers = &field,
-                                       .n_headers = 1, .at_most_once = true};
+        struct upstream_request req = {.method = rows[i].method,
+                                       .path_and_query = rows[i].target,
+                                       .headers = &field,
+                                       .n_headers = 1,
+                                       .at_most_once = true};
         struct seen s;
         send_and_wait(u, req, &s);
-        ck_assert_msg(s.status == UPSTREAM_NOT_SENT && strcmp(s.reason, "bad_request") == 0, "row %zu: %s", i, s.reason);
+        ck_assert_msg(s.status == UPSTREAM_NOT_SENT && strcmp(s.reason, "bad_request") == 0, "row %zu: %s", i,
+                      s.reason);
     }
     ck_assert_int_eq(f->n_connections, 0);
     upstream_free(&u);
@@ -687,7 +699,8 @@ START_TEST(retry_after_pauses)
     char reset[200], date[200];
     snprintf(reset, sizeof reset, "HTTP/1.1 429 Too Many\r\nX-RateLimit-Reset: %lld\r\nContent-Length: 0\r\n\r\n",
              (long long)(clock_wall_ms() / 1000 + 3));
-    snprintf(date, sizeof date, "HTTP/1.1 429 Too Many\r\nRetry-After: Fri, 31 Dec 2100 23:59:59 GMT\r\nContent-Length: 0\r\n\r\n");
+    snprintf(date, sizeof date,
+             "HTTP/1.1 429 Too Many\r\nRetry-After: Fri, 31 Dec 2100 23:59:59 GMT\r\nContent-Length: 0\r\n\r\n");
     const struct {
         const char *answer;
         int http_status;
