@@ -20,6 +20,7 @@
 /* --- windows ----------------------------------------------------------------- */
 
 #define WINDOWS_PER_DAY 4
+#define WINDOW_DATES_MAX 366 /* in one set: a contact who names more days than a year has is not stating hours */
 
 /* [start_min, end_min) local minutes; end_min > 1440 when it wraps past midnight: it belongs to the day of its start. */
 struct window {
@@ -53,8 +54,10 @@ struct window_set {
 
 /*
  * Read "21:00-08:00", "mon-fri 08:00-12:00,13:00-18:00; sat 09:00-13:00", "2026-12-24 08:00-12:00",
- * "none" (no windows).  Start equal to end is refused, as are unknown days, a day given twice,
- * overlapping windows, more than WINDOWS_PER_DAY.  Dates come from the arena.
+ * "none" (no windows); ',' may part days too: "mon,wed 08:00-12:00, sat 09:00-12:00".  "holidays 10:00-12:00"
+ * sets on_holidays, which is closed (quiet: all day) when the text does not.  Start equal to end is refused,
+ * as are unknown days, a day given twice, overlapping windows, more than WINDOWS_PER_DAY.  Dates come from
+ * the arena; a == NULL refuses them.  On an error out is in no useful state.
  */
 enum err window_parse(struct slice text, enum window_sense sense, struct arena *a, struct window_set *out,
                       struct errmsg *e) NODISCARD;

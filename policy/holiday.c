@@ -1,0 +1,188 @@
+/*
+ * Public holidays by rule: a fixed day, the nth weekday of a month, days from
+ * Easter, one date.  Knows dates only, neither zones nor windows.  The one idea:
+ * nothing is enumerated; a date is asked against each rule.  A rule with a shift
+ * makes two days: the day itself and the day on which it is observed, for nobody
+ * is at work on Christmas because it is a Saturday; the observed one may fall
+ * into the neighbouring year (1 January on a Saturday: 31 December).
+ */
+#include "postern/policy.h"
+
+#include "policy/weekday.h"
+
+#define DAYS_PER_WEEK 7
+
+/* The earliest Easter is day 81 of its year and the latest 115: within this, a rule stays in Easter's year. */
+#define EASTER_SPAN_DAYS 80
+
+/* How much of a wrong text an error quotes. */
+#define QUOTE_MAX 40
+
+#define HOLIDAY_FORMS                                                                                                  \
+    "write 12-25, \"12-25 observed\" (US), \"12-25 monday\" (next Monday), \"1st mon 09\", \"last mon 05\", "          \
+    "easter-2 or 2026-06-19"
+
+/* Where a holiday on that date is observed. */
+static int32_t observed(int32_t days, enum holiday_shift shift)
+{
+    enum weekday weekday = date_weekday(days);
+    bool weekend = weekday == SATURDAY || weekday == SUNDAY;
+    if (shift == SHIFT_NONE || !weekend)
+        return days;
+    if (weekday == SUNDAY)
+        return days + 1;
+    return shift == SHIFT_OBSERVED_US ? days - 1 : days + 2;
+}
+
+static bool fixed_is(const struct holiday *h, int32_t days, struct date date)
+{
+    if (h->month == date.month && h->day == date.day)
+        return true;
+    if (h->shift == SHIFT_NONE)
+        return false;
+    for (int32_t year = date.year - 1; year <= date.year + 1; year++) {
+        struct date own = {year, h->month, h->day};
+        if (date_is_valid(own) && observed(date_to_days(own), h->shift) == days)
+            return true;
+    }
+    return false;
+}
+
+static bool nth_weekday_is(const struct holiday *h, int32_t days, struct date date)
+{
+    if (h->month != date.month || h->weekday != date_weekday(days))
+        return false;
+    if (h->nth == -1)
+        return date_from_days(days + DAYS_PER_WEEK).month != date.month;
+    return (date.day - 1) / DAYS_PER_WEEK + 1 == h->nth;
+}
+
+static bool rule_is(const struct holiday *h, int32_t days, struct date date)
+{
+    switch (h->kind) {
+    case HOLIDAY_FIXED:
+        return fixed_is(h, days, date);
+    case HOLIDAY_NTH_WEEKDAY:
+        return nth_weekday_is(h, days, date);
+    case HOLIDAY_EASTER:
+        return date_to_days(date_easter(date.year)) + h->day == days;
+    case HOLIDAY_DATE:
+        return h->year == date.year && h->month == date.month && h->day == date.day;
+    }
+    return false;
+}
+
+bool holiday_is(const struct holiday_calendar *c, int32_t days)
+{
+    struct date date = date_from_days(days);
+    for (size_t i = 0; i < c->n; i++) {
+        if (rule_is(&c->rules[i], days, date))
+            return true;
+    }
+    return false;
+}
+
+/* Exactly n digits; false on anything else. */
+static bool digits(struct slice s, size_t at, size_t n, int32_t *out)
+{
+    uint64_t value;
+    if (s.n < at + n || !slice_to_u64((struct slice){s.p + at, n}, INT32_MAX, &value))
+        return false;
+    *out = (int32_t)value;
+    return true;
+}
+
+/* "2026-06-19" */
+static bool date_rule(struct slice s, struct holiday *out)
+{
+    if (s.n != 10 || s.p[4] != '-' || s.p[7] != '-')
+        return false;
+    out->kind = HOLIDAY_DATE;
+    return digits(s, 0, 4, &out->year) && digits(s, 5, 2, &out->month) && digits(s, 8, 2, &out->day) &&
+           date_is_valid((struct date){out->year, out->month, out->day});
+}
+
+/* "12-25", and the shift when there is one.  29 February is a holiday in leap years. */
+static bool fixed_rule(struct slice s, struct slice shift, struct holiday *out)
+{
+    if (s.n != 5 || s.p[2] != '-')
+        return false;
+    out->kind = HOLIDAY_FIXED;
+    if (slice_ieq(shift, SLICE("observed")))
+        out->shift = SHIFT_OBSERVED_US;
+    else if (slice_ieq(shift, SLICE("monday")))
+        out->shift = SHIFT_NEXT_MONDAY;
+    else if (shift.n > 0)
+        return false;
+    const int32_t leap_year = 2000;
+    return digits(s, 0, 2, &out->month) && digits(s, 3, 2, &out->day) &&
+           date_is_valid((struct date){leap_year, out->month, out->day});
+}
+
+/* "1st mon 09", "last mon 05" */
+static bool nth_rule(struct slice nth, struct slice weekday, struct slice month, struct holiday *out)
+{
+    static const char *const ordinals[] = {"1st", "2nd", "3rd", "4th", "5th"};
+    out->kind = HOLIDAY_NTH_WEEKDAY;
+    if (slice_ieq(nth, SLICE("last")))
+        out->nth = -1;
+    for (size_t i = 0; i < N_ELEMENTS(ordinals); i++) {
+        if (slice_ieq(nth, slice_of(ordinals[i])))
+            out->nth = (int32_t)i + 1;
+    }
+    return out->nth != 0 && weekday_parse(weekday, &out->weekday) && month.n == 2 && digits(month, 0, 2, &out->month) &&
+           out->month >= 1 && out->month <= 12;
+}
+
+/* "easter", "easter-2", "easter+1" */
+static bool easter_rule(struct slice s, struct holiday *out)
+{
+    const size_t name = sizeof "easter" - 1;
+    if (s.n < name || !slice_ieq((struct slice){s.p, name}, SLICE("easter")))
+        return false;
+    out->kind = HOLIDAY_EASTER;
+    if (s.n == name)
+        return true;
+    uint64_t days;
+    if ((s.p[name] != '-' && s.p[name] != '+') ||
+        !slice_to_u64((struct slice){s.p + name + 1, s.n - name - 1}, EASTER_SPAN_DAYS, &days))
+        return false;
+    out->day = s.p[name] == '-' ? -(int32_t)days : (int32_t)days;
+    return true;
+}
+
+/* The words of s, at most max; returns how many there are, max + 1 for more. */
+static size_t split(struct slice s, struct slice *words, size_t max)
+{
+    size_t n = 0;
+    for (s = slice_trim(s); s.n > 0; s = slice_trim(s)) {
+        if (n == max)
+            return max + 1;
+        struct slice *w = &words[n++];
+        *w = (struct slice){s.p, 0};
+        while (s.n > 0 && *s.p != ' ' && *s.p != '\t') {
+            w->n++;
+            s.p++;
+            s.n--;
+        }
+    }
+    return n;
+}
+
+enum err holiday_parse(struct slice text, struct holiday *out, struct errmsg *e)
+{
+    struct slice w[3] = {{NULL, 0}};
+    size_t n = split(text, w, N_ELEMENTS(w));
+    *out = (struct holiday){.kind = HOLIDAY_FIXED};
+    bool read = false;
+    if (n == 1)
+        read = date_rule(w[0], out) || easter_rule(w[0], out) || fixed_rule(w[0], w[1], out);
+    else if (n == 2)
+        read = fixed_rule(w[0], w[1], out);
+    else if (n == 3)
+        read = nth_rule(w[0], w[1], w[2], out);
+    if (read)
+        return OK;
+    errmsg_set(e, "\"%.*s\" is not a holiday: " HOLIDAY_FORMS, (int)(text.n < QUOTE_MAX ? text.n : QUOTE_MAX), text.p);
+    return ERR_SYNTAX;
+}
