@@ -27,7 +27,7 @@
 #define PHONE_DIGITS_MAX 15u
 
 /* Before normalisation the input may be longer than its canonical form. */
-#define INPUT_MAX (4 * EMAIL_MAX)
+#define INPUT_MAX 1024u
 
 static enum err fault(enum err code, struct errmsg *e, const char *text)
 {
@@ -287,7 +287,7 @@ static enum err parse_normal(struct slice s, struct address *out, struct errmsg 
         return fault(ERR_SYNTAX, e, "e-mail address has no @; write name@domain");
     struct slice local_text = {s.p, (size_t)(at - s.p)};
     struct slice domain_text = {at + 1, s.n - local_text.n - 1};
-    struct local local;
+    struct local local = {.n = 0};
     err = canonical_local(local_text, &local, e);
     if (err != OK)
         return err;

@@ -183,7 +183,7 @@ static bool take_day_time(struct slice *s, struct day_time *t)
 
 static int64_t instant_s(struct date d, struct day_time t)
 {
-    return date_to_days(d) * S_PER_DAY + t.hour * 3600 + t.minute * 60 + t.second;
+    return date_to_days(d) * S_PER_DAY + t.hour * INT64_C(3600) + t.minute * INT64_C(60) + t.second;
 }
 
 /* ".123": ms, further digits are cut off. */

@@ -259,10 +259,9 @@ void hash_random(uint8_t *out, size_t n)
 char *hash_random_id(const char *prefix, size_t n_bytes, char *out, size_t out_size)
 {
     uint8_t bytes[64];
-    size_t prefix_n = strlen(prefix);
-    ensure(n_bytes <= sizeof bytes && prefix_n + 2 * n_bytes + 1 <= out_size);
+    int prefix_n = snprintf(out, out_size, "%s", prefix);
+    ensure(prefix_n >= 0 && n_bytes <= sizeof bytes && (size_t)prefix_n + 2 * n_bytes + 1 <= out_size);
     hash_random(bytes, n_bytes);
-    memcpy(out, prefix, prefix_n);
     hash_hex(bytes, n_bytes, out + prefix_n);
     return out;
 }

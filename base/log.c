@@ -17,7 +17,8 @@
 #include "postern/hash.h"
 
 #define LINE_MAX_BYTES 4096
-#define CUT_MARK       "..."
+
+static const char cut_mark[] = {'.', '.', '.'};
 
 static const char *const level_names[] = {
     [LOG_ERROR_] = "error", [LOG_WARN] = "warn", [LOG_INFO] = "info", [LOG_DEBUG] = "debug"};
@@ -68,9 +69,9 @@ static size_t append_escaped(char *out, size_t n, size_t max, struct slice s, bo
             memcpy(unit + unit_n, s.p + i, used);
             unit_n += used;
         }
-        if (n + unit_n + strlen(CUT_MARK) > max) {
-            memcpy(out + n, CUT_MARK, strlen(CUT_MARK));
-            return n + strlen(CUT_MARK);
+        if (n + unit_n + sizeof cut_mark > max) {
+            memcpy(out + n, cut_mark, sizeof cut_mark);
+            return n + sizeof cut_mark;
         }
         memcpy(out + n, unit, unit_n);
         n += unit_n;
@@ -131,7 +132,8 @@ char *log_address(const struct address *a, char out[LOG_ADDRESS_MAX])
     struct slice key = {(const char *)address_key.b, sizeof address_key.b};
     struct slice text = slice_of(a->text);
     struct digest d = hash_hmac_sha256(key, &text, 1);
-    memcpy(out, "a:", 2);
+    out[0] = 'a';
+    out[1] = ':';
     hash_hex(d.b, 8, out + 2);
     return out;
 }

@@ -147,9 +147,10 @@ END_TEST
 START_TEST(fold_of_growing_text)
 {
     /* U+FDFA becomes 33 bytes by NFKC: the fold of 21 of them and a long domain is a digest, and still a key. */
+    static const char ligature[] = {'\xEF', '\xB7', '\xBA'};
     char text[400] = "";
-    for (int i = 0; i < 21; i++)
-        memcpy(text + 3 * i, "\xEF\xB7\xBA", 3);
+    for (size_t i = 0; i < 21; i++)
+        memcpy(text + 3 * i, ligature, sizeof ligature);
     struct address a, b, fold_a, fold_b;
     struct errmsg e;
     memcpy(text + 63, "@example.com", sizeof "@example.com");

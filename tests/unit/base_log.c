@@ -122,6 +122,7 @@ END_TEST
 
 START_TEST(quoted_values_are_bounded)
 {
+    static const char letter[] = {'\xc3', '\xa9'};
     char text[2000];
     struct log_quoted q;
     memset(text, 'x', sizeof text);
@@ -134,7 +135,7 @@ START_TEST(quoted_values_are_bounded)
     }
     /* No escape and no character is cut in two. */
     for (size_t i = 0; i < sizeof text; i += 2)
-        memcpy(text + i, "\xc3\xa9", 2);
+        memcpy(text + i, letter, sizeof letter);
     log_quote((struct slice){text, sizeof text}, &q);
     ck_assert(slice_is_utf8(slice_of(q.text)));
     memset(text, '"', sizeof text);
