@@ -102,7 +102,7 @@ uint16_t http_listener_port(const struct http_listener *l);
  */
 void http_listener_drain(struct http_listener *l, void (*on_empty)(void *arg), void *arg);
 
-/* Close everything now, and set *l to NULL.  Requests not answered yet stay valid: http_reply then only frees them. */
+/* Not from within on_request.  Close everything now, and set *l to NULL.  Requests not answered yet stay valid: http_reply then only frees them. */
 void http_listener_free(struct http_listener **l);
 
 struct http_counters {
@@ -114,6 +114,6 @@ struct http_counters {
     size_t inflight_bytes;
     uint64_t faults[HTTP_FAULT_COUNT]; /* by reason: http_fault_label */
 };
-const struct http_counters *http_listener_counters(const struct http_listener *l); /* borrows, live */
+const struct http_counters *http_listener_counters(struct http_listener *l); /* borrows; as of this call */
 
 #endif

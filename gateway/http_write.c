@@ -82,7 +82,7 @@ static void put_header(struct writer *w, struct slice name, struct slice value)
 }
 
 /* An unknown status has an empty phrase (RFC 9112 section 4). */
-static const char *phrase_of(int status)
+const char *http_write_phrase(int status)
 {
     for (size_t i = 0; i < N_ELEMENTS(phrases); i++) {
         if (phrases[i].status == status) {
@@ -128,7 +128,7 @@ size_t http_write_head(const struct http_reply *reply, enum http_persistence per
     char number[32];
     snprintf(number, sizeof(number), "HTTP/1.1 %d ", reply->status);
     put(&w, slice_of(number));
-    put(&w, slice_of(phrase_of(reply->status)));
+    put(&w, slice_of(http_write_phrase(reply->status)));
     put(&w, SLICE("\r\n"));
     put_header(&w, SLICE("Date"), slice_of(date));
     if (reply->content_type != NULL) {

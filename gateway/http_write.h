@@ -24,6 +24,7 @@ char *http_write_date(int64_t wall_ms, char out[HTTP_DATE_MAX]);
  */
 size_t http_write_head(const struct http_reply *reply, enum http_persistence persistence, const char *date, char *out,
                        size_t cap);
+const char *http_write_phrase(int status); /* "Bad Request"; "" when not known */
 /* 204 and 304 have none (RFC 9110 section 6.4.1). */
 bool http_write_has_body(int status);
 
