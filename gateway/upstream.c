@@ -260,6 +260,7 @@ static void pump_soon(struct upstream *u)
 
 struct upstream *upstream_new(struct loop *loop, const struct upstream_options *opt, struct errmsg *e)
 {
+    ensure(opt->name);
     struct upstream *u = xcalloc(1, sizeof *u);
     u->loop = loop;
     u->name = xstrdup(opt->name);

@@ -31,7 +31,7 @@ struct upstream_field {
 
 /* One provider: one pool of connections, one breaker, one queue.  Strings are copied.  Zero takes the default. */
 struct upstream_options {
-    const char *name;    /* for logs and metrics */
+    const char *name;    /* a word for logs and metrics; required */
     const char *url;     /* "https://api.sendgrid.com", "http://127.0.0.1:8025": scheme, host, port and no more */
     const char *ca_file; /* NULL: the system's certificates */
     const char *resolve; /* NULL, or "host:port:address" that stands for a DNS answer (and is guarded like one) */

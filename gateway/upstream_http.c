@@ -339,11 +339,10 @@ static bool host_is_literal(const char *host)
 static enum err read_url(struct upstream_http *http, const char *text, struct errmsg *e)
 {
     char *scheme = NULL, *host = NULL, *port = NULL, *path = NULL, *extra = NULL;
-    const unsigned part_flags = CURLU_DEFAULT_PORT;
     bool good = curl_url_set(http->url, CURLUPART_URL, text, CURLU_DISALLOW_USER) == CURLUE_OK &&
                 curl_url_get(http->url, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK &&
                 curl_url_get(http->url, CURLUPART_HOST, &host, 0) == CURLUE_OK &&
-                curl_url_get(http->url, CURLUPART_PORT, &port, part_flags) == CURLUE_OK &&
+                curl_url_get(http->url, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) == CURLUE_OK &&
                 curl_url_get(http->url, CURLUPART_PATH, &path, 0) == CURLUE_OK &&
                 curl_url_get(http->url, CURLUPART_QUERY, &extra, 0) == CURLUE_NO_QUERY &&
                 curl_url_get(http->url, CURLUPART_FRAGMENT, &extra, 0) == CURLUE_NO_FRAGMENT &&
@@ -391,7 +390,7 @@ struct upstream_http *upstream_http_new(struct loop *loop, const struct upstream
     curl_multi_setopt(http->multi, CURLMOPT_MAXCONNECTS, (long)max_transfers);
     if (opt->resolve)
         http->resolve = curl_slist_append(NULL, opt->resolve);
-    if (read_url(http, opt->url, e) != OK)
+    if (read_url(http, opt->url ? opt->url : "", e) != OK)
         goto fail;
     if (opt->ca_file && access(opt->ca_file, R_OK) == -1) {
         errmsg_set(e, "ca_file: cannot read \"%s\": %s", opt->ca_file, strerror(errno));

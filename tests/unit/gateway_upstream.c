@@ -25,11 +25,13 @@ enum fake_mode {
     FAKE_CLOSE_REUSED, /* .answer to the first request of a connection; the second is read whole, then closed on */
     FAKE_CLOSE_AFTER,  /* .answer, then close without having said so */
     FAKE_STALL,        /* read, never answer; fake_release() answers all that wait */
-    FAKE_CUT           /* .answer, then reset */
+    FAKE_CUT,          /* .answer, then reset */
+    FAKE_CHAOS         /* any of these, and resets without an answer, by .dice */
 };
 
 #define OK_202          "HTTP/1.1 202 Accepted\r\nX-Message-Id: m1\r\nContent-Length: 0\r\n\r\n"
-#define MAX_CONNECTIONS 64
+#define MAX_CONNECTIONS 4000
+#define CHAOS_MESSAGES  3000
 
 struct fake_connection {
     struct fake *fake;
@@ -42,13 +44,16 @@ struct fake {
     enum fake_mode mode;
     const char *answer;
     struct evconnlistener *listener;
+    struct loop_task *reopen;
     uint16_t port;
     struct fake_connection connections[MAX_CONNECTIONS];
     int n_connections;
     int n_requests;
     int n_waiting;
     int max_waiting;
-    char last[300000]; /* the last request, whole */
+    uint32_t dice;
+    uint8_t seen[CHAOS_MESSAGES]; /* how often the message whose body is that number was read whole */
+    char last[300000];            /* the last request, whole */
     size_t last_n;
 };
 
@@ -82,6 +87,32 @@ static void fake_reply(struct fake_connection *c)
     bufferevent_write(c->bev, c->fake->answer, strlen(c->fake->answer));
 }
 
+/* A small linear congruence: the same chaos each time. */
+static uint32_t fake_roll(struct fake *f, uint32_t sides)
+{
+    f->dice = f->dice * 1664525u + 1013904223u;
+    return (f->dice >> 16) % sides;
+}
+
+static void fake_chaos(struct fake_connection *c)
+{
+    struct fake *f = c->fake;
+    f->seen[strtoul(strstr(f->last, "\r\n\r\n") + 4, NULL, 10)]++;
+    uint32_t roll = fake_roll(f, 20);
+    if (roll < 12) {
+        fake_reply(c);
+    } else if (roll < 15) {
+        fake_close(c, roll == 12);
+    } else if (roll < 18) {
+        bufferevent_setcb(c->bev, NULL, fake_close_flushed, NULL, c);
+        fake_reply(c);
+    } else {
+        static const char part[] = "HTTP/1.1 202 Acc";
+        bufferevent_setcb(c->bev, NULL, fake_close_flushed, NULL, c);
+        bufferevent_write(c->bev, part, sizeof part - 1);
+    }
+}
+
 static void fake_request(struct fake_connection *c)
 {
     struct fake *f = c->fake;
@@ -106,6 +137,9 @@ static void fake_request(struct fake_connection *c)
         c->waiting = true;
         if (++f->n_waiting > f->max_waiting)
             f->max_waiting = f->n_waiting;
+        break;
+    case FAKE_CHAOS:
+        fake_chaos(c);
         break;
     }
 }
@@ -140,6 +174,8 @@ static void fake_on_event(struct bufferevent *bev, short what, void *arg)
     fake_close(arg, false);
 }
 
+static void fake_listen(void *arg);
+
 static void fake_on_accept(struct evconnlistener *l, evutil_socket_t fd, struct sockaddr *sa, int n, void *arg)
 {
     struct fake *f = arg;
@@ -152,6 +188,27 @@ static void fake_on_accept(struct evconnlistener *l, evutil_socket_t fd, struct 
     c->bev = bufferevent_socket_new(loop_base(loop), fd, BEV_OPT_CLOSE_ON_FREE);
     bufferevent_setcb(c->bev, fake_on_read, NULL, fake_on_event, c);
     bufferevent_enable(c->bev, EV_READ | EV_WRITE);
+    if (f->mode == FAKE_CHAOS && fake_roll(f, 10) == 0)
+        fake_close(c, true);
+    if (f->mode == FAKE_CHAOS && fake_roll(f, 50) == 0) {
+        evconnlistener_free(l); /* connections are refused for a while */
+        f->listener = NULL;
+        f->reopen = loop_after(loop, 1, fake_listen, f);
+    }
+}
+
+static void fake_listen(void *arg)
+{
+    struct fake *f = arg;
+    struct sockaddr_in in = {
+        .sin_family = AF_INET, .sin_port = htons(f->port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t n = sizeof in;
+    f->reopen = NULL;
+    f->listener = evconnlistener_new_bind(loop_base(loop), fake_on_accept, f, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_REUSEABLE,
+                                          16, (struct sockaddr *)&in, (int)n);
+    ck_assert_ptr_nonnull(f->listener);
+    ck_assert_int_eq(getsockname(evconnlistener_get_fd(f->listener), (struct sockaddr *)&in, &n), 0);
+    f->port = ntohs(in.sin_port);
 }
 
 static struct fake *fake_start(int at, enum fake_mode mode, const char *answer)
@@ -160,13 +217,7 @@ static struct fake *fake_start(int at, enum fake_mode mode, const char *answer)
     memset(f, 0, sizeof *f);
     f->mode = mode;
     f->answer = answer;
-    struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    f->listener = evconnlistener_new_bind(loop_base(loop), fake_on_accept, f, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_REUSEABLE,
-                                          16, (struct sockaddr *)&in, sizeof in);
-    ck_assert_ptr_nonnull(f->listener);
-    socklen_t n = sizeof in;
-    ck_assert_int_eq(getsockname(evconnlistener_get_fd(f->listener), (struct sockaddr *)&in, &n), 0);
-    f->port = ntohs(in.sin_port);
+    fake_listen(f);
     return f;
 }
 
@@ -185,6 +236,7 @@ static void fake_stop(struct fake *f)
 {
     for (int i = 0; i < f->n_connections; i++)
         fake_close(&f->connections[i], false);
+    loop_cancel(&f->reopen);
     if (f->listener)
         evconnlistener_free(f->listener);
     f->listener = NULL;
@@ -441,6 +493,42 @@ START_TEST(reused_connection_that_dies_sends_once)
         unknown++;
     }
     ck_assert_int_eq(unknown, sent / 2);
+    upstream_free(&u);
+}
+END_TEST
+
+/* Whatever the provider does: sent once means seen once, not sent means never seen, and unknown never means twice. */
+START_TEST(chaos_never_sends_twice)
+{
+    struct fake *f = fake_start(0, FAKE_CHAOS, OK_202);
+    struct upstream_options opt = DEFAULTS;
+    opt.pace.breaker_failures = UINT32_MAX;
+    opt.pace.max_concurrency = 16;
+    opt.max_queue = CHAOS_MESSAGES;
+    struct upstream *u = upstream_to(f->port, opt);
+    static struct seen seen[CHAOS_MESSAGES];
+    static char bodies[CHAOS_MESSAGES][8];
+    int n[3] = {0};
+    for (int i = 0; i < CHAOS_MESSAGES; i++) {
+        snprintf(bodies[i], sizeof bodies[i], "%d", i);
+        send_one(u, request(i % 2 ? "POST" : "PUT", bodies[i]), &seen[i]);
+    }
+    for (int i = 0; i < CHAOS_MESSAGES; i++) {
+        UNTIL(seen[i].calls > 0);
+        n[seen[i].status]++;
+    }
+    run_for(20);
+    for (int i = 0; i < CHAOS_MESSAGES; i++) {
+        int low = seen[i].status == UPSTREAM_ANSWERED ? 1 : 0;
+        int high = seen[i].status == UPSTREAM_NOT_SENT ? 0 : 1;
+        ck_assert_int_eq(seen[i].calls, 1);
+        ck_assert_msg(f->seen[i] >= low && f->seen[i] <= high, "message %d: %s, seen %d times", i, seen[i].reason,
+                      f->seen[i]);
+    }
+    /* Each kind of ending came about, else this proves nothing. */
+    ck_assert_int_gt(n[UPSTREAM_ANSWERED], CHAOS_MESSAGES / 3);
+    ck_assert_int_gt(n[UPSTREAM_NOT_SENT], 0);
+    ck_assert_int_gt(n[UPSTREAM_UNKNOWN], CHAOS_MESSAGES / 10);
     upstream_free(&u);
 }
 END_TEST
@@ -926,6 +1014,7 @@ int main(void)
     tcase_add_test(t, methods_and_empty_bodies);
     tcase_add_test(t, redirects_and_proxies_are_not_followed);
     tcase_add_test(t, reused_connection_that_dies_sends_once);
+    tcase_add_test(t, chaos_never_sends_twice);
     tcase_add_test(t, reads_may_be_repeated);
     tcase_add_test(t, connection_closed_while_idle_is_replaced);
     tcase_add_test(t, broken_answers_are_unknown);
