@@ -507,7 +507,7 @@ START_TEST(chaos_never_sends_twice)
     opt.max_queue = CHAOS_MESSAGES;
     struct upstream *u = upstream_to(f->port, opt);
     static struct seen seen[CHAOS_MESSAGES];
-    static char bodies[CHAOS_MESSAGES][8];
+    static char bodies[CHAOS_MESSAGES][12];
     int n[3] = {0};
     for (int i = 0; i < CHAOS_MESSAGES; i++) {
         snprintf(bodies[i], sizeof bodies[i], "%d", i);
