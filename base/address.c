@@ -41,6 +41,8 @@ static enum err check_characters(const uint8_t *s, size_t n, struct errmsg *e)
     for (size_t i = 0; i < n;) {
         ucs4_t c;
         i += (size_t)u8_mbtouc(&c, s + i, n - i);
+        if (c > 0x20 && c < 0x7F)
+            continue;
         if (uc_is_general_category_withtable(c, UC_CATEGORY_MASK_C) || uc_is_property_default_ignorable_code_point(c)) {
             errmsg_set(e, "e-mail address has an invisible or control character (U+%04X); leave it out", (unsigned)c);
             return ERR_SYNTAX;
@@ -53,9 +55,22 @@ static enum err check_characters(const uint8_t *s, size_t n, struct errmsg *e)
     return OK;
 }
 
+static bool is_ascii(struct slice s)
+{
+    unsigned char any = 0;
+    for (size_t i = 0; i < s.n; i++)
+        any |= (unsigned char)s.p[i];
+    return any < 0x80;
+}
+
 static bool is_alnum(char c)
 {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
+static char ascii_lower(char c)
+{
+    return (char)(c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c);
 }
 
 /* RFC 5322 section 3.2.3, with RFC 6531's UTF8-non-ascii. */
@@ -267,7 +282,7 @@ static enum err canonical_domain(struct slice s, char out[DOMAIN_MAX + 1], struc
         if (s.n > DOMAIN_MAX)
             return fault(ERR_LIMIT, e, "e-mail address has a domain longer than 253 bytes");
         for (size_t i = 0; i < s.n; i++)
-            out[i] = (char)(s.p[i] >= 'A' && s.p[i] <= 'Z' ? s.p[i] + ('a' - 'A') : s.p[i]);
+            out[i] = ascii_lower(s.p[i]);
         out[s.n] = '\0';
     }
     if (!is_host_name(slice_of(out)))
@@ -311,6 +326,8 @@ enum err address_parse_email(struct slice s, struct address *out, struct errmsg 
         return fault(ERR_LIMIT, e, "e-mail address is longer than 254 bytes (RFC 5321, 4.5.3.1.3)");
     if (!slice_is_utf8(s))
         return fault(ERR_SYNTAX, e, "e-mail address is not valid UTF-8");
+    if (is_ascii(s)) /* nearly all are, and NFC leaves them as they are */
+        return parse_normal(s, out, e);
     /* First of all, for NFC makes ASCII of some characters: U+037E is a semicolon then. */
     uint8_t normal[3 * INPUT_MAX];
     size_t n = sizeof normal;
@@ -377,8 +394,13 @@ static struct slice fold_local(struct slice local, uint8_t *folded, size_t folde
 {
     struct slice none = {NULL, 0};
     size_t n = folded_bytes;
-    if (u8_casefold((const uint8_t *)local.p, local.n, NULL, UNINORM_NFKC, folded, &n) != folded)
+    if (is_ascii(local)) {
+        n = local.n;
+        for (size_t i = 0; i < n; i++)
+            folded[i] = (uint8_t)ascii_lower(local.p[i]);
+    } else if (u8_casefold((const uint8_t *)local.p, local.n, NULL, UNINORM_NFKC, folded, &n) != folded) {
         return none;
+    }
     struct slice s = {(const char *)folded, n};
     if (s.n >= 2 && s.p[0] == '"' && s.p[s.n - 1] == '"')
         s = (struct slice){s.p + 1, s.n - 2};
