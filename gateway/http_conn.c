@@ -282,8 +282,7 @@ static enum http_fault on_head(struct http_conn *c)
 {
     struct http_exchange *x = c->receiving;
     struct http_listener *l = c->listener;
-    enum http_fault f =
-        http_body_init(&x->body, &c->proto.head, l->options.max_body_bytes, &x->arena, &l->budget);
+    enum http_fault f = http_body_init(&x->body, &c->proto.head, l->options.max_body_bytes, &x->arena, &l->budget);
     if (f == HTTP_FAULT_NONE) {
         c->owes_continue = c->proto.head.expect_continue;
         pay_continue(c);

@@ -36,21 +36,21 @@ struct http_conn {
     struct http_listener *listener;
     struct bufferevent *bev;
     struct http_proto proto;
-    struct http_exchange *receiving; /* the request being read; NULL before its first byte */
+    struct http_exchange *receiving;       /* the request being read; NULL before its first byte */
     TAILQ_HEAD(, http_exchange) exchanges; /* read and not yet written, in order */
     size_t n_exchanges;
-    bool reading;       /* EV_READ is on */
-    bool parsing;       /* http_conn_read is on the stack */
-    bool ready;         /* on the listener's ready list */
-    bool eof;           /* the client has shut its side */
-    bool owes_continue; /* a 100 waits for earlier replies */
-    int64_t since_ms;   /* mono: this state, or this idleness, began */
+    bool reading;                                           /* EV_READ is on */
+    bool parsing;                                           /* http_conn_read is on the stack */
+    bool ready;                                             /* on the listener's ready list */
+    bool eof;                                               /* the client has shut its side */
+    bool owes_continue;                                     /* a 100 waits for earlier replies */
+    int64_t since_ms;                                       /* mono: this state, or this idleness, began */
     int64_t head_since_ms, window_since_ms, write_since_ms; /* mono; write: 0 when nothing waits */
-    uint64_t window_bytes; /* of the body in this window */
-    uint64_t queued_bytes; /* given to the output in all */
-    uint64_t write_mark;   /* of them taken by the client when the write window began */
+    uint64_t window_bytes;                                  /* of the body in this window */
+    uint64_t queued_bytes;                                  /* given to the output in all */
+    uint64_t write_mark; /* of them taken by the client when the write window began */
     struct event timer;
-    int64_t armed_ms; /* mono; INT64_MAX: not armed */
+    int64_t armed_ms;                 /* mono; INT64_MAX: not armed */
     TAILQ_ENTRY(http_conn) all, turn; /* turn: ready or doomed */
     char peer[HTTP_PEER_MAX];
 };

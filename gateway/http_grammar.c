@@ -226,10 +226,10 @@ static enum http_fault parse_version(struct slice v, struct http_head *h, const 
 
 static bool parse_method(struct slice s, enum http_method *out)
 {
-#define METHOD_ROW(name) \
-    if (slice_eq_cstr(s, #name)) { \
-        *out = HTTP_##name; \
-        return true; \
+#define METHOD_ROW(name)                                                                                               \
+    if (slice_eq_cstr(s, #name)) {                                                                                     \
+        *out = HTTP_##name;                                                                                            \
+        return true;                                                                                                   \
     }
     HTTP_METHODS(METHOD_ROW)
 #undef METHOD_ROW

@@ -124,7 +124,7 @@ static SSL_CTX *tls_new(const struct http_listen_options *o, struct errmsg *e)
     ensure(tls != NULL);
     SSL_CTX_set_min_proto_version(tls, TLS1_2_VERSION);
     SSL_CTX_set_options(tls, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE);
-    SSL_CTX_set_mode(tls, SSL_MODE_RELEASE_BUFFERS); /* idle connections keep no buffers */
+    SSL_CTX_set_mode(tls, SSL_MODE_RELEASE_BUFFERS);                          /* idle connections keep no buffers */
     ensure(SSL_CTX_set_cipher_list(tls, "ECDHE+AESGCM:ECDHE+CHACHA20") == 1); /* of TLS 1.2; 1.3 has its own */
     SSL_CTX_set_alpn_select_cb(tls, choose_protocol, NULL);
     if (SSL_CTX_use_certificate_chain_file(tls, o->tls_certificate) != 1) {

@@ -41,8 +41,8 @@ const struct http_header *http_request_header_next(const struct http_request *r,
 size_t http_request_header_count(const struct http_request *r, const char *name);
 
 struct http_reply {
-    int status;               /* 200..599 */
-    const char *content_type; /* NULL: no Content-Type header */
+    int status;                        /* 200..599 */
+    const char *content_type;          /* NULL: no Content-Type header */
     const struct http_header *headers; /* further ones; not Content-Length, Content-Type, Date, Connection,
                                           Transfer-Encoding: those are the listener's */
     size_t n_headers;
@@ -102,7 +102,8 @@ uint16_t http_listener_port(const struct http_listener *l);
  */
 void http_listener_drain(struct http_listener *l, void (*on_empty)(void *arg), void *arg);
 
-/* Not from within on_request.  Close everything now, and set *l to NULL.  Requests not answered yet stay valid: http_reply then only frees them. */
+/* Not from within on_request.  Close everything now, and set *l to NULL.  Requests not answered yet stay valid:
+ * http_reply then only frees them. */
 void http_listener_free(struct http_listener **l);
 
 struct http_counters {

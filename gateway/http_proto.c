@@ -17,10 +17,9 @@
 static const struct {
     int status;
     const char *label, *text;
-} faults[] = {
-    [HTTP_FAULT_NONE] = {0, "none", "nothing is wrong"},
+} faults[] = {[HTTP_FAULT_NONE] = {0, "none", "nothing is wrong"},
 #define FAULT_ROW(name, status, label, text) [HTTP_FAULT_##name] = {status, label, text},
-    HTTP_FAULTS(FAULT_ROW)
+              HTTP_FAULTS(FAULT_ROW)
 #undef FAULT_ROW
 };
 

@@ -29,59 +29,60 @@
  * also a counter.  Rows up to GZIP_TRAILING come from the request's own bytes;
  * the others from the listener.
  */
-#define HTTP_FAULTS(X) \
-    X(BARE_CR, 400, "bare_cr", "CR without LF; lines end with CRLF") \
-    X(BARE_LF, 400, "bare_lf", "LF without CR; lines end with CRLF") \
-    X(CONTROL_BYTE, 400, "control_byte", "a control character or NUL in the head") \
-    X(EMPTY_LINES, 400, "empty_lines", "more than one empty line before the request line") \
-    X(REQUEST_LINE, 400, "request_line", "the request line is not 'METHOD SP target SP HTTP/1.1'") \
-    X(METHOD_UNKNOWN, 501, "method_unknown", "the method is not one of GET HEAD POST PUT PATCH DELETE OPTIONS") \
-    X(VERSION_SYNTAX, 400, "version_syntax", "the version is not 'HTTP/1.1' or 'HTTP/1.0'") \
-    X(VERSION_UNKNOWN, 505, "version_unknown", "only HTTP/1.1 and HTTP/1.0 are spoken here") \
-    X(TARGET_FORM, 400, "target_form", "the target is neither a path nor an http URL ('*' only with OPTIONS)") \
-    X(TARGET_BYTE, 400, "target_byte", "a byte in the target that a URL may not hold unencoded") \
-    X(TARGET_FRAGMENT, 400, "target_fragment", "a fragment ('#') in the target") \
-    X(TARGET_ESCAPE, 400, "target_escape", "'%' in the target without two hexadecimal digits") \
-    X(PATH_NOT_NORMAL, 400, "path_not_normal", \
-      "the path has another spelling: an empty or dot segment, ';', or an encoded slash, control or unreserved character") \
-    X(LINE_TOO_LONG, 414, "line_too_long", "the request line is too long") \
-    X(HEAD_TOO_LARGE, 431, "head_too_large", "the headers are too large") \
-    X(TOO_MANY_HEADERS, 431, "too_many_headers", "too many header fields") \
-    X(OBS_FOLD, 400, "obs_fold", "a header line starts with a blank (folded lines are obsolete)") \
-    X(NAME_EMPTY, 400, "name_empty", "a header without a name") \
-    X(NAME_BYTE, 400, "name_byte", "a byte in a header name that is no token character, or no colon") \
-    X(NAME_BLANK, 400, "name_blank", "a blank between header name and colon") \
-    X(NAME_LOOKALIKE, 400, "name_lookalike", "a framing header spelt with '_', which some servers read as '-'") \
-    X(FRAMING_TAB, 400, "framing_tab", "a tab in a header that decides where the request ends") \
-    X(HOST_MISSING, 400, "host_missing", "HTTP/1.1 needs a Host header") \
-    X(HOST_TWICE, 400, "host_twice", "more than one Host header") \
-    X(HOST_SYNTAX, 400, "host_syntax", "the Host header is not 'host' or 'host:port'") \
-    X(HOST_DIFFERS, 400, "host_differs", "the target names another host than the Host header") \
-    X(LENGTH_TWICE, 400, "length_twice", "more than one Content-Length header") \
-    X(LENGTH_SYNTAX, 400, "length_syntax", "Content-Length is not a plain decimal number") \
-    X(LENGTH_AND_CODING, 400, "length_and_coding", "Content-Length together with Transfer-Encoding") \
-    X(CODING_TWICE, 400, "coding_twice", "more than one Transfer-Encoding header") \
-    X(CODING_UNKNOWN, 400, "coding_unknown", "Transfer-Encoding is not exactly 'chunked'") \
-    X(CODING_IN_1_0, 400, "coding_in_1_0", "Transfer-Encoding in an HTTP/1.0 request") \
-    X(CONTENT_CODING, 415, "content_coding", "Content-Encoding is not 'gzip'") \
-    X(EXPECT_UNKNOWN, 417, "expect_unknown", "Expect is not '100-continue'") \
-    X(BODY_TOO_LARGE, 413, "body_too_large", "the body is too large") \
-    X(CHUNK_SIZE, 400, "chunk_size", "a chunk size is not 1 to 16 hexadecimal digits") \
-    X(CHUNK_EXTENSION, 400, "chunk_extension", "chunk extensions are not accepted") \
-    X(CHUNK_END, 400, "chunk_end", "no CRLF after a chunk's bytes") \
-    X(TRAILERS_TOO_LARGE, 431, "trailers_too_large", "the trailer section is too large") \
-    X(TRAILER_FORBIDDEN, 400, "trailer_forbidden", "a framing header in the trailer section") \
-    X(GZIP_BROKEN, 400, "gzip_broken", "the body is not valid gzip") \
-    X(GZIP_TRAILING, 400, "gzip_trailing", "bytes after the end of the gzip member") \
-    X(HEAD_TIMEOUT, 408, "head_timeout", "the request's head did not arrive in time") \
-    X(BODY_TOO_SLOW, 408, "body_too_slow", "the request's body arrives too slowly") \
-    X(TOO_MANY_CONNECTIONS, 503, "too_many_connections", "too many connections; try again shortly") \
-    X(TOO_MANY_BYTES, 503, "too_many_bytes", "too many bytes are being received; try again shortly") \
-    X(DRAINING, 0, "draining", "the server is stopping") \
-    X(IDLE_TIMEOUT, 0, "idle_timeout", "no request for too long") \
-    X(HANDSHAKE_FAILED, 0, "handshake_failed", "the TLS handshake failed or took too long") \
-    X(WRITE_TIMEOUT, 0, "write_timeout", "the client did not read its reply in time") \
-    X(CLIENT_LEFT, 0, "client_left", "the client left before its request or its reply was complete") \
+#define HTTP_FAULTS(X)                                                                                                 \
+    X(BARE_CR, 400, "bare_cr", "CR without LF; lines end with CRLF")                                                   \
+    X(BARE_LF, 400, "bare_lf", "LF without CR; lines end with CRLF")                                                   \
+    X(CONTROL_BYTE, 400, "control_byte", "a control character or NUL in the head")                                     \
+    X(EMPTY_LINES, 400, "empty_lines", "more than one empty line before the request line")                             \
+    X(REQUEST_LINE, 400, "request_line", "the request line is not 'METHOD SP target SP HTTP/1.1'")                     \
+    X(METHOD_UNKNOWN, 501, "method_unknown", "the method is not one of GET HEAD POST PUT PATCH DELETE OPTIONS")        \
+    X(VERSION_SYNTAX, 400, "version_syntax", "the version is not 'HTTP/1.1' or 'HTTP/1.0'")                            \
+    X(VERSION_UNKNOWN, 505, "version_unknown", "only HTTP/1.1 and HTTP/1.0 are spoken here")                           \
+    X(TARGET_FORM, 400, "target_form", "the target is neither a path nor an http URL ('*' only with OPTIONS)")         \
+    X(TARGET_BYTE, 400, "target_byte", "a byte in the target that a URL may not hold unencoded")                       \
+    X(TARGET_FRAGMENT, 400, "target_fragment", "a fragment ('#') in the target")                                       \
+    X(TARGET_ESCAPE, 400, "target_escape", "'%' in the target without two hexadecimal digits")                         \
+    X(PATH_NOT_NORMAL, 400, "path_not_normal",                                                                         \
+      "the path has another spelling: an empty or dot segment, ';', or an encoded slash, control or unreserved "       \
+      "character")                                                                                                     \
+    X(LINE_TOO_LONG, 414, "line_too_long", "the request line is too long")                                             \
+    X(HEAD_TOO_LARGE, 431, "head_too_large", "the headers are too large")                                              \
+    X(TOO_MANY_HEADERS, 431, "too_many_headers", "too many header fields")                                             \
+    X(OBS_FOLD, 400, "obs_fold", "a header line starts with a blank (folded lines are obsolete)")                      \
+    X(NAME_EMPTY, 400, "name_empty", "a header without a name")                                                        \
+    X(NAME_BYTE, 400, "name_byte", "a byte in a header name that is no token character, or no colon")                  \
+    X(NAME_BLANK, 400, "name_blank", "a blank between header name and colon")                                          \
+    X(NAME_LOOKALIKE, 400, "name_lookalike", "a framing header spelt with '_', which some servers read as '-'")        \
+    X(FRAMING_TAB, 400, "framing_tab", "a tab in a header that decides where the request ends")                        \
+    X(HOST_MISSING, 400, "host_missing", "HTTP/1.1 needs a Host header")                                               \
+    X(HOST_TWICE, 400, "host_twice", "more than one Host header")                                                      \
+    X(HOST_SYNTAX, 400, "host_syntax", "the Host header is not 'host' or 'host:port'")                                 \
+    X(HOST_DIFFERS, 400, "host_differs", "the target names another host than the Host header")                         \
+    X(LENGTH_TWICE, 400, "length_twice", "more than one Content-Length header")                                        \
+    X(LENGTH_SYNTAX, 400, "length_syntax", "Content-Length is not a plain decimal number")                             \
+    X(LENGTH_AND_CODING, 400, "length_and_coding", "Content-Length together with Transfer-Encoding")                   \
+    X(CODING_TWICE, 400, "coding_twice", "more than one Transfer-Encoding header")                                     \
+    X(CODING_UNKNOWN, 400, "coding_unknown", "Transfer-Encoding is not exactly 'chunked'")                             \
+    X(CODING_IN_1_0, 400, "coding_in_1_0", "Transfer-Encoding in an HTTP/1.0 request")                                 \
+    X(CONTENT_CODING, 415, "content_coding", "Content-Encoding is not 'gzip'")                                         \
+    X(EXPECT_UNKNOWN, 417, "expect_unknown", "Expect is not '100-continue'")                                           \
+    X(BODY_TOO_LARGE, 413, "body_too_large", "the body is too large")                                                  \
+    X(CHUNK_SIZE, 400, "chunk_size", "a chunk size is not 1 to 16 hexadecimal digits")                                 \
+    X(CHUNK_EXTENSION, 400, "chunk_extension", "chunk extensions are not accepted")                                    \
+    X(CHUNK_END, 400, "chunk_end", "no CRLF after a chunk's bytes")                                                    \
+    X(TRAILERS_TOO_LARGE, 431, "trailers_too_large", "the trailer section is too large")                               \
+    X(TRAILER_FORBIDDEN, 400, "trailer_forbidden", "a framing header in the trailer section")                          \
+    X(GZIP_BROKEN, 400, "gzip_broken", "the body is not valid gzip")                                                   \
+    X(GZIP_TRAILING, 400, "gzip_trailing", "bytes after the end of the gzip member")                                   \
+    X(HEAD_TIMEOUT, 408, "head_timeout", "the request's head did not arrive in time")                                  \
+    X(BODY_TOO_SLOW, 408, "body_too_slow", "the request's body arrives too slowly")                                    \
+    X(TOO_MANY_CONNECTIONS, 503, "too_many_connections", "too many connections; try again shortly")                    \
+    X(TOO_MANY_BYTES, 503, "too_many_bytes", "too many bytes are being received; try again shortly")                   \
+    X(DRAINING, 0, "draining", "the server is stopping")                                                               \
+    X(IDLE_TIMEOUT, 0, "idle_timeout", "no request for too long")                                                      \
+    X(HANDSHAKE_FAILED, 0, "handshake_failed", "the TLS handshake failed or took too long")                            \
+    X(WRITE_TIMEOUT, 0, "write_timeout", "the client did not read its reply in time")                                  \
+    X(CLIENT_LEFT, 0, "client_left", "the client left before its request or its reply was complete")                   \
     X(FDS_EXHAUSTED, 0, "fds_exhausted", "no file descriptor left to accept a connection")
 
 enum http_fault {
@@ -114,18 +115,18 @@ struct http_header {
 struct http_head {
     enum http_method method;
     bool is_1_0;
-    struct slice target; /* as sent */
-    struct slice path;   /* "/v3/mail/send": still percent-encoded, but in its one normal spelling; or "*" */
-    struct slice query;  /* without the '?'; p == NULL when there is none */
+    struct slice target;    /* as sent */
+    struct slice path;      /* "/v3/mail/send": still percent-encoded, but in its one normal spelling; or "*" */
+    struct slice query;     /* without the '?'; p == NULL when there is none */
     struct slice authority; /* of an absolute-form target; the same as host */
     struct slice host;      /* the Host header's value; empty only in HTTP/1.0 */
     struct http_header *headers;
     size_t n_headers, cap_headers;
     uint64_t content_length; /* 0 when chunked or without a body */
     bool chunked;
-    bool gzip;            /* Content-Encoding: gzip */
-    bool expect_continue; /* a 100 is waited for: HTTP/1.1, and a body follows */
-    bool keep_alive;      /* what version and Connection ask for */
+    bool gzip;                                    /* Content-Encoding: gzip */
+    bool expect_continue;                         /* a 100 is waited for: HTTP/1.1, and a body follows */
+    bool keep_alive;                              /* what version and Connection ask for */
     bool has_length, asks_close, asks_keep_alive; /* as the headers say it */
 };
 
@@ -149,10 +150,10 @@ enum http_proto_state {
 
 struct http_proto {
     /* For the caller, valid with the event that says so. */
-    struct http_head head;  /* HTTP_HEAD_READY and after */
-    struct slice piece;     /* HTTP_BODY: bytes of the body, borrowed from the input */
-    enum http_fault fault;  /* HTTP_REFUSED */
-    uint64_t fault_at;      /* HTTP_REFUSED: byte of the request, counted from 0 */
+    struct http_head head; /* HTTP_HEAD_READY and after */
+    struct slice piece;    /* HTTP_BODY: bytes of the body, borrowed from the input */
+    enum http_fault fault; /* HTTP_REFUSED */
+    uint64_t fault_at;     /* HTTP_REFUSED: byte of the request, counted from 0 */
 
     /* Its own. */
     enum http_proto_state state;

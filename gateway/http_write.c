@@ -57,8 +57,8 @@ static const struct {
 };
 
 /* Headers that only the listener writes. */
-static const char *const own_headers[] = {"content-length", "content-type", "date", "connection", "transfer-encoding",
-                                          "keep-alive",     "upgrade",      "trailer"};
+static const char *const own_headers[] = {"content-length",    "content-type", "date",    "connection",
+                                          "transfer-encoding", "keep-alive",   "upgrade", "trailer"};
 
 struct writer {
     char *out;

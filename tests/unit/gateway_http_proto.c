@@ -250,7 +250,8 @@ START_TEST(test_header_count)
         }
         buf_add_cstr(&b, "\r\n");
         char *got = transcript(buf_slice(&b), 0, 3);
-        ck_assert_str_eq(got, n < LIMIT_HTTP_HEADERS ? "GET / host=h headers=100 | body 0" : "431 too_many_headers at 619");
+        ck_assert_str_eq(got,
+                         n < LIMIT_HTTP_HEADERS ? "GET / host=h headers=100 | body 0" : "431 too_many_headers at 619");
         free(got);
         arena_clear(&a);
     }
