@@ -7,7 +7,6 @@
 
 #include <stdio.h>
 
-
 static bool find(const char *const *names, size_t n, struct slice s, size_t *out)
 {
     for (size_t i = 0; i < n; i++) {
@@ -21,24 +20,24 @@ static bool find(const char *const *names, size_t n, struct slice s, size_t *out
 
 /* NAMES(channel, CHANNELS): channel_names[], channel_name(), and with PARSE also channel_parse(). */
 #define NAME_ROW(id, name) name,
-#define NAMES(word, type, ROWS) \
-    static const char *const word##_names[] = {ROWS(NAME_ROW)}; \
-    const char *word##_name(type v) \
-    { \
-        ensure((size_t)v < N_ELEMENTS(word##_names)); \
-        return word##_names[v]; \
+#define NAMES(word, type, ROWS)                                                                                        \
+    static const char *const word##_names[] = {ROWS(NAME_ROW)};                                                        \
+    const char *word##_name(type v)                                                                                    \
+    {                                                                                                                  \
+        ensure((size_t)v < N_ELEMENTS(word##_names));                                                                  \
+        return word##_names[v];                                                                                        \
     }
-#define PARSE(word, type) \
-    bool word##_parse(struct slice s, type *out) \
-    { \
-        size_t i; \
-        if (!find(word##_names, N_ELEMENTS(word##_names), s, &i)) \
-            return false; \
-        *out = (type)i; \
-        return true; \
+#define PARSE(word, type)                                                                                              \
+    bool word##_parse(struct slice s, type *out)                                                                       \
+    {                                                                                                                  \
+        size_t i;                                                                                                      \
+        if (!find(word##_names, N_ELEMENTS(word##_names), s, &i))                                                      \
+            return false;                                                                                              \
+        *out = (type)i;                                                                                                \
+        return true;                                                                                                   \
     }
 
-#define LEVELS(X) X(NONE, "none") X(INFO, "info") X(SOFT, "soft") X(HARD, "hard")
+#define LEVELS(X)     X(NONE, "none") X(INFO, "info") X(SOFT, "soft") X(HARD, "hard")
 #define SEVERITIES(X) X(LOW, "low") X(MEDIUM, "medium") X(HIGH, "high") X(CRITICAL, "critical")
 
 NAMES(channel, enum channel, CHANNELS)
@@ -127,7 +126,7 @@ static const char *code_word(const struct decision *d)
     case OUTCOME_N:
         break;
     }
-    ensure(!"an outcome");
+    never("an outcome");
 }
 
 char *decision_code(const struct decision *d, char out[PST_CODE_MAX])

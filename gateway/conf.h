@@ -21,7 +21,7 @@ struct conf_provider {
     bool allow_private;
     int64_t connect_ms, total_ms;      /* 0 = default */
     uint32_t max_concurrency;          /* 0 = default */
-    double rate_per_s;                 /* 0 = unpaced */
+    uint32_t rate_per_s;               /* 0 = unpaced */
 };
 
 enum conf_partial { PARTIAL_FORWARD, PARTIAL_REJECT };

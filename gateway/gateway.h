@@ -15,6 +15,7 @@
 
 struct releaser; /* release.c */
 struct callbacks; /* callback.c */
+struct submission; /* submission.c */
 
 struct gateway {
     struct loop *loop;
@@ -29,6 +30,7 @@ struct gateway {
     struct callbacks *callbacks;
     struct slice token_key;      /* MAC of override tokens; drawn from the audit key */
     size_t submissions;          /* under way */
+    struct submission *acting;   /* those whose call to a provider is under way */
     bool draining;
     int64_t started_mono_ms;
 };

@@ -37,6 +37,12 @@ struct submission_dry_run {
 };
 void submission_dry_run(struct gateway *g, struct submission_dry_run *d, void (*cb)(enum err status, void *arg), void *arg);
 
+/*
+ * A revocation for these addresses is durable and about to be acknowledged: calls to a provider
+ * of which no byte has been written yet are taken back and decided again.
+ */
+void submission_revoked(struct gateway *g, const struct address *touched, size_t n);
+
 /* Put a fault on the wire in the dialect's words. */
 void submission_fault(struct gateway *g, struct http_request *r, const struct connector *c, const struct route *route,
                       const struct fault *f);

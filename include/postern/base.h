@@ -84,6 +84,8 @@ char *xstrndup(const char *s, size_t n);
 
 /* Always on.  For our own mistakes only; input is never asserted. */
 #define ensure(cond) ((cond) ? (void)0 : ensure_failed(#cond, __FILE__, __LINE__))
+/* A place that no legal value reaches: after a switch that names them all. */
+#define never(what) ensure_failed("never: " what, __FILE__, __LINE__)
 NORETURN void ensure_failed(const char *expr, const char *file, int line);
 
 #endif

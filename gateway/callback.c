@@ -1,0 +1,193 @@
+/*
+ * State callbacks for kept messages.  A URL from a client is dialled only when
+ * its origin stands in the configuration (callbacks.allow), and then through the
+ * same guarded egress as a provider.  Not the record: after three tries it is
+ * given up, with a log line; the application can still ask by the message's id.
+ */
+#include "callback.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "postern/log.h"
+
+#define TRIES_MAX   3
+#define ORIGINS_MAX 64
+#define POST_MS     15000 /* Twilio gives an application 15 s to answer */
+
+static const int64_t wait_ms[TRIES_MAX] = {0, 5000, 30000};
+
+struct origin {
+    const char *text; /* of the configuration */
+    struct upstream *upstream;
+};
+
+struct callbacks {
+    struct gateway *g;
+    struct origin origins[ORIGINS_MAX];
+    size_t n_origins;
+    struct post *posts;
+};
+
+struct post {
+    struct callbacks *owner;
+    struct post *next, **prev;
+    struct arena arena;
+    struct upstream *upstream;
+    struct upstream_op *op;
+    struct loop_task *timer;
+    struct outgoing out;
+    unsigned tries;
+};
+
+static void post_free(struct post *p)
+{
+    *p->prev = p->next;
+    if (p->next != NULL)
+        p->next->prev = p->prev;
+    upstream_op_cancel(&p->op);
+    loop_cancel(&p->timer);
+    arena_clear(&p->arena);
+    free(p);
+}
+
+static void try_post(void *arg);
+
+static void on_posted(void *arg, const struct upstream_result *u)
+{
+    struct post *p = arg;
+
+    p->op = NULL;
+    bool done = u->status == UPSTREAM_ANSWERED && u->http_status < 500;
+    if (!done && p->tries < TRIES_MAX) {
+        p->timer = loop_after(p->owner->g->loop, wait_ms[p->tries], try_post, p);
+        return;
+    }
+    if (!done)
+        log_line(LOG_WARN, NULL, "callback", "given_up", "status=%d reason=%s", u->http_status, u->reason);
+    post_free(p);
+}
+
+static void try_post(void *arg)
+{
+    struct post *p = arg;
+    struct upstream_field fields[OUTGOING_FIELDS];
+
+    p->timer = NULL;
+    p->tries++;
+    for (size_t i = 0; i < p->out.n_fields; i++)
+        fields[i] = (struct upstream_field){p->out.fields[i].name, p->out.fields[i].value};
+    struct upstream_request r = {
+        .method = "POST",
+        .path_and_query = p->out.path_and_query,
+        .headers = fields,
+        .n_headers = p->out.n_fields,
+        .body = p->out.body,
+        .deadline_ms = POST_MS,
+    };
+    p->op = upstream_send(p->upstream, &r, on_posted, p);
+}
+
+/* "https://app.example/x" belongs to "https://app.example" and not to "https://app.example.evil". */
+static bool is_of_origin(struct slice url, const char *origin)
+{
+    size_t n = strlen(origin);
+    return slice_starts(url, origin) && (url.n == n || url.p[n] == '/' || url.p[n] == '?');
+}
+
+static struct upstream *upstream_for(struct callbacks *c, struct slice url)
+{
+    const struct conf *conf = c->g->conf;
+    struct errmsg e;
+
+    for (size_t i = 0; i < c->n_origins; i++) {
+        if (is_of_origin(url, c->origins[i].text))
+            return c->origins[i].upstream;
+    }
+    for (size_t i = 0; i < conf->n_callback_allow && c->n_origins < ORIGINS_MAX; i++) {
+        if (!is_of_origin(url, conf->callback_allow[i]))
+            continue;
+        struct upstream_options o = {.name = "callback", .url = conf->callback_allow[i]};
+        struct upstream *u = upstream_new(c->g->loop, &o, &e);
+        if (u == NULL) {
+            log_line(LOG_WARN, NULL, "callback", "origin_refused", "why=%s", LOG_Q(slice_of(e.text)));
+            return NULL;
+        }
+        c->origins[c->n_origins++] = (struct origin){conf->callback_allow[i], u};
+        return u;
+    }
+    return NULL;
+}
+
+static const struct conf_key *key_of(const struct conf *conf, struct slice name)
+{
+    for (size_t i = 0; i < conf->n_keys; i++) {
+        if (slice_eq_cstr(name, conf->keys[i].name))
+            return &conf->keys[i];
+    }
+    return NULL;
+}
+
+/* What the post needs of the message, on the post's own arena; false: nobody is owed one. */
+static bool build(struct callbacks *c, struct post *p, const struct deferred *d, enum kept_state state,
+                  const char *error_code)
+{
+    const struct connector *connector = connector_get(d->submission.dialect);
+    const struct conf_key *key = key_of(c->g->conf, d->key);
+    struct kept_message kept = {
+        .id = arena_slice(&p->arena, d->kept_id),
+        .state = state,
+        .body = arena_slice(&p->arena, d->submission.body),
+        .created_at_ms = d->enqueued_at_ms,
+        .updated_at_ms = d->updated_at_ms,
+        .release_at_ms = d->release_at_ms,
+        .error_code = arena_slice(&p->arena, slice_of(error_code)),
+    };
+    struct slice url = {0};
+
+    if (connector == NULL || connector->callback == NULL || key == NULL)
+        return false;
+    if (connector->callback(&kept, arena_slice(&p->arena, d->account), key->secret, &p->arena, &url, &p->out) != OK)
+        return false;
+    p->upstream = upstream_for(c, url);
+    if (p->upstream == NULL)
+        log_line(LOG_WARN, NULL, "callback", "not_allowed", "hint=%s",
+                 LOG_Q(SLICE("add the origin of the StatusCallback to callbacks.allow")));
+    return p->upstream != NULL;
+}
+
+void callbacks_post(struct callbacks *c, const struct deferred *d, enum kept_state state, const char *error_code)
+{
+    struct post *p = xcalloc(1, sizeof(*p));
+
+    p->owner = c;
+    p->next = c->posts;
+    p->prev = &c->posts;
+    if (p->next != NULL)
+        p->next->prev = &p->next;
+    c->posts = p;
+    arena_init(&p->arena, LIMIT_ARENA_BYTES);
+    if (build(c, p, d, state, error_code))
+        try_post(p);
+    else
+        post_free(p);
+}
+
+struct callbacks *callbacks_new(struct gateway *g)
+{
+    struct callbacks *c = xcalloc(1, sizeof(*c));
+    c->g = g;
+    return c;
+}
+
+void callbacks_free(struct callbacks **cp)
+{
+    struct callbacks *c = take(cp);
+    if (c == NULL)
+        return;
+    while (c->posts != NULL)
+        post_free(c->posts);
+    for (size_t i = 0; i < c->n_origins; i++)
+        upstream_free(&c->origins[i].upstream);
+    free(c);
+}

@@ -1,0 +1,413 @@
+/*
+ * The wiring: opens the parts in their order, routes requests to them, and
+ * takes them down again.  Knows every part by its header and none by its inside.
+ */
+#include "gateway.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "api.h"
+#include "callback.h"
+#include "kept.h"
+#include "pages.h"
+#include "postern/clock.h"
+#include "postern/hash.h"
+#include "postern/log.h"
+#include "postern/zone.h"
+#include "release.h"
+#include "submission.h"
+
+#define STALL_LOOK_MS 1000
+#define DRAIN_MAX_MS  30000
+#define REBUILD_MS    (INT64_C(32) * MS_PER_DAY) /* the longest calendar window, and a day for zones */
+
+/* --- requests ------------------------------------------------------------------------ */
+
+const char *gateway_unready(const struct gateway *g)
+{
+    const char *why = NULL;
+
+    if (g->draining)
+        return "draining";
+    switch (store_health(g->store, &why)) {
+    case STORE_OK:
+        return NULL;
+    case STORE_FULL:
+    case STORE_FAILED:
+        return why != NULL ? why : "the store of record does not work";
+    }
+    never("a health");
+}
+
+static void reply_text(struct http_request *r, int status, struct slice text)
+{
+    http_reply(r, &(struct http_reply){.status = status, .content_type = "text/plain; charset=utf-8", .body = text});
+}
+
+static void reply_metrics(struct gateway *g, struct http_request *r)
+{
+    struct buf b;
+
+    buf_init(&b, r->arena, 8u << 20);
+    metrics_format(g->metrics, g, &b);
+    if (b.failed) {
+        reply_text(r, 500, SLICE("the page needs more memory than it may have\n"));
+        return;
+    }
+    http_reply(r, &(struct http_reply){.status = 200,
+                                       .content_type = "text/plain; version=0.0.4; charset=utf-8",
+                                       .body = buf_slice(&b)});
+}
+
+/* True when the path is one of operations'. */
+static bool operations(struct gateway *g, struct http_request *r)
+{
+    bool reads = r->method == HTTP_GET || r->method == HTTP_HEAD;
+
+    if (!reads)
+        return false;
+    if (slice_eq_cstr(r->path, "/healthz")) {
+        reply_text(r, 200, SLICE("alive\n"));
+        return true;
+    }
+    if (slice_eq_cstr(r->path, "/readyz")) {
+        const char *why = gateway_unready(g);
+        char *text = why == NULL ? NULL : arena_printf(r->arena, "not ready: %s\n", why);
+        reply_text(r, why == NULL ? 200 : 503, why == NULL ? SLICE("ready\n") : slice_of(text));
+        return true;
+    }
+    if (slice_eq_cstr(r->path, "/metrics")) {
+        reply_metrics(g, r);
+        return true;
+    }
+    return false;
+}
+
+/* "Bearer x" gives the secret alone, "Basic b64(user:password)" both. */
+static bool credentials(struct http_request *r, struct slice *account, struct slice *secret)
+{
+    struct slice h = http_request_header(r, "authorization");
+
+    *account = (struct slice){0};
+    if (http_request_header_count(r, "authorization") != 1)
+        return false;
+    if (h.n > 7 && slice_ieq((struct slice){h.p, 7}, SLICE("bearer "))) {
+        *secret = slice_trim((struct slice){h.p + 7, h.n - 7});
+        return true;
+    }
+    if (h.n <= 6 || !slice_ieq((struct slice){h.p, 6}, SLICE("basic ")))
+        return false;
+    struct slice pair = hash_unbase64(r->arena, slice_trim((struct slice){h.p + 6, h.n - 6}));
+    const char *colon = pair.p != NULL ? memchr(pair.p, ':', pair.n) : NULL;
+    if (colon == NULL)
+        return false;
+    *account = (struct slice){pair.p, (size_t)(colon - pair.p)};
+    *secret = (struct slice){colon + 1, pair.n - account->n - 1};
+    return true;
+}
+
+static const struct conf_key *key_of(struct gateway *g, struct http_request *r, const struct route *route)
+{
+    struct slice account, secret;
+    const struct conf_key *key;
+
+    if (!credentials(r, &account, &secret))
+        return NULL;
+    key = conf_authenticate(g->conf, account, secret);
+    if (key == NULL || (key->roles & ROLE_SENDER) == 0)
+        return NULL;
+    /* Twilio's path names the account once more: both must be the key's. */
+    if (route->account.n > 0 && (key->account == NULL || !slice_eq_cstr(route->account, key->account)))
+        return NULL;
+    return key;
+}
+
+static void refuse(struct gateway *g, struct http_request *r, const struct connector *c, const struct route *route,
+                   enum fault_kind kind)
+{
+    struct fault f = {.kind = kind};
+    const char *why = gateway_unready(g);
+
+    if (kind == FAULT_AUTH) {
+        errmsg_set(&f.message, "The provided authorization grant is invalid, expired, or revoked");
+    } else {
+        f.retry_after_ms = 5000;
+        errmsg_set(&f.message, "nothing was accepted: %s; try again later", why != NULL ? why : "not ready");
+    }
+    submission_fault(g, r, c, route, &f);
+}
+
+static void dialect(struct gateway *g, struct http_request *r, const struct connector *c, const struct route *route)
+{
+    const struct conf_key *key = key_of(g, r, route);
+
+    if (key == NULL)
+        refuse(g, r, c, route, FAULT_AUTH);
+    else if (route->call != CALL_SEND)
+        kept_on_request(g, r, c, route, key);
+    else if (gateway_unready(g) != NULL && !g->draining)
+        refuse(g, r, c, route, FAULT_UNAVAILABLE);
+    else
+        submission_start(g, r, c, route, key);
+}
+
+void gateway_on_request(struct http_request *r, void *arg)
+{
+    struct gateway *g = arg;
+    struct wire_request wire;
+    struct route route = {0};
+
+    loop_mark(g->loop);
+    if (operations(g, r))
+        return;
+    if (slice_starts(r->path, "/postern/")) {
+        api_on_request(g, r);
+        return;
+    }
+    if (pages_on_request(g, r))
+        return;
+    const struct connector *c = submission_wire_request(r, r->arena, &wire) == OK ? connector_for(&wire, &route) : NULL;
+    if (c != NULL)
+        dialect(g, r, c, &route);
+    else
+        reply_text(r, 404,
+                   SLICE("no such path: Postern serves its providers' paths, /postern/v1/, /sandbox, /healthz, "
+                         "/readyz and /metrics\n"));
+}
+
+/* A request that never became whole, in the words of the dialect whose path it names. */
+static bool shape_error(enum http_fault fault, const char *detail, struct slice path, struct arena *arena,
+                        struct http_reply *reply, void *arg)
+{
+    static const struct wire_field none[1];
+    struct wire_request wire = {.method = SLICE("POST"), .path = path, .fields = none};
+    struct route route = {0};
+    struct fault f = {.kind = FAULT_SYNTAX, .retry_after_ms = 2000};
+    struct wire_reply w = {0};
+    int status = http_fault_status(fault);
+
+    (void)arg;
+    const struct connector *c = path.n > 0 ? connector_for(&wire, &route) : NULL;
+    if (c == NULL)
+        return false;
+    if (status == 413)
+        f.kind = FAULT_TOO_LARGE;
+    else if (status == 415)
+        f.kind = FAULT_MEDIA_TYPE;
+    else if (status == 503)
+        f.kind = FAULT_UNAVAILABLE;
+    errmsg_set(&f.message, "%s", detail);
+    if (c->fault_reply(&f, &route, arena, &w) != OK)
+        return false;
+    reply->content_type = "application/json; charset=utf-8";
+    reply->body = w.body;
+    return true;
+}
+
+/* --- start and stop -------------------------------------------------------------------- */
+
+struct rebuild {
+    struct gateway *g;
+    uint64_t n;
+};
+
+static void on_send(const struct store_send *s, void *arg)
+{
+    struct rebuild *r = arg;
+    counters_rebuild(r->g->counters, s, &r->g->conf->policy);
+    r->n++;
+}
+
+static bool open_store(struct gateway *g, struct errmsg *e)
+{
+    const struct conf *c = g->conf;
+    size_t largest = c->max_body_bytes != 0 ? c->max_body_bytes : LIMIT_HTTP_BODY_BYTES;
+    struct store_options o = {
+        .url = c->store_url,
+        .reserve_bytes = (int64_t)(largest + largest / 2),
+        .audit_key = slice_of(c->audit_key),
+        .now_ms = clock_wall_ms(),
+    };
+    struct rebuild r = {g, 0};
+
+    g->store = store_open(&o, e);
+    if (g->store == NULL)
+        return false;
+    g->counters = counters_new(g->loop);
+    if (store_sends(g->store, clock_wall_ms() - REBUILD_MS, on_send, &r) != OK) {
+        errmsg_set(e, "%s: the log of sends cannot be read; run: posternctl audit verify", c->store_url);
+        return false;
+    }
+    log_line(LOG_INFO, NULL, "gateway", "counters_rebuilt", "sends=%llu", (unsigned long long)r.n);
+    g->profiles = profiles_new(g->loop, g->store, c->cache_bytes, c->policy.default_zone);
+    return true;
+}
+
+static bool open_upstreams(struct gateway *g, struct errmsg *e)
+{
+    const struct conf *c = g->conf;
+
+    g->upstreams = xcalloc(c->n_providers + 1, sizeof(struct upstream *));
+    for (size_t i = 0; i < c->n_providers; i++) {
+        const struct conf_provider *p = &c->providers[i];
+        struct upstream_options o = {
+            .name = p->name,
+            .url = p->url,
+            .ca_file = p->ca_file,
+            .connect_ms = p->connect_ms,
+            .total_ms = p->total_ms,
+            .allow_private = p->allow_private,
+            .pace = {.max_concurrency = p->max_concurrency, .rate_per_s = p->rate_per_s},
+        };
+        if (p->connector == NULL)
+            continue;
+        g->upstreams[i] = upstream_new(g->loop, &o, e);
+        if (g->upstreams[i] == NULL)
+            return false;
+    }
+    return true;
+}
+
+static bool open_listener(struct gateway *g, struct errmsg *e)
+{
+    const struct conf *c = g->conf;
+    struct http_listen_options o = {
+        .address = c->listen_http,
+        .tls_certificate = c->tls_certificate,
+        .tls_key = c->tls_key,
+        .on_request = gateway_on_request,
+        .shape_error = shape_error,
+        .arg = g,
+        .max_connections = c->max_connections,
+        .max_inflight_bytes = c->max_inflight_bytes,
+        .max_body_bytes = c->max_body_bytes,
+        .head_ms = c->head_ms,
+    };
+    g->listener = http_listener_new(loop_base(g->loop), &o, e);
+    return g->listener != NULL;
+}
+
+/* Tokens are bound by a key of this process: they live 15 minutes and a restart may end them. */
+static void draw_token_key(struct gateway *g)
+{
+    uint8_t *key = arena_alloc(&g->conf->arena, SHA256_BYTES);
+    ensure(key != NULL);
+    hash_random(key, SHA256_BYTES);
+    g->token_key = (struct slice){(const char *)key, SHA256_BYTES};
+}
+
+struct gateway *gateway_new(struct conf *conf, struct errmsg *e)
+{
+    struct gateway *g = xcalloc(1, sizeof(*g));
+
+    g->conf = conf;
+    g->loop = loop_new();
+    g->metrics = metrics_new();
+    g->started_mono_ms = clock_mono_ms();
+    draw_token_key(g);
+    if (!open_store(g, e) || !open_upstreams(g, e))
+        goto fail;
+    g->callbacks = callbacks_new(g);
+    g->releaser = releaser_new(g);
+    if (!open_listener(g, e))
+        goto fail;
+    return g;
+fail:
+    gateway_free(&g);
+    return NULL;
+}
+
+void gateway_free(struct gateway **gp)
+{
+    struct gateway *g = take(gp);
+    if (g == NULL)
+        return;
+    http_listener_free(&g->listener);
+    releaser_free(&g->releaser);
+    callbacks_free(&g->callbacks);
+    for (size_t i = 0; g->upstreams != NULL && i < g->conf->n_providers; i++)
+        upstream_free(&g->upstreams[i]);
+    free(g->upstreams);
+    profiles_free(&g->profiles);
+    counters_free(&g->counters);
+    store_close(&g->store);
+    metrics_free(&g->metrics);
+    loop_free(&g->loop);
+    conf_free(&g->conf);
+    free(g);
+}
+
+struct running {
+    struct gateway *g;
+    bool listener_empty;
+    int64_t drain_until_mono_ms;
+};
+
+static void on_store(int fd, unsigned ready, void *arg)
+{
+    struct gateway *g = arg;
+    (void)fd;
+    (void)ready;
+    store_poll(g->store);
+}
+
+static void on_empty(void *arg)
+{
+    struct running *r = arg;
+    r->listener_empty = true;
+}
+
+static void on_signal(int signo, unsigned ready, void *arg)
+{
+    struct running *r = arg;
+    (void)ready;
+    if (r->g->draining) {
+        loop_stop(r->g->loop);
+        return;
+    }
+    log_line(LOG_INFO, NULL, "gateway", "draining", "signal=%d submissions=%zu", signo, r->g->submissions);
+    r->g->draining = true;
+    r->drain_until_mono_ms = clock_mono_ms() + DRAIN_MAX_MS;
+    releaser_drain(r->g->releaser);
+    http_listener_drain(r->g->listener, on_empty, r);
+}
+
+static bool drained(const struct running *r)
+{
+    int64_t age_ms;
+
+    if (!r->g->draining)
+        return false;
+    if (clock_mono_ms() >= r->drain_until_mono_ms)
+        return true;
+    return r->listener_empty && r->g->submissions == 0 && releaser_active(r->g->releaser) == 0 &&
+           store_backlog(r->g->store, &age_ms) == 0;
+}
+
+static void on_look(void *arg)
+{
+    struct running *r = arg;
+    metrics_loop_stall(r->g->metrics, loop_take_longest_turn_ms(r->g->loop));
+    (void)loop_after(r->g->loop, r->g->draining ? 20 : STALL_LOOK_MS, on_look, r);
+}
+
+int gateway_run(struct gateway *g)
+{
+    struct running r = {.g = g};
+    struct loop_watch *store = loop_watch_fd(g->loop, store_fd(g->store), LOOP_READ, on_store, g);
+    struct loop_watch *term = loop_watch_signal(g->loop, SIGTERM, on_signal, &r);
+    struct loop_watch *interrupt = loop_watch_signal(g->loop, SIGINT, on_signal, &r);
+
+    on_look(&r);
+    log_line(LOG_INFO, NULL, "gateway", "ready", "http=%s port=%u tzdata=%s zones=%zu", g->conf->listen_http,
+             http_listener_port(g->listener), zone_data_version(), zone_load_all());
+    while (!drained(&r) && loop_turn(g->loop, true))
+        ;
+    log_line(LOG_INFO, NULL, "gateway", "stopped", "submissions=%zu", g->submissions);
+    loop_watch_free(&interrupt);
+    loop_watch_free(&term);
+    loop_watch_free(&store);
+    return g->submissions == 0 ? 0 : 1;
+}

@@ -1,0 +1,318 @@
+/*
+ * Everything of a provider's API that is not a send: asked for a message that we
+ * keep, we answer; asked for anything else, the provider does, with our login in
+ * place of the application's.  Each call is audited; none is evaluated.
+ */
+#include "kept.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "callback.h"
+#include "postern/clock.h"
+#include "postern/log.h"
+#include "release.h"
+#include "submission.h"
+
+#define LIST_MAX 50
+
+struct kept_call {
+    struct gateway *g;
+    struct http_request *r;
+    const struct connector *connector;
+    struct route route;
+    const struct conf_key *key;
+    struct wire_request wire;
+    struct kept_change change;
+    struct store_deferred_list list;
+    struct store_deferred_change request;
+    struct kept_message *kept;
+    size_t n_kept;
+};
+
+struct audit {
+    struct arena arena;
+    struct store_audit_note note;
+};
+
+static void on_audited(enum err status, void *arg)
+{
+    struct audit *a = arg;
+    if (status != OK)
+        log_line(LOG_WARN, NULL, "pass", "not_audited", "status=%d", status);
+    arena_clear(&a->arena);
+    free(a);
+}
+
+static void audit_pass(const struct kept_call *c, int status)
+{
+    struct audit *a = xcalloc(1, sizeof(*a));
+    struct buf b;
+
+    arena_init(&a->arena, LIMIT_ARENA_BYTES);
+    buf_init(&b, &a->arena, 8192);
+    buf_add_cstr(&b, "{\"dialect\":");
+    buf_add_json(&b, slice_of(c->connector->name));
+    buf_add_cstr(&b, ",\"key\":");
+    buf_add_json(&b, slice_of(c->key->name));
+    buf_add_cstr(&b, ",\"method\":");
+    buf_add_json(&b, c->wire.method);
+    buf_add_cstr(&b, ",\"path\":");
+    buf_add_json(&b, c->wire.path);
+    buf_printf(&b, ",\"status\":%d}", status);
+    a->note = (struct store_audit_note){
+        .r = {.kind = STORE_AUDIT_NOTE, .cb = on_audited, .arg = a},
+        .now_ms = clock_wall_ms(),
+        .kind = SLICE("pass"),
+        .json = buf_slice(&b),
+    };
+    store_submit(c->g->store, &a->note.r);
+}
+
+static void fault(struct kept_call *c, enum fault_kind kind, const char *text)
+{
+    struct fault f = {.kind = kind, .retry_after_ms = 5000};
+    errmsg_set(&f.message, "%s", text);
+    submission_fault(c->g, c->r, c->connector, &c->route, &f);
+}
+
+static void answer(struct kept_call *c, const struct provider_answer *provider)
+{
+    struct wire_reply w = {0};
+
+    if (c->connector->kept_reply(&c->route, c->kept, c->n_kept, provider, c->r->arena, &w) == OK)
+        submission_http_reply(c->r, &w);
+    else
+        fault(c, FAULT_INTERNAL, "the answer needs more memory than it may have");
+}
+
+/* --- the provider's half ------------------------------------------------------------ */
+
+static void on_passed(void *arg, const struct upstream_result *u)
+{
+    struct kept_call *c = arg;
+
+    if (u->status != UPSTREAM_ANSWERED) {
+        audit_pass(c, 0);
+        fault(c, FAULT_UPSTREAM_DOWN, "the provider does not answer");
+        return;
+    }
+    audit_pass(c, u->http_status);
+    struct wire_field *fields = arena_calloc(c->r->arena, u->n_headers, sizeof(*fields));
+    for (size_t i = 0; fields != NULL && i < u->n_headers; i++)
+        fields[i] = (struct wire_field){u->headers[i].name, u->headers[i].value};
+    struct provider_answer p = {u->http_status, fields, fields != NULL ? u->n_headers : 0, u->body};
+    answer(c, &p);
+}
+
+static void pass(struct kept_call *c)
+{
+    const struct conf_provider *provider = c->g->conf->route[c->connector->channel];
+    struct outgoing out = {0};
+    struct upstream_field fields[OUTGOING_FIELDS];
+
+    if (provider->connector == NULL) {
+        if (c->route.call == CALL_PASS || (c->route.call == CALL_MESSAGE_FETCH && c->n_kept == 0))
+            fault(c, FAULT_NOT_FOUND, "the sandbox keeps messages and has no other API");
+        else
+            answer(c, NULL);
+        return;
+    }
+    if (c->connector->pass(&c->wire, &c->route, &provider->login, c->r->arena, &out) != OK) {
+        fault(c, FAULT_SYNTAX, "the call cannot be passed on: a value holds control characters");
+        return;
+    }
+    for (size_t i = 0; i < out.n_fields; i++)
+        fields[i] = (struct upstream_field){out.fields[i].name, out.fields[i].value};
+    struct upstream_request r = {
+        .method = http_method_name(c->r->method),
+        .path_and_query = out.path_and_query,
+        .headers = fields,
+        .n_headers = out.n_fields,
+        .body = out.body,
+        .at_most_once = out.at_most_once,
+    };
+    /* Nothing cancels it: the request lives until its answer. */
+    ignore(upstream_send(c->g->upstreams[provider - c->g->conf->providers], &r, on_passed, c));
+}
+
+/* --- our half ------------------------------------------------------------------------ */
+
+static enum kept_state state_of(const struct deferred *d)
+{
+    switch (d->state) {
+    case DEFERRED_WAITING:
+    case DEFERRED_PAUSED:
+        return KEPT_WAITING;
+    case DEFERRED_LEASED:
+        return KEPT_SENDING;
+    case DEFERRED_RELEASED:
+        return KEPT_SENT;
+    case DEFERRED_CANCELLED:
+        return d->reason == REASON_OPTED_OUT_MEANWHILE ? KEPT_FAILED : KEPT_CANCELLED;
+    case DEFERRED_ENDED:
+    case DEFERRED_DEAD:
+        return KEPT_FAILED;
+    case DEFERRED_STATE_N:
+        break;
+    }
+    never("a state");
+}
+
+static bool take_rows(struct kept_call *c, const struct deferred *rows, size_t n)
+{
+    c->kept = arena_calloc(c->r->arena, n, sizeof(*c->kept));
+    if (c->kept == NULL)
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        enum kept_state state = state_of(&rows[i]);
+        c->kept[i] = (struct kept_message){
+            .id = rows[i].kept_id,
+            .state = state,
+            .body = rows[i].submission.body,
+            .created_at_ms = rows[i].enqueued_at_ms,
+            .updated_at_ms = rows[i].updated_at_ms,
+            .release_at_ms = rows[i].release_at_ms,
+            .error_code = state == KEPT_FAILED ? SLICE("30610") : (struct slice){0},
+        };
+    }
+    c->n_kept = n;
+    return true;
+}
+
+static void on_listed(enum err status, void *arg)
+{
+    struct kept_call *c = arg;
+
+    if (status != OK || !take_rows(c, c->list.rows, c->list.n))
+        fault(c, FAULT_UNAVAILABLE, "the store of record does not answer");
+    else if (c->route.call == CALL_MESSAGE_FETCH && c->n_kept > 0)
+        answer(c, NULL);
+    else
+        pass(c);
+}
+
+static void look_up(struct kept_call *c)
+{
+    bool one = c->route.call == CALL_MESSAGE_FETCH;
+
+    c->list = (struct store_deferred_list){
+        .r = {.kind = STORE_DEFERRED_LIST, .cb = on_listed, .arg = c},
+        .arena = c->r->arena,
+        .kept_id = one ? c->route.id : (struct slice){0},
+        .account = c->route.account,
+        .states = one ? 0 : 1u << DEFERRED_WAITING | 1u << DEFERRED_PAUSED | 1u << DEFERRED_LEASED,
+        .max = one ? 1 : LIST_MAX,
+        .with_submission = true,
+    };
+    store_submit(c->g->store, &c->list.r);
+}
+
+static void on_changed(enum err status, void *arg)
+{
+    struct kept_call *c = arg;
+    bool batch = c->route.call == CALL_BATCH_CHANGE;
+
+    if (status == ERR_CONFLICT) {
+        fault(c, FAULT_CONFLICT, "the message is not waiting any more and cannot be changed");
+        return;
+    }
+    if (status != OK && status != ERR_NOT_FOUND) {
+        fault(c, FAULT_UNAVAILABLE, "the store of record does not answer");
+        return;
+    }
+    size_t n = status == OK ? c->request.n : 0;
+    if (!take_rows(c, c->request.rows, n)) {
+        fault(c, FAULT_UNAVAILABLE, "the answer needs more memory than it may have");
+        return;
+    }
+    for (size_t i = 0; i < n && c->change.action == KEPT_CANCEL; i++) {
+        metrics_release(c->g->metrics, "cancelled");
+        callbacks_post(c->g->callbacks, &c->request.rows[i], KEPT_CANCELLED, "");
+    }
+    releaser_wake(c->g->releaser);
+    /* A batch may be ours and the provider's: it hears of it too.  A message is one or the other's. */
+    if (batch || n == 0)
+        pass(c);
+    else
+        answer(c, NULL);
+}
+
+static bool action_of(enum kept_action action, enum deferred_action *out)
+{
+    switch (action) {
+    case KEPT_CANCEL:
+        *out = DEFERRED_DO_CANCEL;
+        return true;
+    case KEPT_PAUSE:
+        *out = DEFERRED_DO_PAUSE;
+        return true;
+    case KEPT_RESUME:
+        *out = DEFERRED_DO_RESUME;
+        return true;
+    case KEPT_REDACT:
+        *out = DEFERRED_DO_REDACT;
+        return true;
+    case KEPT_READ:
+        return false;
+    }
+    never("an action");
+}
+
+static void change(struct kept_call *c)
+{
+    struct fault f = {0};
+    enum deferred_action action;
+
+    if (c->connector->change(&c->wire, &c->route, c->r->arena, &c->change, &f) != OK) {
+        submission_fault(c->g, c->r, c->connector, &c->route, &f);
+        return;
+    }
+    if (!action_of(c->change.action, &action)) {
+        pass(c);
+        return;
+    }
+    bool batch = c->route.call == CALL_BATCH_CHANGE;
+    c->request = (struct store_deferred_change){
+        .r = {.kind = STORE_DEFERRED_CHANGE, .cb = on_changed, .arg = c},
+        .arena = c->r->arena,
+        .kept_id = batch ? (struct slice){0} : c->route.id,
+        .batch_id = c->change.batch_id,
+        .key = slice_of(c->key->name),
+        .action = action,
+        .actor = slice_of(c->key->name),
+        .reason = REASON_CANCELLED,
+        .now_ms = clock_wall_ms(),
+    };
+    store_submit(c->g->store, &c->request.r);
+}
+
+void kept_on_request(struct gateway *g, struct http_request *r, const struct connector *connector,
+                     const struct route *route, const struct conf_key *key)
+{
+    struct kept_call *c = arena_alloc(r->arena, sizeof(*c));
+
+    ensure(c != NULL); /* the request's arena is fresh: a struct fits */
+    *c = (struct kept_call){.g = g, .r = r, .connector = connector, .route = *route, .key = key};
+    if (submission_wire_request(r, r->arena, &c->wire) != OK) {
+        fault(c, FAULT_TOO_LARGE, "too many header fields");
+        return;
+    }
+    switch (route->call) {
+    case CALL_MESSAGE_FETCH:
+    case CALL_MESSAGE_LIST:
+        look_up(c);
+        return;
+    case CALL_MESSAGE_CHANGE:
+    case CALL_BATCH_CHANGE:
+        change(c);
+        return;
+    case CALL_PASS:
+        pass(c);
+        return;
+    case CALL_NONE:
+    case CALL_SEND:
+        break;
+    }
+    never("a call that is kept's");
+}

@@ -1,0 +1,74 @@
+/*
+ * posternd: reads its options and its configuration, opens the gateway, runs it.
+ */
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "gateway.h"
+#include "postern/log.h"
+
+static const char usage[] = "usage: posternd -c postern.yaml [--check]\n"
+                            "  -c FILE    configuration\n"
+                            "  --check    validate the configuration and exit: 0 when it is good, else 1\n"
+                            "  --version  print the version and exit\n";
+
+int main(int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"config", required_argument, NULL, 'c'},
+        {"check", no_argument, NULL, 'n'},
+        {"version", no_argument, NULL, 'V'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
+    };
+    const char *path = NULL;
+    bool check = false;
+    struct errmsg e;
+    int opt;
+
+    while ((opt = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
+        switch (opt) {
+        case 'c':
+            path = optarg;
+            break;
+        case 'n':
+            check = true;
+            break;
+        case 'V':
+            puts("posternd " POSTERN_VERSION);
+            return 0;
+        case 'h':
+            fputs(usage, stdout);
+            return 0;
+        default:
+            fputs(usage, stderr);
+            return 1;
+        }
+    }
+    if (path == NULL || optind != argc) {
+        fputs(usage, stderr);
+        return 1;
+    }
+    struct conf *conf = conf_load(path, &e);
+    if (conf == NULL) {
+        fprintf(stderr, "posternd: %s\n", e.text);
+        return 1;
+    }
+    if (check) {
+        printf("%s: configuration OK\n", path);
+        conf_free(&conf);
+        return 0;
+    }
+    signal(SIGPIPE, SIG_IGN);
+    log_set_level((enum log_level)conf->log_level);
+    struct gateway *g = gateway_new(conf, &e);
+    if (g == NULL) {
+        fprintf(stderr, "posternd: %s\n", e.text);
+        return 1;
+    }
+    int status = gateway_run(g);
+    gateway_free(&g);
+    return status;
+}

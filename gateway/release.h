@@ -1,0 +1,22 @@
+/*
+ * The queue of deferred messages: takes what is due under a lease, a bounded
+ * number at a time, and sends each through GATHER again.
+ */
+#ifndef GATEWAY_RELEASE_H
+#define GATEWAY_RELEASE_H
+
+#include "gateway.h"
+
+struct releaser *releaser_new(struct gateway *g);
+void releaser_free(struct releaser **r);
+
+/* Something is due at release_at_ms: look then, if that is sooner than what is known. */
+void releaser_notice(struct releaser *r, int64_t release_at_ms);
+/* The wall clock was set: look now. */
+void releaser_wake(struct releaser *r);
+/* Start nothing new. */
+void releaser_drain(struct releaser *r);
+/* Releases under way. */
+size_t releaser_active(const struct releaser *r);
+
+#endif

@@ -1,0 +1,70 @@
+/*
+ * Revocations come in by the native API, by a provider's refusal, by callbacks;
+ * they take effect in one place.  The order matters: profiles first, so that
+ * what is taken back is decided with the new one.
+ */
+#include "revocation.h"
+
+#include <stdlib.h>
+
+#include "callback.h"
+#include "postern/clock.h"
+#include "postern/log.h"
+#include "submission.h"
+
+void revocation_in_force(struct gateway *g, const struct address *touched, size_t n_touched,
+                         const struct deferred *cancelled, size_t n_cancelled)
+{
+    for (size_t i = 0; i < n_touched; i++)
+        profiles_drop(g->profiles, &touched[i]);
+    submission_revoked(g, touched, n_touched);
+    for (size_t i = 0; i < n_cancelled; i++) {
+        metrics_release(g->metrics, "opted_out_meanwhile");
+        /* Twilio 21610: the code that its customers know for an opt-out. */
+        callbacks_post(g->callbacks, &cancelled[i], KEPT_FAILED, "21610");
+    }
+}
+
+struct provider_opt_out {
+    struct gateway *g;
+    struct arena arena;
+    struct store_opt_out_add add;
+};
+
+static void on_recorded(enum err status, void *arg)
+{
+    struct provider_opt_out *p = arg;
+    char hash[LOG_ADDRESS_MAX];
+
+    if (status == OK) {
+        revocation_in_force(p->g, p->add.touched, p->add.n_touched, p->add.cancelled, p->add.n_cancelled);
+        metrics_opt_out(p->g->metrics, p->add.opt_out.scope, p->add.opt_out.source);
+    } else {
+        log_line(LOG_ERROR_, NULL, "revocation", "provider_opt_out_lost", "to=%s", log_address(&p->add.address, hash));
+    }
+    arena_clear(&p->arena);
+    free(p);
+}
+
+void revocation_by_provider(struct gateway *g, const struct address *to, enum channel channel, struct slice sender,
+                            const char *provider)
+{
+    struct provider_opt_out *p = xcalloc(1, sizeof(*p));
+
+    p->g = g;
+    arena_init(&p->arena, LIMIT_ARENA_BYTES);
+    p->add = (struct store_opt_out_add){
+        .r = {.kind = STORE_OPT_OUT_ADD, .cb = on_recorded, .arg = p},
+        .arena = &p->arena,
+        .address = *to,
+        .opt_out = {.scope = SCOPE_CHANNEL,
+                    .channel = channel,
+                    .sender = arena_slice(&p->arena, sender),
+                    .source = SOURCE_PROVIDER,
+                    .at_ms = clock_wall_ms()},
+        .reason = SLICE("refused by the provider: recipient opted out there"),
+        .actor = slice_of(provider),
+        .now_ms = clock_wall_ms(),
+    };
+    store_submit(g->store, &p->add.r);
+}

@@ -1,0 +1,333 @@
+/*
+ * The way of a submission: a table of steps and one short driver.
+ *
+ * Knows the order of things and who waits for whom; knows no dialect, no SQL, no
+ * socket.  The idea to hold in mind: a step either finishes, or starts
+ * operations that each call back once; the last one to come back goes on.
+ */
+#include "submission_parts.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "callback.h"
+#include "postern/clock.h"
+#include "postern/hash.h"
+#include "postern/log.h"
+
+/* A submission whose profile changes this often while it is being decided is refused: something churns. */
+#define LAPS_MAX       8
+#define RETRY_AFTER_MS 5000
+
+static enum step_next submission_gather(struct submission *s);
+static enum step_next submission_decide(struct submission *s);
+static enum step_next submission_reserve(struct submission *s);
+
+static const struct {
+    const char *name;
+    enum step_next (*run)(struct submission *s);
+    enum stage stage;
+} steps[] = {
+#define X(id, name) {#name, submission_##name, STAGE_##id},
+    STEPS(X)
+#undef X
+};
+
+void submission_fail(struct submission *s, enum fault_kind kind, const char *text)
+{
+    s->faulted = true;
+    s->fault.kind = kind;
+    s->fault.retry_after_ms = kind == FAULT_UNAVAILABLE || kind == FAULT_UPSTREAM_DOWN ? RETRY_AFTER_MS : 0;
+    errmsg_set(&s->fault.message, "%s", text);
+}
+
+/* The step is over: which one comes now? */
+static void advance(struct submission *s)
+{
+    int64_t now_us = clock_mono_us();
+    metrics_stage(s->g->metrics, steps[s->step].stage, now_us - s->step_us);
+    s->step_us = now_us;
+
+    if (s->again && !s->faulted && ++s->laps > LAPS_MAX)
+        submission_fail(s, FAULT_UNAVAILABLE,
+                        "the recipient's profile keeps changing; nothing was sent, try again later");
+    if (s->faulted)
+        s->step = STEP_REPLY;
+    else if (s->again)
+        s->step = STEP_GATHER;
+    else
+        s->step = (enum step)(s->step + 1);
+    s->again = false;
+    ensure(s->step < STEP_N);
+}
+
+static void run(struct submission *s)
+{
+    s->running = true;
+    for (;;) {
+        enum step_next next = steps[s->step].run(s);
+        if (next == STEP_END)
+            return;
+        if (next == STEP_WAIT && s->waiting > 0)
+            break;
+        advance(s);
+    }
+    s->running = false;
+}
+
+void submission_resume(struct submission *s)
+{
+    ensure(s->waiting > 0);
+    if (--s->waiting > 0 || s->running)
+        return;
+    advance(s);
+    run(s);
+}
+
+static struct submission *submission_new(struct gateway *g, struct arena *arena)
+{
+    struct submission *s = xcalloc(1, sizeof(*s));
+    s->g = g;
+    arena_init(&s->own_arena, LIMIT_ARENA_BYTES);
+    s->arena = arena != NULL ? arena : &s->own_arena;
+    s->started_us = s->step_us = clock_mono_us();
+    hash_random_id("", 8, s->id, sizeof(s->id));
+    g->submissions++;
+    return s;
+}
+
+void submission_free(struct submission **sp)
+{
+    struct submission *s = take(sp);
+    if (s == NULL)
+        return;
+    for (size_t i = 0; i < s->n_items; i++) {
+        profiles_cancel(&s->items[i].fetch);
+        counters_cancel(&s->items[i].reserve);
+        submission_release_slot(s, &s->items[i]);
+    }
+    upstream_op_cancel(&s->op);
+    metrics_stage(s->g->metrics, STAGE_TOTAL, clock_mono_us() - s->started_us);
+    s->g->submissions--;
+    arena_clear(&s->own_arena);
+    free(s);
+}
+
+void submission_start(struct gateway *g, struct http_request *r, const struct connector *c, const struct route *route,
+                      const struct conf_key *key)
+{
+    struct submission *s = submission_new(g, r->arena);
+    s->request = r;
+    s->connector = c;
+    s->route = *route;
+    s->key = key;
+    run(s);
+}
+
+void submission_release(struct gateway *g, const struct deferred *d, submission_released *done, void *arg)
+{
+    struct submission *s = submission_new(g, NULL);
+    s->deferred = d;
+    s->released = done;
+    s->released_arg = arg;
+    run(s);
+}
+
+/* --- GATHER -------------------------------------------------------------------- */
+
+static void on_profile(enum err status, void *arg)
+{
+    struct item *item = arg;
+    item->fetch = NULL;
+    item->fetched = status;
+    submission_resume(item->submission);
+}
+
+static enum step_next submission_gather(struct submission *s)
+{
+    s->epoch = profiles_epoch(s->g->profiles);
+    for (size_t i = 0; i < s->n_items; i++) {
+        struct item *item = &s->items[i];
+        item->fetched = OK;
+        item->profile = (struct profile){0};
+        item->facts = (struct facts){0};
+        if (profiles_get(s->g->profiles, &item->message->to, s->arena, &item->profile))
+            continue;
+        s->waiting++;
+        item->fetch = profiles_fetch(s->g->profiles, &item->message->to, s->arena, &item->profile, on_profile, item);
+    }
+    return s->waiting > 0 ? STEP_WAIT : STEP_DONE;
+}
+
+/* --- DECIDE -------------------------------------------------------------------- */
+
+static void decide_item(struct submission *s, struct item *item)
+{
+    struct facts *f = &item->facts;
+
+    f->policy = &s->g->conf->policy;
+    f->message = item->message;
+    f->profile = &item->profile;
+    f->now_ms = s->now_ms;
+    f->deferrals = s->deferred != NULL ? s->deferred->deferrals : 0;
+    item->contact_hash = counters_contact_hash(&item->profile, &item->message->to);
+    policy_prepare(f);
+    policy_decide(f, &item->decision);
+}
+
+/* Time that ran out while it waited is the submission's to see: the policy only knows of waiting longer. */
+static void end_if_expired(const struct submission *s, struct item *item)
+{
+    if (s->deferred == NULL || s->deferred->expires_at_ms == 0 || s->now_ms < s->deferred->expires_at_ms)
+        return;
+    struct decision *d = &item->decision;
+    d->outcome = OUTCOME_BLOCK;
+    d->level = LEVEL_HARD;
+    d->reason = REASON_EXPIRED;
+    d->overridable = false;
+    d->expires_at_ms = s->deferred->expires_at_ms;
+}
+
+static enum step_next submission_decide(struct submission *s)
+{
+    for (size_t i = 0; i < s->n_items; i++) {
+        if (s->items[i].fetched == OK)
+            continue;
+        submission_fail(s, FAULT_UNAVAILABLE, "the store of record does not answer; nothing was accepted");
+        return STEP_DONE;
+    }
+    s->now_ms = clock_wall_ms();
+    for (size_t i = 0; i < s->n_items; i++) {
+        decide_item(s, &s->items[i]);
+        end_if_expired(s, &s->items[i]);
+    }
+    return STEP_DONE;
+}
+
+/* --- RESERVE ------------------------------------------------------------------- */
+
+void submission_release_slot(struct submission *s, struct item *item)
+{
+    if (item->reservation != 0)
+        counters_release(s->g->counters, item->reservation);
+    item->reservation = 0;
+}
+
+static void on_reserved(const struct counters_answer *a, void *arg)
+{
+    struct item *item = arg;
+    struct submission *s = item->submission;
+
+    item->reserve = NULL;
+    if (a->status != OK) {
+        item->facts.counters_down = true;
+        policy_decide(&item->facts, &item->decision);
+    } else if (a->reserved) {
+        item->reservation = a->reservation;
+    } else {
+        memcpy(item->facts.counts, a->counts, a->n_checks * sizeof(a->counts[0]));
+        item->facts.counts_known = KNOWN;
+        policy_decide(&item->facts, &item->decision);
+    }
+    submission_resume(s);
+}
+
+static void reserve_item(struct submission *s, struct item *item)
+{
+    const struct category *category = item->message->category;
+    struct facts *f = &item->facts;
+
+    policy_caps(f);
+    if (f->n_checks == 0 && category->counts == COUNTS_NOWHERE)
+        return;
+    struct counters_request r = {
+        .contact_hash = item->contact_hash,
+        .checks = f->checks,
+        .n_checks = f->n_checks,
+        .class = category->class,
+        .channel = item->message->channel,
+        .category_id = category->id,
+        .counts = category->counts,
+        .now_ms = s->now_ms,
+    };
+    s->waiting++;
+    item->reserve = s->parsed.sandbox_mode ? counters_peek(s->g->counters, &r, on_reserved, item)
+                                           : counters_reserve(s->g->counters, &r, on_reserved, item);
+}
+
+static enum step_next submission_reserve(struct submission *s)
+{
+    for (size_t i = 0; i < s->n_items; i++) {
+        if (s->items[i].decision.outcome == OUTCOME_FORWARD)
+            reserve_item(s, &s->items[i]);
+    }
+    return s->waiting > 0 ? STEP_WAIT : STEP_DONE;
+}
+
+/* --- dry run ------------------------------------------------------------------- */
+
+struct dry_run {
+    struct gateway *g;
+    struct submission_dry_run *d;
+    void (*cb)(enum err status, void *arg);
+    void *arg;
+};
+
+static void dry_finish(struct dry_run *run_, enum err status)
+{
+    void (*cb)(enum err, void *) = run_->cb;
+    void *arg = run_->arg;
+    free(run_);
+    cb(status, arg);
+}
+
+static void on_dry_counts(const struct counters_answer *a, void *arg)
+{
+    struct dry_run *dry = arg;
+    struct facts *f = &dry->d->facts;
+
+    f->counters_down = a->status != OK;
+    if (a->status == OK) {
+        memcpy(f->counts, a->counts, a->n_checks * sizeof(a->counts[0]));
+        f->counts_known = KNOWN;
+    }
+    policy_decide(f, &dry->d->decision);
+    dry_finish(dry, OK);
+}
+
+static void on_dry_profile(enum err status, void *arg)
+{
+    struct dry_run *dry = arg;
+    struct submission_dry_run *d = dry->d;
+    struct facts *f = &d->facts;
+
+    if (status != OK) {
+        dry_finish(dry, status);
+        return;
+    }
+    f->policy = &dry->g->conf->policy;
+    f->message = &d->message;
+    f->profile = &d->profile;
+    f->now_ms = d->at_ms;
+    policy_prepare(f);
+    policy_caps(f);
+    struct counters_request r = {
+        .contact_hash = counters_contact_hash(&d->profile, &d->message.to),
+        .checks = f->checks,
+        .n_checks = f->n_checks,
+        .class = d->message.category->class,
+        .channel = d->message.channel,
+        .category_id = d->message.category->id,
+        .counts = d->message.category->counts,
+        .now_ms = d->at_ms,
+    };
+    (void)counters_peek(dry->g->counters, &r, on_dry_counts, dry);
+}
+
+void submission_dry_run(struct gateway *g, struct submission_dry_run *d, void (*cb)(enum err status, void *arg),
+                        void *arg)
+{
+    struct dry_run *dry = xcalloc(1, sizeof(*dry));
+    *dry = (struct dry_run){g, d, cb, arg};
+    (void)profiles_fetch(g->profiles, &d->message.to, d->arena, &d->profile, on_dry_profile, dry);
+}

@@ -1,0 +1,487 @@
+/*
+ * ACT: the call to the provider, and what became of it.  The one thing to hold
+ * in mind: after a byte was written, an SMS is never sent again; what is not
+ * known is called unknown.
+ */
+#include "submission_parts.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "postern/clock.h"
+#include "postern/log.h"
+#include "release.h"
+#include "revocation.h"
+
+/* A provider that was down is tried again after this, growing with the time that the message has waited. */
+#define RETRY_MIN_MS 5000
+#define RETRY_MAX_MS 300000
+
+/* --- results ------------------------------------------------------------------- */
+
+/* A result is written behind the answer: it owns what it points to. */
+struct posted {
+    struct submission *waits; /* NULL: nobody waits for it */
+    struct gateway *g;
+    int64_t notice_ms; /* a kept message is due then; 0 = none */
+    struct arena arena;
+    struct store_result result;
+};
+
+static void on_posted(enum err status, void *arg)
+{
+    struct posted *p = arg;
+    struct submission *s = p->waits;
+
+    if (status == OK && p->notice_ms != 0)
+        releaser_notice(p->g->releaser, p->notice_ms);
+    if (s != NULL && status != OK)
+        submission_fail(s, FAULT_UNAVAILABLE, "the store of record cannot write; the message was not accepted");
+    arena_clear(&p->arena);
+    free(p);
+    if (s != NULL)
+        submission_resume(s);
+}
+
+static struct posted *posted_new(struct submission *s, enum deferred_state settle_state)
+{
+    struct posted *p = xcalloc(1, sizeof(*p));
+
+    p->g = s->g;
+    arena_init(&p->arena, SIZE_MAX);
+    p->result = (struct store_result){
+        .r = {.kind = STORE_RESULT, .cb = on_posted, .arg = p},
+        .now_ms = clock_wall_ms(),
+        .key = slice_of(s->key != NULL ? s->key->name : ""),
+        .dialect = slice_of(s->connector != NULL ? s->connector->name : ""),
+    };
+    if (s->deferred != NULL && settle_state != DEFERRED_LEASED) {
+        p->result.settles = s->deferred->id;
+        p->result.fence = s->deferred->fence;
+        p->result.settle_state = settle_state;
+        s->end_state = settle_state;
+        s->settled = true;
+    }
+    return p;
+}
+
+static void post(struct posted *p)
+{
+    store_submit(p->g->store, &p->result.r);
+}
+
+/* One row for each message that was to be sent. */
+static struct record_result *result_rows(struct submission *s, struct posted *p, enum result result, const char *detail)
+{
+    struct record_result *rows = arena_calloc(&p->arena, s->n_items, sizeof(*rows));
+    size_t n = 0;
+
+    ensure(rows != NULL);
+    for (size_t i = 0; i < s->n_items; i++) {
+        const struct item *item = &s->items[i];
+        const struct category *category = item->message->category;
+        bool may_be_out = result == RESULT_FORWARDED || result == RESULT_SANDBOX || result == RESULT_UNKNOWN;
+        if (!item->send)
+            continue;
+        rows[n++] = (struct record_result){
+            .decision = item->id,
+            .result = result,
+            .provider_status = s->has_answer ? s->answer.status : 0,
+            .provider = slice_of(s->provider->name),
+            .detail = arena_slice(&p->arena, slice_of(detail)),
+            .counts = may_be_out && category->counts != COUNTS_NOWHERE && !s->parsed.sandbox_mode,
+            .contact_hash = item->contact_hash,
+            .channel = item->message->channel,
+            .class = category->class,
+            .category = slice_of(category->name),
+            .counts_in_any_only = category->counts == COUNTS_IN_ANY,
+        };
+        metrics_result(s->g->metrics, s->provider->name, result, s->has_answer ? s->answer.status : 0);
+    }
+    p->result.results = rows;
+    p->result.n = n;
+    return rows;
+}
+
+/* Slots become sends, or are given back. */
+static void settle_slots(struct submission *s, bool sent)
+{
+    for (size_t i = 0; i < s->n_items; i++) {
+        struct item *item = &s->items[i];
+        if (!sent)
+            submission_release_slot(s, item);
+        else if (item->send && item->reservation != 0)
+            counters_commit(s->g->counters, item->reservation, s->now_ms);
+        item->reservation = 0;
+    }
+}
+
+static void post_results(struct submission *s, enum result result, const struct slice *provider_id, const char *detail,
+                         enum deferred_state end)
+{
+    struct posted *p = posted_new(s, end);
+    struct record_result *rows = result_rows(s, p, result, detail);
+
+    for (size_t i = 0; i < p->result.n && provider_id != NULL; i++)
+        rows[i].provider_id = arena_slice(&p->arena, *provider_id);
+    post(p);
+}
+
+void submission_give_back(struct submission *s)
+{
+    bool passing = s->fault.kind == FAULT_UNAVAILABLE;
+    struct posted *p = posted_new(s, passing ? DEFERRED_WAITING : DEFERRED_ENDED);
+
+    p->result.settle_release_at_ms = clock_wall_ms() + RETRY_MIN_MS;
+    p->notice_ms = passing ? p->result.settle_release_at_ms : 0;
+    post(p);
+}
+
+/* --- taking back ----------------------------------------------------------------- */
+
+static void acting_leave(struct submission *s)
+{
+    if (s->acting_prev == NULL)
+        return;
+    *s->acting_prev = s->acting_next;
+    if (s->acting_next != NULL)
+        s->acting_next->acting_prev = s->acting_prev;
+    s->acting_prev = NULL;
+    s->acting_next = NULL;
+}
+
+static void acting_enter(struct submission *s)
+{
+    s->acting_next = s->g->acting;
+    s->acting_prev = &s->g->acting;
+    if (s->acting_next != NULL)
+        s->acting_next->acting_prev = &s->acting_next;
+    s->g->acting = s;
+}
+
+static void take_back(struct submission *s)
+{
+    post_results(s, RESULT_NOT_SENT, NULL, "profile changed before the first byte: decided again", DEFERRED_LEASED);
+    settle_slots(s, false);
+    s->again = true;
+}
+
+static bool sends_to(const struct submission *s, const struct address *touched)
+{
+    struct address want, have;
+
+    address_fold(touched, &want);
+    for (size_t i = 0; i < s->n_items; i++) {
+        address_fold(&s->items[i].message->to, &have);
+        if (s->items[i].send && have.kind == want.kind && strcmp(have.text, want.text) == 0)
+            return true;
+    }
+    return false;
+}
+
+void submission_revoked(struct gateway *g, const struct address *touched, size_t n)
+{
+    struct submission *next;
+
+    for (struct submission *s = g->acting; s != NULL; s = next) {
+        bool hit = false;
+        next = s->acting_next;
+        for (size_t i = 0; i < n && !hit; i++)
+            hit = sends_to(s, &touched[i]);
+        if (!hit || s->op == NULL || upstream_op_sent(s->op))
+            continue;
+        upstream_op_cancel(&s->op);
+        acting_leave(s);
+        take_back(s);
+        submission_resume(s);
+    }
+}
+
+/* --- the provider is down ---------------------------------------------------------- */
+
+static int64_t retry_at(const struct submission *s, int64_t retry_after_ms)
+{
+    int64_t waited = s->deferred != NULL ? s->now_ms - s->deferred->enqueued_at_ms : 0;
+    int64_t wait = waited / 2;
+
+    if (wait < RETRY_MIN_MS)
+        wait = RETRY_MIN_MS;
+    if (wait > RETRY_MAX_MS)
+        wait = RETRY_MAX_MS;
+    if (wait < retry_after_ms)
+        wait = retry_after_ms;
+    return clock_wall_ms() + wait;
+}
+
+static bool can_wait(const struct item *item, int64_t until_ms)
+{
+    return item->decision.expires_at_ms != 0 && until_ms < item->decision.expires_at_ms;
+}
+
+/* A released message goes back into the queue, or ends when it would expire there. */
+static void retry_release(struct submission *s, int64_t at_ms, const char *detail)
+{
+    bool waits = can_wait(&s->items[0], at_ms);
+    struct posted *p = posted_new(s, waits ? DEFERRED_WAITING : DEFERRED_ENDED);
+
+    (void)result_rows(s, p, RESULT_NOT_SENT, waits ? detail : "expired while the provider was unavailable");
+    p->result.settle_release_at_ms = at_ms;
+    p->notice_ms = waits ? at_ms : 0;
+    p->waits = s;
+    s->waiting++;
+    post(p);
+}
+
+/* A new message is kept, durably, before the client hears of it. */
+static void keep_new(struct submission *s, int64_t at_ms, const char *detail)
+{
+    struct posted *p = posted_new(s, DEFERRED_LEASED);
+    struct record_result *rows = result_rows(s, p, RESULT_NOT_SENT, detail);
+    size_t row = 0, kept = 0;
+
+    for (size_t i = 0; i < s->n_items; i++) {
+        struct item *item = &s->items[i];
+        if (!item->send)
+            continue;
+        struct record_result *r = &rows[row++];
+        if (!can_wait(item, at_ms))
+            continue;
+        struct deferred *d = arena_alloc(&p->arena, sizeof(*d));
+        ensure(d != NULL);
+        item->decision.outcome = OUTCOME_DEFER;
+        item->decision.reason = REASON_UPSTREAM_DOWN;
+        item->decision.release_at_ms = at_ms;
+        submission_keep(s, item, DEFERRED_RETRY, at_ms, d);
+        item->kept = true;
+        r->result = RESULT_DEFERRED;
+        r->deferred = d;
+        kept++;
+    }
+    s->queued_now = kept > 0;
+    if (kept == 0) {
+        submission_fail(s, FAULT_UPSTREAM_DOWN, "upstream provider unavailable, message not accepted");
+    } else {
+        p->result.submission = submission_stored(s);
+        p->notice_ms = at_ms;
+        p->waits = s;
+        s->waiting++;
+    }
+    post(p);
+}
+
+static void not_sent(struct submission *s, int64_t retry_after_ms, const char *detail)
+{
+    int64_t at_ms = retry_at(s, retry_after_ms);
+
+    settle_slots(s, false);
+    if (s->deferred != NULL)
+        retry_release(s, at_ms, detail);
+    else
+        keep_new(s, at_ms, detail);
+}
+
+/* --- the provider's answer ----------------------------------------------------------- */
+
+static void refused_there(struct submission *s, const struct send_result *r)
+{
+    for (size_t i = 0; i < s->n_items && r->status == SEND_OPTED_OUT; i++) {
+        const struct message *m = s->items[i].message;
+        if (s->items[i].send)
+            revocation_by_provider(s->g, &m->to, m->channel, m->sender, s->provider->name);
+    }
+    post_results(s, RESULT_REFUSED, &r->provider_id, "refused by the provider", DEFERRED_ENDED);
+    settle_slots(s, false);
+}
+
+static void unknown(struct submission *s, const char *detail)
+{
+    s->unknown = true;
+    post_results(s, RESULT_UNKNOWN, NULL, detail, DEFERRED_ENDED);
+    settle_slots(s, true);
+}
+
+static void answered(struct submission *s, const struct upstream_result *u)
+{
+    struct send_result r = {0};
+    bool email = s->connector->channel == CHANNEL_EMAIL;
+
+    s->connector->classify(&s->answer, &r);
+    switch (r.status) {
+    case SEND_ACCEPTED:
+        post_results(s, RESULT_FORWARDED, &r.provider_id, "", DEFERRED_RELEASED);
+        settle_slots(s, true);
+        return;
+    case SEND_REFUSED:
+    case SEND_OPTED_OUT:
+        refused_there(s, &r);
+        return;
+    case SEND_RETRY:
+        /* A new submission's sender hears the provider's own 429; a released message waits as it says. */
+        if (s->deferred != NULL) {
+            not_sent(s, u->retry_after_ms, "the provider asks to slow down");
+            return;
+        }
+        post_results(s, RESULT_NOT_SENT, NULL, "the provider asks to slow down", DEFERRED_LEASED);
+        settle_slots(s, false);
+        return;
+    case SEND_UNKNOWN:
+        /* E-mail is sent at least once, an SMS at most once (semantics 11). */
+        s->has_answer = false;
+        if (email)
+            not_sent(s, u->retry_after_ms, "the provider answered with a server error");
+        else
+            unknown(s, "the provider answered with a server error: it may have been sent");
+        return;
+    }
+    never("a send status");
+}
+
+static void on_upstream(void *arg, const struct upstream_result *u)
+{
+    struct submission *s = arg;
+
+    s->op = NULL;
+    acting_leave(s);
+    switch (u->status) {
+    case UPSTREAM_ANSWERED: {
+        struct wire_field *fields = arena_calloc(s->arena, u->n_headers, sizeof(*fields));
+        for (size_t i = 0; fields != NULL && i < u->n_headers; i++)
+            fields[i] = (struct wire_field){u->headers[i].name, u->headers[i].value};
+        s->answer = (struct provider_answer){u->http_status, fields, fields != NULL ? u->n_headers : 0, u->body};
+        s->has_answer = true;
+        answered(s, u);
+        break;
+    }
+    case UPSTREAM_NOT_SENT:
+        not_sent(s, u->retry_after_ms, u->reason);
+        break;
+    case UPSTREAM_UNKNOWN:
+        unknown(s, u->reason);
+        break;
+    }
+    /* The answer is borrowed: REPLY runs before this returns, unless a kept message is waited for, which has none. */
+    submission_resume(s);
+}
+
+/* --- ACT --------------------------------------------------------------------------- */
+
+static bool *send_mask(struct submission *s, bool *any)
+{
+    bool *send = arena_calloc(s->arena, s->parsed.n_messages, sizeof(*send));
+
+    *any = false;
+    for (size_t i = 0; i < s->n_items && send != NULL; i++) {
+        send[s->items[i].message->index] = s->items[i].send;
+        *any |= s->items[i].send;
+    }
+    return send;
+}
+
+/* The last suppression look: has anything changed for those to whom a byte is about to leave? */
+static bool changed_meanwhile(const struct submission *s)
+{
+    if (profiles_epoch(s->g->profiles) == s->epoch)
+        return false;
+    for (size_t i = 0; i < s->n_items; i++) {
+        if (s->items[i].send && profiles_dropped_since(s->g->profiles, &s->items[i].message->to, s->epoch))
+            return true;
+    }
+    return false;
+}
+
+static void send_to_sandbox(struct submission *s, const struct outgoing *out)
+{
+    struct wire_reply reply = {0};
+    struct posted *p = posted_new(s, DEFERRED_RELEASED);
+    struct sandbox_message *rows;
+    char id[SID_MAX];
+    size_t n = 0;
+
+    snprintf(id, sizeof(id), "%s", submission_kept_id(s));
+    if (s->connector->accept(&s->parsed, &s->route, id, s->now_ms, s->arena, &reply) != OK) {
+        submission_fail(s, FAULT_TOO_LARGE, "the submission needs more memory than one may have");
+        post(p);
+        return;
+    }
+    s->answer = (struct provider_answer){reply.status,
+                                         memcpy(arena_calloc(s->arena, reply.n_fields, sizeof(reply.fields[0])),
+                                                reply.fields, reply.n_fields * sizeof(reply.fields[0])),
+                                         reply.n_fields, reply.body};
+    s->has_answer = true;
+    (void)result_rows(s, p, RESULT_SANDBOX, "");
+    rows = arena_calloc(&p->arena, s->n_items, sizeof(*rows));
+    ensure(rows != NULL);
+    struct slice body = arena_slice(&p->arena, out->body);
+    for (size_t i = 0; i < s->n_items; i++) {
+        const struct item *item = &s->items[i];
+        if (!item->send || s->parsed.sandbox_mode)
+            continue;
+        rows[n++] = (struct sandbox_message){
+            .at_ms = s->now_ms,
+            .decision = item->id,
+            .dialect = slice_of(s->connector->name),
+            .category = slice_of(item->message->category->name),
+            .channel = item->message->channel,
+            .to = arena_slice(&p->arena, item->message->to_text),
+            .from = arena_slice(&p->arena, s->parsed.from),
+            .subject = arena_slice(&p->arena, s->parsed.subject),
+            .text = arena_slice(&p->arena, s->parsed.text),
+            .body = body,
+        };
+    }
+    p->result.sandbox = rows;
+    p->result.n_sandbox = n;
+    post(p);
+    settle_slots(s, true);
+}
+
+static void send_to_provider(struct submission *s, const struct outgoing *out)
+{
+    struct upstream_field fields[OUTGOING_FIELDS];
+
+    for (size_t i = 0; i < out->n_fields; i++)
+        fields[i] = (struct upstream_field){out->fields[i].name, out->fields[i].value};
+    char *method = arena_strndup(s->arena, out->method.p, out->method.n);
+    struct upstream_request r = {
+        .method = method != NULL ? method : "POST",
+        .path_and_query = out->path_and_query,
+        .headers = fields,
+        .n_headers = out->n_fields,
+        .body = out->body,
+        .at_most_once = out->at_most_once,
+    };
+    s->waiting++;
+    acting_enter(s);
+    s->op = upstream_send(s->g->upstreams[s->provider - s->g->conf->providers], &r, on_upstream, s);
+}
+
+enum step_next submission_act(struct submission *s)
+{
+    struct outgoing out = {0};
+    bool any;
+    bool *send = send_mask(s, &any);
+
+    s->provider = s->g->conf->route[s->connector->channel];
+    if (send != NULL && !any)
+        return STEP_DONE;
+    if (changed_meanwhile(s)) {
+        take_back(s);
+        return STEP_DONE;
+    }
+    struct forward_options options = {
+        .login = &s->provider->login,
+        .now_ms = s->now_ms,
+        .own_callback = s->deferred != NULL,
+    };
+    if (send == NULL || s->connector->forward(&s->wire, &s->route, &s->parsed, send, &options, s->arena, &out) != OK) {
+        post_results(s, RESULT_NOT_SENT, NULL, "no request could be built from it", DEFERRED_ENDED);
+        submission_fail(s, FAULT_SYNTAX, "no request to the provider could be built: a value holds control characters");
+        return STEP_DONE;
+    }
+    if (s->provider->connector == NULL) {
+        send_to_sandbox(s, &out);
+        return STEP_DONE;
+    }
+    send_to_provider(s, &out);
+    return STEP_WAIT;
+}

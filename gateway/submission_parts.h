@@ -1,0 +1,125 @@
+/*
+ * What the files of a submission share: its struct, and the hand-over points.
+ *   submission.c         the steps and their driver
+ *   submission_read.c    READ: request or deferred row -> messages
+ *   submission_record.c  RECORD: decisions -> durable rows, kept messages
+ *   submission_act.c     ACT: the provider, and what became of the call
+ *   submission_reply.c   REPLY: the client's answer
+ */
+#ifndef GATEWAY_SUBMISSION_PARTS_H
+#define GATEWAY_SUBMISSION_PARTS_H
+
+#include "submission.h"
+
+#define STEPS(X) X(READ, read) X(GATHER, gather) X(DECIDE, decide) X(RESERVE, reserve) X(RECORD, record) X(ACT, act) X(REPLY, reply)
+
+enum step {
+#define X(id, name) STEP_##id,
+    STEPS(X)
+#undef X
+        STEP_N
+};
+
+/* What a step tells the driver. */
+enum step_next {
+    STEP_DONE, /* go on: with REPLY after a fault, with GATHER when something changed, else with the next step */
+    STEP_WAIT, /* operations are under way: submission_resume goes on when the last has come back */
+    STEP_END   /* the submission is gone: touch nothing */
+};
+
+/* One message's own part. */
+struct item {
+    struct submission *submission;
+    struct message *message; /* of parsed.messages */
+    struct profile profile;
+    struct facts facts;
+    struct decision decision;
+    uint64_t id;            /* of the decision */
+    uint64_t parent;        /* of the decision before it; 0 = first */
+    uint64_t contact_hash;
+    uint64_t reservation;   /* 0 = none */
+    bool send;              /* part of the call to the provider */
+    bool kept;              /* a deferred row holds it */
+    int64_t counts_at_ms;   /* cap counts of that instant are in facts */
+    struct profiles_op *fetch;
+    struct counters_op *reserve;
+    enum err fetched;
+};
+
+struct submission {
+    struct gateway *g;
+    char id[24]; /* for logs */
+    enum step step;
+    unsigned waiting;  /* operations under way */
+    unsigned laps;     /* times that it went back to GATHER */
+    bool again;        /* back to GATHER after this step: a profile changed meanwhile */
+    bool running;      /* the driver is on the stack: a callback only counts down */
+
+    struct arena *arena;
+    struct arena own_arena;       /* release only */
+    struct http_request *request; /* NULL: a release */
+    const struct deferred *deferred; /* NULL: from a client */
+    submission_released *released;
+    void *released_arg;
+    enum deferred_state end_state; /* of the deferred row */
+    bool settled;                  /* that state is on its way to the store */
+
+    const struct connector *connector;
+    struct route route;
+    const struct conf_key *key;
+    struct wire_request wire;
+    struct parsed parsed;
+    struct item *items;
+    size_t n_items;
+
+    int64_t now_ms;           /* of the last DECIDE */
+    int64_t started_us, step_us;
+    uint64_t epoch;           /* of the cache, when the profiles were read */
+    bool partial_reject;
+    char kept_id[SID_MAX];
+    struct stored_submission stored;
+
+    const struct conf_provider *provider;
+    struct upstream_op *op;
+    const struct upstream_result *upstream; /* during the callback only */
+    struct provider_answer answer;
+    bool has_answer;
+    bool unknown;             /* bytes were written, nothing came back */
+    bool queued_now;          /* kept because the provider is down */
+    int64_t retry_after_ms;
+    struct fault fault;
+    bool faulted;             /* answered by a fault, not by decisions */
+
+    struct submission *acting_next, **acting_prev; /* those with an op whose bytes may not be written yet */
+};
+
+/* submission.c */
+void submission_resume(struct submission *s);
+/* Answered by a fault, not by decisions: nothing (more) is accepted. */
+void submission_fail(struct submission *s, enum fault_kind kind, const char *text);
+void submission_free(struct submission **s);
+/* Give back what was reserved for item. */
+void submission_release_slot(struct submission *s, struct item *item);
+
+/* submission_read.c */
+enum step_next submission_read(struct submission *s);
+
+/* submission_record.c */
+enum step_next submission_record(struct submission *s);
+/* Fill a row for item, due at due_ms. */
+void submission_keep(struct submission *s, const struct item *item, enum deferred_kind kind, int64_t due_ms,
+                     struct deferred *out);
+/* The submission as a row; NULL when the arena is spent. */
+const struct stored_submission *submission_stored(struct submission *s);
+/* The id under which the application knows what is kept; minted once. */
+const char *submission_kept_id(struct submission *s);
+
+/* submission_act.c */
+enum step_next submission_act(struct submission *s);
+/* A leased row that a fault kept from being decided: waits again when the fault will pass, else ends. */
+void submission_give_back(struct submission *s);
+
+/* submission_reply.c */
+enum step_next submission_reply(struct submission *s);
+
+#endif

@@ -1,0 +1,155 @@
+/*
+ * READ: what a client sent, or what a deferred row holds, becomes messages with
+ * a category each.  Nothing is decided here; what can be read two ways, or names
+ * a category that the key may not use, is refused.
+ */
+#include "submission_parts.h"
+
+#include <stdio.h>
+
+#include "postern/clock.h"
+#include "postern/log.h"
+
+enum err submission_wire_request(const struct http_request *r, struct arena *a, struct wire_request *out)
+{
+    struct wire_field *fields = arena_calloc(a, r->n_headers, sizeof(*fields));
+    if (fields == NULL)
+        return ERR_LIMIT;
+    for (size_t i = 0; i < r->n_headers; i++)
+        fields[i] = (struct wire_field){r->headers[i].name, r->headers[i].value};
+    *out = (struct wire_request){
+        .method = slice_of(http_method_name(r->method)),
+        .path = r->path,
+        .query = r->query,
+        .fields = fields,
+        .n_fields = r->n_headers,
+        .body = r->body,
+    };
+    return OK;
+}
+
+static enum err wire_of_deferred(const struct deferred *d, struct arena *a, struct wire_request *out)
+{
+    const struct stored_submission *kept = &d->submission;
+    struct wire_field *fields = arena_calloc(a, kept->n_fields, sizeof(*fields));
+    if (fields == NULL)
+        return ERR_LIMIT;
+    for (size_t i = 0; i < kept->n_fields; i++)
+        fields[i] = (struct wire_field){kept->fields[i].name, kept->fields[i].value};
+    *out = (struct wire_request){kept->method, kept->path, kept->query, fields, kept->n_fields, kept->body};
+    return OK;
+}
+
+/* The first label of the submission that the configuration maps; NULL when none does. */
+static const struct category *mapped_category(const struct submission *s)
+{
+    const struct conf *conf = s->g->conf;
+
+    for (size_t l = 0; l < s->parsed.n_labels; l++) {
+        for (size_t i = 0; i < conf->n_mappings; i++) {
+            if (slice_eq_cstr(s->parsed.labels[l], conf->mappings[i].label))
+                return conf->mappings[i].category;
+        }
+    }
+    return NULL;
+}
+
+/* Semantics 1: an explicit claim, else a mapping of the dialect's labels, else the key's default. */
+static bool category_of(struct submission *s, const struct category **out)
+{
+    const struct conf *conf = s->g->conf;
+    struct slice claim = s->parsed.category;
+    const struct category *mapped;
+
+    *out = s->key->default_category;
+    if (s->deferred != NULL)
+        claim = s->deferred->category;
+    if (claim.n > 0) {
+        *out = conf_category(conf, claim);
+        if (*out == NULL) {
+            submission_fail(s, FAULT_CATEGORY, "");
+            errmsg_set(&s->fault.message, "category \"%.*s\" is not configured; use one of the categories of this key",
+                       SLICE_ARG(claim));
+            return false;
+        }
+    } else if ((mapped = mapped_category(s)) != NULL) {
+        *out = mapped;
+    }
+    if (conf_key_may_use(s->key, *out))
+        return true;
+    submission_fail(s, FAULT_CATEGORY, "");
+    errmsg_set(&s->fault.message, "category \"%s\" is not allowed for key \"%s\"; add it to the key's categories",
+               (*out)->name, s->key->name);
+    return false;
+}
+
+static bool items_of(struct submission *s, const struct category *category)
+{
+    size_t first = s->deferred != NULL ? s->deferred->message_index : 0;
+    size_t n = s->deferred != NULL ? 1 : s->parsed.n_messages;
+
+    if (first + n > s->parsed.n_messages)
+        return false;
+    s->items = arena_calloc(s->arena, n, sizeof(*s->items));
+    if (s->items == NULL)
+        return false;
+    s->n_items = n;
+    for (size_t i = 0; i < n; i++) {
+        struct item *item = &s->items[i];
+        item->submission = s;
+        item->message = &s->parsed.messages[first + i];
+        item->message->category = category;
+        item->message->sender_kind = s->key->sender_kind;
+        if (s->deferred != NULL) {
+            item->parent = s->deferred->decision;
+            item->message->expires_at_ms = s->deferred->expires_at_ms;
+        }
+    }
+    return true;
+}
+
+/* The key and the dialect of a deferred row; both may have left the configuration meanwhile. */
+static bool read_deferred(struct submission *s)
+{
+    const struct conf *conf = s->g->conf;
+
+    for (size_t i = 0; i < conf->n_keys; i++) {
+        if (slice_eq_cstr(s->deferred->key, conf->keys[i].name))
+            s->key = &conf->keys[i];
+    }
+    s->connector = connector_get(s->deferred->submission.dialect);
+    if (s->key == NULL || s->connector == NULL) {
+        submission_fail(s, FAULT_FORBIDDEN, "the API key that sent it is no longer configured");
+        return false;
+    }
+    if (wire_of_deferred(s->deferred, s->arena, &s->wire) != OK ||
+        s->connector->match(&s->wire, &s->route) != CALL_SEND) {
+        submission_fail(s, FAULT_INTERNAL, "the kept submission cannot be read");
+        return false;
+    }
+    return true;
+}
+
+enum step_next submission_read(struct submission *s)
+{
+    const struct category *category;
+
+    if (s->deferred != NULL) {
+        if (!read_deferred(s))
+            return STEP_DONE;
+    } else if (submission_wire_request(s->request, s->arena, &s->wire) != OK) {
+        submission_fail(s, FAULT_TOO_LARGE, "too many header fields");
+        return STEP_DONE;
+    }
+    /* A kept submission was checked when it came: its times are read as of then. */
+    int64_t read_at_ms = s->deferred != NULL ? s->deferred->enqueued_at_ms : clock_wall_ms();
+    if (s->connector->parse(&s->wire, &s->route, read_at_ms, s->arena, &s->parsed, &s->fault) != OK) {
+        s->faulted = true;
+        return STEP_DONE;
+    }
+    if (!category_of(s, &category))
+        return STEP_DONE;
+    if (!items_of(s, category))
+        submission_fail(s, FAULT_TOO_LARGE, "the submission needs more memory than one may have");
+    return STEP_DONE;
+}

@@ -1,0 +1,324 @@
+/*
+ * RECORD: every decision becomes a durable row, in one group commit, before
+ * anything leaves.  What is to wait is kept in the same transaction: from the
+ * commit on, Postern owes it to the client.
+ */
+#include "submission_parts.h"
+
+#include <stdio.h>
+
+#include "postern/clock.h"
+#include "postern/hash.h"
+#include "postern/log.h"
+#include "release.h"
+
+/* Messages that wait for the same opening are spread over this time (semantics 6, Release). */
+#define JITTER_MS 120000
+
+/* Header fields without which a kept submission would read differently later.  Never credentials. */
+static bool worth_keeping(struct slice name)
+{
+    static const char *const names[] = {"content-type",   "user-agent",   "accept",
+                                        "accept-charset", "on-behalf-of", "idempotency-key"};
+    for (size_t i = 0; i < N_ELEMENTS(names); i++) {
+        if (slice_ieq(name, slice_of(names[i])))
+            return true;
+    }
+    struct slice head = {name.p, name.n < 10 ? name.n : 10};
+    return slice_ieq(head, SLICE("x-postern-")) && !slice_ieq(name, SLICE("x-postern-override"));
+}
+
+const struct stored_submission *submission_stored(struct submission *s)
+{
+    struct stored_submission *out = &s->stored;
+    if (out->dialect.p != NULL)
+        return out;
+    struct stored_field *fields = arena_calloc(s->arena, s->wire.n_fields, sizeof(*fields));
+    size_t n = 0;
+    for (size_t i = 0; fields != NULL && i < s->wire.n_fields; i++) {
+        if (worth_keeping(s->wire.fields[i].name))
+            fields[n++] = (struct stored_field){s->wire.fields[i].name, s->wire.fields[i].value};
+    }
+    if (fields == NULL)
+        return NULL;
+    *out = (struct stored_submission){
+        .dialect = slice_of(s->connector->name),
+        .method = s->wire.method,
+        .path = s->wire.path,
+        .query = s->wire.query,
+        .fields = fields,
+        .n_fields = n,
+        .body = s->wire.body,
+    };
+    return out;
+}
+
+const char *submission_kept_id(struct submission *s)
+{
+    if (s->kept_id[0] == '\0') {
+        uint8_t random[16];
+        hash_random(random, sizeof(random));
+        s->connector->mint_id(&s->parsed, random, s->kept_id);
+    }
+    return s->kept_id;
+}
+
+void submission_keep(struct submission *s, const struct item *item, enum deferred_kind kind, int64_t due_ms,
+                     struct deferred *out)
+{
+    const struct message *m = item->message;
+    const struct decision *d = &item->decision;
+    const struct deferred *before = s->deferred;
+
+    *out = (struct deferred){
+        .decision = item->id,
+        .kind = kind,
+        .state = DEFERRED_WAITING,
+        .message_index = m->index,
+        .kept_id = before != NULL ? before->kept_id : slice_of(submission_kept_id(s)),
+        .key = slice_of(s->key->name),
+        .account = s->route.account,
+        .contact_id = item->profile.contact_id,
+        .to = m->to,
+        .channel = m->channel,
+        .category = slice_of(m->category->name),
+        .class = m->category->class,
+        .priority = m->priority,
+        .reason = kind == DEFERRED_RETRY ? REASON_UPSTREAM_DOWN : d->reason,
+        .batch_id = s->parsed.batch_id,
+        .collapse_key = m->collapse_key,
+        .local_rule = slice_of(d->local_rule),
+        .enqueued_at_ms = before != NULL ? before->enqueued_at_ms : s->now_ms,
+        .updated_at_ms = s->now_ms,
+        .release_at_ms = due_ms,
+        .expires_at_ms = d->expires_at_ms,
+        .deferrals = (before != NULL ? before->deferrals : 0) + (kind == DEFERRED_RETRY ? 0 : 1),
+    };
+}
+
+/* When a deferred message is due: the opening, plus its share of the spread, inside window and expiry. */
+static int64_t due_ms(const struct item *item)
+{
+    const struct decision *d = &item->decision;
+    int64_t due = d->release_at_ms;
+
+    if (strcmp(reason_family(d->reason), "QUIET") != 0)
+        return due;
+    int64_t spread = (int64_t)(item->id * UINT64_C(0x9E3779B97F4A7C15) >> 33) % JITTER_MS;
+    int64_t last = due + spread;
+    if (d->window_end_ms != 0 && last >= d->window_end_ms)
+        last = d->window_end_ms - 1;
+    if (d->expires_at_ms != 0 && last > d->expires_at_ms)
+        last = d->expires_at_ms;
+    return last > due ? last : due;
+}
+
+static bool kind_of(enum outcome o, enum deferred_kind *kind)
+{
+    switch (o) {
+    case OUTCOME_DEFER:
+        *kind = DEFERRED_TIMED;
+        return true;
+    case OUTCOME_DIGEST:
+        *kind = DEFERRED_DIGEST;
+        return true;
+    case OUTCOME_HOLD:
+        *kind = DEFERRED_HELD;
+        return true;
+    case OUTCOME_FORWARD:
+    case OUTCOME_REDIRECT:
+    case OUTCOME_SOFT_BLOCK:
+    case OUTCOME_BLOCK:
+        return false;
+    case OUTCOME_N:
+        break;
+    }
+    never("an outcome");
+}
+
+/* What the rules read, for whoever asks later why: no addresses. */
+static struct slice facts_json(struct submission *s, const struct item *item)
+{
+    const struct facts *f = &item->facts;
+    struct buf b;
+
+    buf_init(&b, s->arena, 4096);
+    buf_printf(&b, "{\"profile_version\":%llu,\"contact_known\":%s", (unsigned long long)item->profile.version,
+               item->profile.known == KNOWN ? "true" : "false");
+    if (s->deferred != NULL)
+        buf_printf(&b, ",\"deferrals\":%u", s->deferred->deferrals);
+    if (f->counts_known == KNOWN) {
+        buf_add_cstr(&b, ",\"caps\":[");
+        for (size_t i = 0; i < f->n_checks; i++) {
+            buf_add_cstr(&b, i == 0 ? "{\"cap\":" : ",{\"cap\":");
+            buf_add_json(&b, slice_of(f->checks[i].cap->name));
+            buf_printf(&b, ",\"count\":%d,\"limit\":%d}", f->counts[i].count, f->checks[i].limit);
+        }
+        buf_add_cstr(&b, "]");
+    }
+    buf_add_cstr(&b, "}");
+    return b.failed ? (struct slice){0} : buf_slice(&b);
+}
+
+/* All or nothing, when the key wants it so. */
+static void apply_partial(struct submission *s)
+{
+    size_t passing = 0;
+
+    for (size_t i = 0; i < s->n_items; i++)
+        passing += s->items[i].decision.outcome <= OUTCOME_DIGEST;
+    s->partial_reject = s->deferred == NULL && s->key->partial == PARTIAL_REJECT && passing < s->n_items && passing > 0;
+}
+
+struct recording {
+    struct submission *s;
+    struct store_record record;
+};
+
+static void on_recorded(enum err status, void *arg)
+{
+    struct recording *r = arg;
+    struct submission *s = r->s;
+
+    if (status == ERR_CONFLICT && s->deferred != NULL) {
+        submission_fail(s, FAULT_CONFLICT, "the lease ran out: the message is another's now");
+    } else if (status != OK) {
+        submission_fail(s, FAULT_UNAVAILABLE, "the store of record cannot write; nothing was accepted");
+    } else {
+        s->settled = s->deferred != NULL && !s->items[0].send;
+        for (size_t i = 0; i < s->n_items; i++)
+            metrics_decision(s->g->metrics, s->items[i].message, &s->items[i].decision);
+        for (size_t i = 0; i < r->record.n; i++) {
+            if (r->record.decisions[i].deferred != NULL)
+                releaser_notice(s->g->releaser, r->record.decisions[i].deferred->release_at_ms);
+        }
+    }
+    submission_resume(s);
+}
+
+/* The state of the deferred row once this decision is durable. */
+static enum deferred_state settle_state(const struct item *item)
+{
+    if (item->send)
+        return DEFERRED_LEASED;
+    if (item->kept)
+        return DEFERRED_WAITING;
+    return item->decision.reason == REASON_TOO_MANY_DEFERRALS ? DEFERRED_DEAD : DEFERRED_ENDED;
+}
+
+static bool fill(struct submission *s, struct item *item, struct record_decision *row)
+{
+    enum deferred_kind kind;
+    bool keep = kind_of(item->decision.outcome, &kind) && !s->parsed.sandbox_mode && !s->partial_reject;
+
+    /* A second lap decides anew: the first lap's decision is this one's parent. */
+    if (item->id != 0)
+        item->parent = item->id;
+    item->id = store_decision_id(s->g->store);
+    item->send = item->decision.outcome == OUTCOME_FORWARD && !s->partial_reject;
+    item->kept = keep;
+    *row = (struct record_decision){
+        .id = item->id,
+        .parent = item->parent,
+        .message = item->message,
+        .decision = &item->decision,
+        .contact_id = item->profile.contact_id,
+        .intent = item->send,
+        .facts = facts_json(s, item),
+        .contact_hash = item->contact_hash,
+    };
+    if (!keep)
+        return true;
+    struct deferred *d = arena_alloc(s->arena, sizeof(*d));
+    if (d == NULL)
+        return false;
+    submission_keep(s, item, kind, due_ms(item), d);
+    row->deferred = d;
+    return true;
+}
+
+static bool keeps(const struct item *item)
+{
+    enum deferred_kind kind;
+    return kind_of(item->decision.outcome, &kind);
+}
+
+/* A passing copy whose primary recipient waits, waits as long; one that has none left is blocked. */
+static void follow_primary(struct submission *s, struct item *item, bool waits)
+{
+    struct decision *d = &item->decision;
+
+    submission_release_slot(s, item);
+    d->reason = REASON_NO_PRIMARY;
+    d->level = waits ? LEVEL_SOFT : LEVEL_HARD;
+    d->outcome = waits ? OUTCOME_DEFER : OUTCOME_BLOCK;
+    d->release_at_ms = INT64_MAX;
+    for (size_t i = 0; i < s->n_items && waits; i++) {
+        if (&s->items[i] != item && keeps(&s->items[i]) && s->items[i].decision.release_at_ms < d->release_at_ms)
+            d->release_at_ms = s->items[i].decision.release_at_ms;
+    }
+}
+
+/* What a dialect does not send without the others: see connector.settle. */
+static bool settle(struct submission *s)
+{
+    if (s->connector->settle == NULL || s->deferred != NULL || s->n_items == 1)
+        return true;
+    bool *stays = arena_calloc(s->arena, s->parsed.n_messages, sizeof(*stays));
+    bool *passes = arena_calloc(s->arena, s->parsed.n_messages, sizeof(*passes));
+    if (stays == NULL || passes == NULL)
+        return false;
+    for (size_t i = 0; i < s->n_items; i++) {
+        uint32_t at = s->items[i].message->index;
+        passes[at] = s->items[i].decision.outcome == OUTCOME_FORWARD;
+        stays[at] = passes[at] || keeps(&s->items[i]);
+    }
+    size_t cleared = s->connector->settle(&s->parsed, passes) + s->connector->settle(&s->parsed, stays);
+    for (size_t i = 0; i < s->n_items && cleared > 0; i++) {
+        uint32_t at = s->items[i].message->index;
+        if (s->items[i].decision.outcome == OUTCOME_FORWARD && !passes[at])
+            follow_primary(s, &s->items[i], stays[at]);
+    }
+    return true;
+}
+
+enum step_next submission_record(struct submission *s)
+{
+    struct recording *r = arena_alloc(s->arena, sizeof(*r));
+    struct record_decision *rows = arena_calloc(s->arena, s->n_items, sizeof(*rows));
+    bool any_kept = false;
+
+    if (!settle(s))
+        rows = NULL;
+    apply_partial(s);
+    for (size_t i = 0; i < s->n_items && rows != NULL; i++) {
+        if (!fill(s, &s->items[i], &rows[i]))
+            rows = NULL;
+        else
+            any_kept |= rows[i].deferred != NULL;
+    }
+    const struct stored_submission *kept = any_kept ? submission_stored(s) : NULL;
+    if (r == NULL || rows == NULL || (any_kept && kept == NULL)) {
+        submission_fail(s, FAULT_TOO_LARGE, "the submission needs more memory than one may have");
+        return STEP_DONE;
+    }
+    r->s = s;
+    r->record = (struct store_record){
+        .r = {.kind = STORE_RECORD, .cb = on_recorded, .arg = r},
+        .submission_id = slice_of(s->id),
+        .key = slice_of(s->key->name),
+        .dialect = slice_of(s->connector->name),
+        .now_ms = s->now_ms,
+        .decisions = rows,
+        .n = s->n_items,
+        .submission = s->deferred == NULL ? kept : NULL,
+    };
+    if (s->deferred != NULL) {
+        r->record.settles = s->deferred->id;
+        r->record.fence = s->deferred->fence;
+        r->record.settle_state = s->end_state = settle_state(&s->items[0]);
+    }
+    s->waiting++;
+    store_submit(s->g->store, &r->record.r);
+    return STEP_WAIT;
+}

@@ -1,0 +1,226 @@
+/*
+ * REPLY: the client hears what became of its messages, in its own dialect; a
+ * released message's queue hears how it ended.  One log line a submission.
+ */
+#include "submission_parts.h"
+
+#include <stdio.h>
+
+#include "postern/clock.h"
+#include "postern/hash.h"
+#include "postern/log.h"
+
+#define TOKEN_LIFE_MS   (15 * MS_PER_MINUTE) /* semantics 8 */
+#define TOKEN_MAC_BYTES 16
+
+/* Fields that the listener writes itself, or that belong to the provider's connection (RFC 9110 7.6.1). */
+static bool belongs_to_connection(struct slice name)
+{
+    static const char *const names[] = {"content-length", "date",    "connection", "transfer-encoding", "keep-alive",
+                                        "upgrade",        "trailer", "te",         "proxy-connection"};
+    for (size_t i = 0; i < N_ELEMENTS(names); i++) {
+        if (slice_ieq(name, slice_of(names[i])))
+            return true;
+    }
+    return false;
+}
+
+void submission_http_reply(struct http_request *r, const struct wire_reply *w)
+{
+    struct http_header headers[WIRE_REPLY_FIELDS];
+    struct http_reply reply = {.status = w->status, .headers = headers, .body = w->body};
+    char *type = NULL;
+
+    for (size_t i = 0; i < w->n_fields; i++) {
+        struct http_header h = {w->fields[i].name, w->fields[i].value};
+        if (slice_ieq(h.name, SLICE("content-type")))
+            type = arena_strndup(r->arena, h.value.p, h.value.n);
+        else if (http_header_is_clean(h) && !belongs_to_connection(h.name))
+            headers[reply.n_headers++] = h;
+    }
+    reply.content_type = type;
+    http_reply(r, &reply);
+}
+
+/* The last resort, when not even the dialect's answer fits into memory. */
+static void reply_bare(struct http_request *r, int status)
+{
+    http_reply(r, &(struct http_reply){.status = status, .close = true});
+}
+
+static const char *fault_name(enum fault_kind kind)
+{
+    switch (kind) {
+    case FAULT_SYNTAX:
+        return "syntax";
+    case FAULT_NO_RECIPIENT:
+        return "no_recipient";
+    case FAULT_ADDRESS:
+        return "address";
+    case FAULT_NO_SENDER:
+        return "no_sender";
+    case FAULT_NO_BODY:
+        return "no_body";
+    case FAULT_TOO_LONG:
+        return "too_long";
+    case FAULT_TOO_LARGE:
+        return "too_large";
+    case FAULT_MEDIA_TYPE:
+        return "media_type";
+    case FAULT_AUTH:
+        return "auth";
+    case FAULT_FORBIDDEN:
+        return "forbidden";
+    case FAULT_CATEGORY:
+        return "category";
+    case FAULT_NOT_FOUND:
+        return "not_found";
+    case FAULT_METHOD:
+        return "method";
+    case FAULT_CONFLICT:
+        return "conflict";
+    case FAULT_OVERLOAD:
+        return "overload";
+    case FAULT_UNAVAILABLE:
+        return "unavailable";
+    case FAULT_UPSTREAM_DOWN:
+        return "upstream_down";
+    case FAULT_INTERNAL:
+        return "internal";
+    }
+    never("a fault");
+}
+
+void submission_fault(struct gateway *g, struct http_request *r, const struct connector *c, const struct route *route,
+                      const struct fault *f)
+{
+    struct wire_reply w = {0};
+
+    metrics_fault(g->metrics, c->name, fault_name(f->kind));
+    log_line(LOG_INFO, NULL, "submission", "refused", "dialect=%s fault=%s peer=%s detail=%s", c->name,
+             fault_name(f->kind), r->peer, LOG_Q(slice_of(f->message.text)));
+    if (c->fault_reply(f, route, r->arena, &w) == OK)
+        submission_http_reply(r, &w);
+    else
+        reply_bare(r, 503);
+}
+
+/*
+ * "ovr_" and the hex of expiry (seconds), and a MAC over all that the override is bound to: decision, key,
+ * recipient, fingerprint, rules, policy.  Whoever presents it later shows what was soft-blocked, unchanged.
+ */
+static void token_make(const struct submission *s, const struct item *item, struct answer *a)
+{
+    char bound[1024];
+    int n = snprintf(bound, sizeof(bound), "%016llx|%s|%s|%016llx|%08x|%lld", (unsigned long long)item->id,
+                     s->key->name, item->message->to.text, (unsigned long long)item->message->fingerprint,
+                     item->decision.policy_version, (long long)a->token_expires_at_ms);
+    for (size_t i = 0; i < item->decision.n_violations && n > 0 && (size_t)n < sizeof(bound); i++)
+        n += snprintf(bound + n, sizeof(bound) - (size_t)n, "|%s", rule_name(item->decision.violations[i].rule));
+    struct slice part = {bound, strlen(bound)};
+    struct digest mac = hash_hmac_sha256(s->g->token_key, &part, 1);
+    char hex[2 * TOKEN_MAC_BYTES + 1];
+    snprintf(a->token, sizeof(a->token), "ovr_%08llx%s", (unsigned long long)(a->token_expires_at_ms / 1000),
+             hash_hex(mac.b, TOKEN_MAC_BYTES, hex));
+}
+
+static struct answer *answers_of(struct submission *s)
+{
+    struct answer *answers = arena_calloc(s->arena, s->n_items, sizeof(*answers));
+
+    for (size_t i = 0; answers != NULL && i < s->n_items; i++) {
+        struct item *item = &s->items[i];
+        struct answer *a = &answers[i];
+        a->message = item->message;
+        a->decision = &item->decision;
+        decision_id_format(item->id, a->id);
+        if (item->decision.outcome != OUTCOME_SOFT_BLOCK)
+            continue;
+        policy_prompt(&item->decision, item->message, a->prompt);
+        if (!item->decision.overridable)
+            continue;
+        a->token_expires_at_ms = (s->now_ms + TOKEN_LIFE_MS) / 1000 * 1000;
+        token_make(s, item, a);
+    }
+    return answers;
+}
+
+static void log_submission(const struct submission *s)
+{
+    size_t n[OUTCOME_N] = {0};
+    char hash[LOG_ADDRESS_MAX] = "", code[PST_CODE_MAX] = "", id[DECISION_ID_MAX] = "";
+
+    for (size_t i = 0; i < s->n_items; i++)
+        n[s->items[i].decision.outcome]++;
+    if (s->n_items > 0) {
+        decision_code(&s->items[0].decision, code);
+        decision_id_format(s->items[0].id, id);
+        log_address(&s->items[0].message->to, hash);
+    }
+    log_line(
+        LOG_INFO, s->id, "submission", s->deferred != NULL ? "released" : "decided",
+        "dialect=%s key=%s decision=%s to=%s n=%zu forward=%zu defer=%zu soft_block=%zu block=%zu other=%zu code=%s "
+        "provider=%s status=%d%s took_us=%lld",
+        s->connector->name, s->key->name, id, hash, s->n_items, n[OUTCOME_FORWARD], n[OUTCOME_DEFER],
+        n[OUTCOME_SOFT_BLOCK], n[OUTCOME_BLOCK], n[OUTCOME_DIGEST] + n[OUTCOME_HOLD] + n[OUTCOME_REDIRECT], code,
+        s->provider != NULL ? s->provider->name : "-", s->has_answer ? s->answer.status : 0,
+        s->unknown ? " unknown=true" : "", (long long)(clock_mono_us() - s->started_us));
+}
+
+static void reply_to_client(struct submission *s)
+{
+    struct wire_reply w = {0};
+    struct answer *answers = s->faulted ? NULL : answers_of(s);
+    struct send_report report = {
+        .parsed = &s->parsed,
+        .route = &s->route,
+        .answers = answers,
+        .n_answers = s->n_items,
+        .provider = s->has_answer ? &s->answer : NULL,
+        .queued_now = s->queued_now,
+        .unknown = s->unknown,
+        .partial_reject = s->partial_reject,
+        .public_url = slice_of(s->g->conf->public_url),
+        .now_ms = s->now_ms,
+    };
+
+    if (s->faulted) {
+        submission_fault(s->g, s->request, s->connector, &s->route, &s->fault);
+        return;
+    }
+    snprintf(report.kept_id, sizeof(report.kept_id), "%s", submission_kept_id(s));
+    log_submission(s);
+    if (answers != NULL && s->connector->reply(&report, s->arena, &w) == OK)
+        submission_http_reply(s->request, &w);
+    else
+        reply_bare(s->request, 500);
+}
+
+static void report_release(struct submission *s)
+{
+    if (s->faulted)
+        log_line(LOG_WARN, s->id, "release", "not_released", "reason=%s", LOG_Q(slice_of(s->fault.message.text)));
+    else
+        log_submission(s);
+}
+
+enum step_next submission_reply(struct submission *s)
+{
+    if (s->request != NULL) {
+        reply_to_client(s);
+        s->request = NULL;
+        submission_free(&s);
+        return STEP_END;
+    }
+    struct gateway *g = s->g;
+    submission_released *released = s->released;
+    void *arg = s->released_arg;
+
+    if (s->faulted && s->fault.kind != FAULT_CONFLICT && !s->settled)
+        submission_give_back(s);
+    enum deferred_state end = s->end_state;
+    report_release(s);
+    submission_free(&s);
+    released(g, end, arg);
+    return STEP_END;
+}
