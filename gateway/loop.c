@@ -18,9 +18,9 @@ struct loop_task {
     struct loop *loop;
     void (*fn)(void *arg);
     void *arg;
-    struct loop_task *prev, *next; /* on loop->timers or loop->deferred */
-    bool deferred;                 /* on loop->deferred; timer is not in use */
-    struct event timer;
+    struct task_list *on; /* one of the loop's three */
+    struct loop_task *prev, *next;
+    struct event timer; /* in use on loop->timers only */
 };
 
 struct loop_watch {
@@ -40,7 +40,8 @@ struct task_list {
 struct loop {
     struct event_base *base;
     struct task_list timers;
-    struct task_list deferred;
+    struct task_list deferred; /* for the end of this turn */
+    struct task_list ending;   /* those that run at the end of this turn, while they do */
     struct loop_watch *watches;
     bool stopped;
     int64_t turn_began_us; /* 0: no callback of this turn has run */
@@ -50,6 +51,7 @@ struct loop {
 
 static void task_link(struct task_list *list, struct loop_task *t)
 {
+    t->on = list;
     t->prev = list->last;
     t->next = NULL;
     if (list->last)
@@ -59,24 +61,36 @@ static void task_link(struct task_list *list, struct loop_task *t)
     list->last = t;
 }
 
-static void task_unlink(struct task_list *list, struct loop_task *t)
+static void task_unlink(struct loop_task *t)
 {
     if (t->prev)
         t->prev->next = t->next;
     else
-        list->first = t->next;
+        t->on->first = t->next;
     if (t->next)
         t->next->prev = t->prev;
     else
-        list->last = t->prev;
+        t->on->last = t->prev;
 }
 
-static void task_drop(struct loop_task *t)
+static struct loop_task *task_pop(struct task_list *list)
 {
-    struct loop *loop = t->loop;
-    if (!t->deferred)
+    struct loop_task *t = list->first;
+    if (!t)
+        return NULL;
+    list->first = t->next;
+    if (list->first)
+        list->first->prev = NULL;
+    else
+        list->last = NULL;
+    return t;
+}
+
+/* Unlinked already. */
+static void task_free(struct loop_task *t)
+{
+    if (t->on == &t->loop->timers)
         event_del(&t->timer);
-    task_unlink(t->deferred ? &loop->deferred : &loop->timers, t);
     free(t);
 }
 
@@ -86,7 +100,7 @@ static void task_run(struct loop_task *t)
     void (*fn)(void *) = t->fn;
     void *arg = t->arg;
     loop_mark(t->loop);
-    task_drop(t);
+    task_free(t);
     fn(arg);
 }
 
@@ -94,6 +108,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
     (void)what;
+    task_unlink(arg);
     task_run(arg);
 }
 
@@ -105,15 +120,14 @@ static void on_ready(evutil_socket_t fd, short what, void *arg)
     w->fn(fd, ready, w->arg);
 }
 
-/* Only those that were there at the start: what they defer belongs to the next turn. */
+/* Only those that are there now: what they defer belongs to the next turn. */
 static void run_deferred(struct loop *loop)
 {
-    /* A marker, not a pointer to the last: any of them may be cancelled on the way, the last one too. */
-    struct loop_task marker = {.loop = loop, .deferred = true};
-    task_link(&loop->deferred, &marker);
-    while (loop->deferred.first != &marker)
-        task_run(loop->deferred.first);
-    task_unlink(&loop->deferred, &marker);
+    struct loop_task *t;
+    while ((t = task_pop(&loop->deferred)))
+        task_link(&loop->ending, t);
+    while ((t = task_pop(&loop->ending)))
+        task_run(t);
 }
 
 static void turn_ended(struct loop *loop)
@@ -154,13 +168,13 @@ void loop_free(struct loop **loop)
 {
     if (!*loop)
         return;
-    while ((*loop)->timers.first)
-        task_drop((*loop)->timers.first);
-    while ((*loop)->deferred.first)
-        task_drop((*loop)->deferred.first);
-    while ((*loop)->watches) {
-        struct loop_watch *w = (*loop)->watches;
-        loop_watch_free(&w);
+    struct loop_task *t;
+    while ((t = task_pop(&(*loop)->timers)) || (t = task_pop(&(*loop)->deferred)) || (t = task_pop(&(*loop)->ending)))
+        task_free(t);
+    for (struct loop_watch *w = (*loop)->watches, *next; w; w = next) {
+        next = w->next;
+        event_del(&w->event);
+        free(w);
     }
     event_base_free((*loop)->base);
     free(*loop);
@@ -217,15 +231,16 @@ struct loop_task *loop_defer(struct loop *loop, void (*fn)(void *arg), void *arg
     t->loop = loop;
     t->fn = fn;
     t->arg = arg;
-    t->deferred = true;
     task_link(&loop->deferred, t);
     return t;
 }
 
 void loop_cancel(struct loop_task **task)
 {
-    if (*task)
-        task_drop(*task);
+    if (*task) {
+        task_unlink(*task);
+        task_free(*task);
+    }
     *task = NULL;
 }
 

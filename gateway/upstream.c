@@ -106,12 +106,20 @@ static void op_land(struct upstream_op *op, enum upstream_pace_end end)
         pump_soon(u);
 }
 
+/* Unlinked already. */
 static void op_free(struct upstream_op *op)
 {
     loop_cancel(&op->timer);
-    op_unlink(op);
     arena_clear(&op->arena);
     free(op);
+}
+
+static void ops_free(struct op_list *list)
+{
+    for (struct upstream_op *op = list->first, *next; op; op = next) {
+        next = op->next;
+        op_free(op);
+    }
 }
 
 /* The one place where an op ends with a callback. */
@@ -135,6 +143,7 @@ static void op_finish(struct upstream_op *op, struct upstream_result *result)
     u->in_callback = true;
     op->cb(op->arg, result);
     u->in_callback = outer;
+    op_unlink(op);
     op_free(op);
 }
 
@@ -279,11 +288,9 @@ void upstream_free(struct upstream **pp)
     if (!u)
         return;
     ensure(!u->in_callback);
-    while (u->queue.first || u->others.first) {
-        struct upstream_op *op = u->queue.first ? u->queue.first : u->others.first;
-        upstream_op_cancel(&op);
-    }
-    upstream_http_free(&u->http);
+    upstream_http_free(&u->http); /* before the ops: the transfers use what is theirs */
+    ops_free(&u->queue);
+    ops_free(&u->others);
     loop_cancel(&u->pump);
     loop_cancel(&u->wake);
     free(u->name);
@@ -322,6 +329,7 @@ void upstream_op_cancel(struct upstream_op **pp)
         upstream_http_stop(op->transfer, &end);
         op_land(op, PACE_NEITHER);
     }
+    op_unlink(op);
     op_free(op);
     *pp = NULL;
 }

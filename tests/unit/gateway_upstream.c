@@ -130,6 +130,10 @@ static void fake_request(struct fake_connection *c)
         break;
     case FAKE_CLOSE_AFTER:
     case FAKE_CUT:
+        if (f->answer[0] == '\0') {
+            fake_close(c, f->mode == FAKE_CUT);
+            break;
+        }
         bufferevent_setcb(c->bev, NULL, fake_close_flushed, NULL, c);
         fake_reply(c);
         break;
@@ -584,7 +588,8 @@ START_TEST(broken_answers_are_unknown)
         {FAKE_CLOSE_AFTER, "HTTP/1.1 202 Accepted\r\nContent-Length: 10\r\n\r\nabc", "answer_cut_short", 202},
         {FAKE_CLOSE_AFTER, "HTTP/1.1 202 Accepted\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab", "answer_cut_short",
          202},
-        {FAKE_CLOSE_AFTER, "", "timeout", 0},
+        {FAKE_CLOSE_AFTER, "", "connection_lost", 0},
+        {FAKE_CUT, "", "connection_lost", 0},
         {FAKE_CLOSE_AFTER, "+OK POP3 ready\r\n", "bad_answer", 0},
         {FAKE_ANSWER, "HTTP/1.1 202 Accepted\r\nContent-Length: 10\r\n\r\nabc", "timeout", 202},
         {FAKE_STALL, "", "timeout", 0},
@@ -786,7 +791,7 @@ START_TEST(retry_after_pauses)
 {
     char reset[200], date[200];
     snprintf(reset, sizeof reset, "HTTP/1.1 429 Too Many\r\nX-RateLimit-Reset: %lld\r\nContent-Length: 0\r\n\r\n",
-             (long long)(clock_wall_ms() / 1000 + 3));
+             (long long)clock_wall_ms() / 1000 + 3);
     snprintf(date, sizeof date,
              "HTTP/1.1 429 Too Many\r\nRetry-After: Fri, 31 Dec 2100 23:59:59 GMT\r\nContent-Length: 0\r\n\r\n");
     const struct {
