@@ -22,30 +22,25 @@
     "write 12-25, \"12-25 observed\" (US), \"12-25 monday\" (next Monday), \"1st mon 09\", \"last mon 05\", "          \
     "easter-2 or 2026-06-19"
 
-/* Where a holiday on that date is observed. */
-static int32_t observed(int32_t days, enum holiday_shift shift)
+static bool same_day_of_year(const struct holiday *h, struct date date)
 {
-    enum weekday weekday = date_weekday(days);
-    bool weekend = weekday == SATURDAY || weekday == SUNDAY;
-    if (shift == SHIFT_NONE || !weekend)
-        return days;
-    if (weekday == SUNDAY)
-        return days + 1;
-    return shift == SHIFT_OBSERVED_US ? days - 1 : days + 2;
+    return h->month == date.month && h->day == date.day;
 }
 
+/* Asked the other way round: is it the Monday or Friday of a weekend that holds the day?  So years do not matter. */
 static bool fixed_is(const struct holiday *h, int32_t days, struct date date)
 {
-    if (h->month == date.month && h->day == date.day)
+    if (same_day_of_year(h, date))
         return true;
     if (h->shift == SHIFT_NONE)
         return false;
-    for (int32_t year = date.year - 1; year <= date.year + 1; year++) {
-        struct date own = {year, h->month, h->day};
-        if (date_is_valid(own) && observed(date_to_days(own), h->shift) == days)
-            return true;
-    }
-    return false;
+    enum weekday weekday = date_weekday(days);
+    if (weekday == FRIDAY)
+        return h->shift == SHIFT_OBSERVED_US && same_day_of_year(h, date_from_days(days + 1));
+    if (weekday != MONDAY)
+        return false;
+    return same_day_of_year(h, date_from_days(days - 1)) ||
+           (h->shift == SHIFT_NEXT_MONDAY && same_day_of_year(h, date_from_days(days - 2)));
 }
 
 static bool nth_weekday_is(const struct holiday *h, int32_t days, struct date date)
@@ -67,7 +62,7 @@ static bool rule_is(const struct holiday *h, int32_t days, struct date date)
     case HOLIDAY_EASTER:
         return date_to_days(date_easter(date.year)) + h->day == days;
     case HOLIDAY_DATE:
-        return h->year == date.year && h->month == date.month && h->day == date.day;
+        return h->year == date.year && same_day_of_year(h, date);
     }
     return false;
 }

@@ -26,7 +26,7 @@ struct span {
 };
 #define ENDLESS INT32_MAX
 
-/* [from_ms, to_ms); empty when not positive. */
+/* [from_ms, to_ms) */
 struct stretch {
     int64_t from_ms;
     int64_t to_ms;
@@ -144,14 +144,22 @@ static bool walk_span(struct walk *k, struct span *open)
     return true;
 }
 
-static bool walk_stretch(struct walk *k, struct stretch *out)
+/*
+ * The next stretch that is open and ends after at_ms; false when there is none.  What closes before
+ * it opens, where an hour comes twice, is not open at all.
+ */
+static bool walk_open(struct walk *k, int64_t at_ms, struct stretch *out)
 {
     struct span open;
-    if (!walk_span(k, &open))
-        return false;
-    out->from_ms = zone_to_utc_ms(k->zone, k->first_day, open.from, ZONE_LATEST);
-    out->to_ms = open.to == ENDLESS ? INT64_MAX : zone_to_utc_ms(k->zone, k->first_day, open.to, ZONE_EARLIEST);
-    return true;
+    while (walk_span(k, &open)) {
+        out->to_ms = open.to == ENDLESS ? INT64_MAX : zone_to_utc_ms(k->zone, k->first_day, open.to, ZONE_EARLIEST);
+        if (out->to_ms <= at_ms)
+            continue;
+        out->from_ms = zone_to_utc_ms(k->zone, k->first_day, open.from, ZONE_LATEST);
+        if (out->from_ms < out->to_ms)
+            return true;
+    }
+    return false;
 }
 
 bool window_set_is_empty(const struct window_set *s)
@@ -180,16 +188,11 @@ int64_t window_next(const struct window_set *s, const struct zone *z, int64_t at
     struct walk k;
     struct stretch open, next;
     walk_init(&k, s, z, at_ms);
-    do {
-        if (!walk_stretch(&k, &open) || open.from_ms > horizon_ms)
-            return INT64_MAX;
-    } while (open.to_ms <= at_ms || open.to_ms <= open.from_ms);
-
+    if (!walk_open(&k, at_ms, &open) || open.from_ms > horizon_ms)
+        return INT64_MAX;
     /* Where the clock goes forward over all that parts two stretches, they are one. */
-    while (open.to_ms <= horizon_ms && walk_stretch(&k, &next) && next.from_ms <= open.to_ms) {
-        if (next.to_ms > open.to_ms)
-            open.to_ms = next.to_ms;
-    }
+    while (open.to_ms <= horizon_ms && walk_open(&k, at_ms, &next) && next.from_ms <= open.to_ms)
+        open.to_ms = next.to_ms;
     if (open.to_ms <= horizon_ms)
         *until_ms = open.to_ms;
     return open.from_ms > at_ms ? open.from_ms : at_ms;
