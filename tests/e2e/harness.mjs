@@ -26,7 +26,7 @@ const POSTERNCTL = path.join(path.dirname(POSTERND), 'posternctl');
 export const OUT = path.join(ROOT, 'tests/out');
 
 const READY_MS = 10_000;
-const STOP_MS = 15_000;
+const STOP_MS = 35_000;
 const WAIT_MS = 10_000;
 const SENDER_MAIL = 'news@shop.example';
 const SENDER_SMS = '+12125550199';
@@ -243,6 +243,11 @@ export class Postern {
   /** Move the clock past an instant and past the jitter that spreads releases over the minutes after it. */
   async passRelease(releaseAt, jitterMinutes = 30) {
     await this.setClock(new Date(releaseAt).getTime() + jitterMinutes * 60_000);
+  }
+
+  /** Give Postern time to do what it must not do: nothing can be awaited that proves that nothing happens. */
+  async idle(ms = 400) {
+    await new Promise((resolve) => setTimeout(resolve, ms));
   }
 
   // --- native API ---------------------------------------------------------------------------------------------

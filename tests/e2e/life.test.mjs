@@ -1,0 +1,194 @@
+// One life after another: stopping, being killed, starting again on the same store, and refusing to start.
+import assert from 'node:assert/strict';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import net from 'node:net';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { behave } from '../fakes/server.mjs';
+import { configuration, environment, yaml } from './config.mjs';
+import { OPTED_OUT, assertOutcome, header } from './expect.mjs';
+import { freePort, runToEnd, startHouse, waitFor } from './harness.mjs';
+
+describe('SIGTERM', () => {
+  it('finishes what was begun, refuses what is new, exits 0', async () => {
+    const house = await startHouse();
+    const { postern, mail } = house;
+    const people = await Promise.all(Array.from({ length: 10 }, () => postern.person()));
+    mail.when('/v3/mail/send', behave.late(700));
+    const idle = net.connect(postern.port, '127.0.0.1');
+    const answers = people.map((one) => postern.mail({ to: one.email }, { key: 'billing' }));
+    await waitFor('all at the provider', () => people.every((one) => mail.sends(one.email).length === 1));
+    const ended = postern.terminate();
+    for (const answer of await Promise.all(answers)) assert.equal(answer.status, 202);
+    assert.deepEqual(await ended, { code: 0, signal: null }, postern.tail());
+    await assert.rejects(fetch(`${postern.url}/healthz`), 'nobody listens any more');
+    idle.destroy();
+    await house.end();
+  });
+
+  it('leaves what is deferred where it is', async () => {
+    const house = await startHouse();
+    const { postern, sms } = house;
+    await postern.newDay('22:00', 'tue');
+    const ada = await postern.subscriber();
+    await postern.sms({ to: ada.phone });
+    assert.deepEqual(await postern.terminate(), { code: 0, signal: null });
+    assert.deepEqual(sms.sends(ada.phone), []);
+    await postern.launch();
+    assert.equal((await postern.deferred(ada.id)).length, 1);
+    await house.end();
+  });
+});
+
+for (const [name, end] of [['a restart', (postern) => postern.restart()], ['kill -9', (postern) => postern.kill().then(() => postern.launch())]])
+  describe(`after ${name}`, () => {
+    let house, postern, sms;
+    before(async () => {
+      house = await startHouse();
+      ({ postern, sms } = house);
+    });
+    after(() => house.end());
+
+    it('contacts, opt-outs, consents, deferred messages, sids and decisions are as before', async () => {
+      await postern.newDay('22:00', 'tue');
+      const ada = await postern.subscriber({ preferences: { 'frequency.max_per_week': 5 } });
+      const gone = await postern.subscriber();
+      await postern.optOut(gone.email);
+      const answer = await postern.sms({ to: ada.phone });
+      const sent = await postern.mail({ to: ada.email });
+      const ids = [answer, sent].map((one) => header(one, 'X-Postern-Decision-Id'));
+      const before = { contact: await postern.api('GET', `/postern/v1/contacts/${ada.id}`), rows: await postern.deferred(ada.id), decisions: await Promise.all(ids.map((id) => postern.decision(id))) };
+      const took = await end(postern);
+      assert.ok(took < 2000, `ready after ${took.toFixed(0)} ms`);
+      assert.deepEqual({ contact: await postern.api('GET', `/postern/v1/contacts/${ada.id}`), rows: await postern.deferred(ada.id), decisions: await Promise.all(ids.map((id) => postern.decision(id))) }, before);
+      assertOutcome(await postern.mail({ to: gone.email }), { status: 403, ...OPTED_OUT });
+      assert.equal((await postern.twilio().messages(answer.message.sid).fetch()).status, 'scheduled');
+      await postern.passRelease(header(answer, 'X-Postern-Release-At'));
+      await waitFor('the release', () => sms.sends(ada.phone).length > 0);
+      await postern.idle();
+      assert.equal(sms.sends(ada.phone).length, 1);
+      await postern.assertAuditHolds();
+    });
+  });
+
+describe('a configuration that cannot work', () => {
+  let dir;
+  before(async () => {
+    dir = await mkdtemp(path.join(tmpdir(), 'postern-conf-'));
+  });
+  after(() => rm(dir, { recursive: true, force: true }));
+
+  const providers = { mail: { url: 'http://127.0.0.1:9', apiKey: 'SG.x' }, sms: { url: 'http://127.0.0.1:9', account: `AC${'9'.repeat(32)}`, token: 'x' } };
+  const write = async (settings) => {
+    await writeFile(path.join(dir, 'postern.yaml'), typeof settings === 'string' ? settings : `${yaml(settings).trimStart()}\n`);
+    return settings;
+  };
+  const good = async () => configuration({ port: await freePort(), ...providers });
+  const check = (args = ['-c', 'postern.yaml', '--check']) => runToEnd(args, { cwd: dir, env: environment(providers) });
+
+  it('is told apart from one that can, by --check', async () => {
+    await write(await good());
+    const { code, output } = await check();
+    assert.equal(code, 0, output);
+  });
+
+  const rows = [
+    ['an unknown key', (s) => { s.polcy = {}; }, /polcy/],
+    ['an unknown key inside', (s) => { s.policy.quiet_hour = {}; }, /quiet_hour/],
+    ['a wrong type', (s) => { s.policy.caps[0].limit = 'three'; }, /limit/],
+    ['an empty window', (s) => { s.policy.quiet_hours.marketing.sms = '08:00-08:00'; }, /08:00/],
+    ['a window that is none', (s) => { s.policy.quiet_hours.marketing.sms = '25:00-26:00'; }, /25:00/],
+    ['an unknown zone, with the nearest name', (s) => { s.policy.default_zone = 'America/New_Yrok'; }, /America\/New_York/],
+    ['a category that nothing defines', (s) => { s.keys[0].default_category = 'newslettre'; }, /newslettre/],
+    ['a provider that nothing defines', (s) => { s.routes.email = 'main-mial'; }, /main-mial/],
+    ['an unknown kind', (s) => { s.providers[0].kind = 'sendgird'; }, /sendgird/],
+    ['a class that is none', (s) => { s.categories[0].class = 'marketting'; }, /marketting/],
+    ['a secret whose variable is not set', (s) => { s.providers[0].secret = 'env:POSTERN_TEST_NOT_SET'; }, /POSTERN_TEST_NOT_SET/],
+    ['two keys with one secret', (s) => { s.keys[1].secret = s.keys[0].secret; }, /secret/],
+    ['a settable clock on a listener that is not loopback', (s) => { s.listen.http = '0.0.0.0:8080'; }, /clock|loopback/],
+    ['a negative cap', (s) => { s.policy.caps[0].limit = -1; }, /limit/],
+  ];
+  for (const [name, spoil, says] of rows)
+    it(`${name}: exit status 1, with file, line and key`, async () => {
+      const settings = await good();
+      spoil(settings);
+      await write(settings);
+      const { code, output } = await check();
+      assert.equal(code, 1, output);
+      assert.match(output, /postern\.yaml:\d+/);
+      assert.match(output, says);
+      assert.equal(output.trim().split('\n').length, 1, `one line: ${output}`);
+      for (const key of settings.keys) assert.ok(!output.includes(key.secret), 'no secret in the message');
+    });
+
+  it('a file that is no YAML, and none at all', async () => {
+    await write('listen: [\n');
+    const broken = await check();
+    assert.equal(broken.code, 1);
+    assert.match(broken.output, /postern\.yaml:\d+/);
+    const missing = await check(['-c', 'nowhere.yaml', '--check']);
+    assert.equal(missing.code, 1);
+    assert.match(missing.output, /nowhere\.yaml/);
+  });
+
+  it('a port in use: exit status 1, naming the address', async () => {
+    const settings = await good();
+    const [host, port] = settings.listen.http.split(':');
+    const other = net.createServer().listen(Number(port), host);
+    await write(settings);
+    const { code, output } = await check(['-c', 'postern.yaml']);
+    other.close();
+    assert.equal(code, 1, output);
+    assert.match(output, new RegExp(`${settings.listen.http}|in use`));
+  });
+
+  it('a store that is no database: exit status 1, naming it', async () => {
+    const settings = await good();
+    await writeFile(path.join(dir, 'postern.db'), 'this is no database, and was never one; it is a text of some length, longer than a header.\n'.repeat(20));
+    await write(settings);
+    const { code, output } = await check(['-c', 'postern.yaml']);
+    assert.equal(code, 1, output);
+    assert.match(output, /postern\.db/);
+    await rm(path.join(dir, 'postern.db'));
+  });
+});
+
+describe('the federal rule pack', () => {
+  it('loads, and holds a marketing SMS back at 07:00 without any rule of the organisation', async () => {
+    const house = await startHouse({
+      configure: (settings) => {
+        delete settings.policy.quiet_hours;
+        settings.policy.packs = ['us-federal'];
+      },
+    });
+    const { postern, sms } = house;
+    await postern.newDay('07:00');
+    const ada = await postern.subscriber();
+    const answer = await postern.sms({ to: ada.phone });
+    assert.equal(header(answer, 'X-Postern-Outcome'), 'deferred');
+    assert.ok(Date.parse(header(answer, 'X-Postern-Release-At')) >= postern.at('08:00').getTime());
+    assert.deepEqual(sms.sends(ada.phone), []);
+    await postern.setClock(postern.at('12:00'));
+    await waitFor('the release', () => sms.sends(ada.phone).length === 1);
+    await house.end();
+  });
+});
+
+describe('without a zone', () => {
+  it('a number passes only where every zone that it may stand for allows it', async () => {
+    const house = await startHouse();
+    const { postern } = house;
+    await postern.newDay('08:30', 'tue');
+    const stranger = postern.stranger();
+    const ada = { id: stranger.id, email: stranger.email, phone: postern.keepSecret('+18505550123') }; // Florida's panhandle: Central and Eastern
+    await postern.api('PUT', `/postern/v1/contacts/${ada.id}`, { addresses: { email: [ada.email], sms: [ada.phone] } });
+    await postern.consent(ada, { channel: 'sms', category: 'newsletter' });
+    const early = await postern.sms({ to: ada.phone });
+    assert.equal(header(early, 'X-Postern-Outcome'), 'deferred', '07:30 in Pensacola');
+    assert.ok(Date.parse(header(early, 'X-Postern-Release-At')) >= postern.at('09:00').getTime());
+    await postern.setClock(postern.at('12:00'));
+    assert.equal(header(await postern.sms({ to: ada.phone, body: 'noon' }), 'X-Postern-Outcome'), 'forwarded');
+    await house.end();
+  });
+});
