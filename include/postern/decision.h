@@ -49,6 +49,7 @@ const char *rule_name(enum rule r);
 bool rule_parse(struct slice s, enum rule *out);
 
 #define DETAIL_MAX 128
+#define CAP_SPAN_MAX 16
 
 struct violation {
     enum rule rule;
@@ -59,6 +60,8 @@ struct violation {
     bool shadow;             /* evaluated and recorded, does not act */
     int64_t passes_at_ms;    /* when this rule would pass next; 0 = not by waiting */
     char detail[DETAIL_MAX]; /* "cap marketing-any: 3 of 3 today"; no address in it */
+    int32_t cap_limit;       /* caps: how many may be sent ... */
+    char cap_span[CAP_SPAN_MAX]; /* ... in what: "Daily", "24-hour"; empty for other rules */
 };
 
 #define PST_CODE_MAX 32

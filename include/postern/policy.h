@@ -189,6 +189,7 @@ struct preferences {
     struct window_set hours;        /* WINDOW_ALLOWED; empty = not stated; days.never taken out */
     enum known hours_known;
     int32_t max_per[3];             /* by enum cap_period; -1 = no cap */
+    enum specificity max_scope[3];  /* what that cap was stated for, and so what it counts */
     enum { DIGEST_NONE, DIGEST_DAILY, DIGEST_WEEKLY } digest;
     struct slice language, format, formality, technical_depth;
     enum { NOTIFY_ALL, NOTIFY_SUMMARY, NOTIFY_ACTION } notify;
@@ -223,6 +224,12 @@ struct consent_change {
 };
 enum change_verdict change_consent(const struct profile *p, const struct consent_change *c, int64_t now_ms,
                                    int64_t cooling_off_s, struct errmsg *e);
+/*
+ * Does that grant, once change_consent said CHANGE_APPLY, lift this opt-out?  Only one of exactly its own
+ * scope: a narrower grant never lifts a wider opt-out, a wider one leaves narrower choices alone.  sender:
+ * START restores what STOP took from the same number or service; empty = said elsewhere, of every sender.
+ */
+bool change_lifts(const struct consent_change *c, struct slice sender, const struct opt_out *o);
 
 /* --- facts and the decision ---------------------------------------------------- */
 

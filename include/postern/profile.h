@@ -131,6 +131,7 @@ struct profile {
     enum known known;           /* UNKNOWN: no contact has this address */
     struct slice contact_id;
     struct slice account;
+    char country[3];            /* ISO 3166; "" = unknown, and then the law of every country binds */
     uint64_t version;           /* rises with every change to anything below */
 
     const struct opt_out *opt_outs;

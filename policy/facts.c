@@ -1,0 +1,88 @@
+/*
+ * What the rules ask of the facts more than once, and words for people.  Knows no
+ * rule.  policy_prepare is the one step between gathering facts and deciding.
+ */
+#include "policy/rule.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "policy/weekday.h"
+
+void policy_prepare(struct facts *f)
+{
+    struct merge g = {.message = f->message};
+    merge_offer(&g, f->profile->preferences, f->profile->n_preferences);
+    merge_offer(&g, f->policy->defaults, f->policy->n_defaults);
+    merge_finish(&g, &f->preferences);
+}
+
+size_t facts_zones(const struct facts *f, const struct zone *const **out)
+{
+    static const struct zone utc = {.name = "UTC"};
+    static const struct zone *const no_default = &utc;
+    if (f->profile->n_zones > 0) {
+        *out = f->profile->zones;
+        return f->profile->n_zones;
+    }
+    *out = f->policy->default_zone != NULL ? &f->policy->default_zone : &no_default;
+    return 1;
+}
+
+void facts_zone_words(const struct facts *f, char out[DECISION_ZONES_MAX])
+{
+    const struct zone *const *zones;
+    size_t n = facts_zones(f, &zones);
+    const char *basis = zone_basis_name(f->profile->n_zones > 0 ? f->profile->zone_basis : ZONE_BASIS_DEFAULT);
+    if (n == 1)
+        snprintf(out, DECISION_ZONES_MAX, "%s (%s)", zones[0]->name, basis);
+    else
+        snprintf(out, DECISION_ZONES_MAX, "%s and %zu more (%s)", zones[0]->name, n - 1, basis);
+}
+
+const struct verdict *facts_verdict(const struct facts *f, enum rule rule)
+{
+    return &f->policy->verdicts[rule][f->message->category->class][f->message->sender_kind];
+}
+
+bool message_claims_urgency(const struct message *m)
+{
+    return m->priority == PRIORITY_P0 || m->priority == PRIORITY_P1;
+}
+
+/* P0 with an incident lifts more than this; until incidents exist it lifts what P1 does. */
+bool facts_urgent(const struct facts *f)
+{
+    switch (f->preferences.urgency_override) {
+    case URGENCY_NONE:
+        return false;
+    case URGENCY_P0:
+        return f->message->priority == PRIORITY_P0;
+    case URGENCY_P1:
+        return message_claims_urgency(f->message);
+    }
+    return false;
+}
+
+void violation_note(struct violation *v)
+{
+    v->level = LEVEL_INFO;
+    v->outcome = OUTCOME_FORWARD;
+}
+
+void violation_detail(struct violation *v, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    int n = vsnprintf(v->detail, sizeof v->detail, fmt, args);
+    va_end(args);
+    ensure(n >= 0);
+}
+
+char *local_words(const struct zone *z, int64_t at_ms, char out[LOCAL_WORDS_MAX])
+{
+    struct local_time local = zone_to_local(z, at_ms);
+    snprintf(out, LOCAL_WORDS_MAX, "%s %02d:%02d %s", weekday_name(local.weekday), local.minute / 60, local.minute % 60,
+             z->name);
+    return out;
+}

@@ -1,0 +1,183 @@
+/*
+ * When a message may leave: the sender's schedule, the law's hours, the
+ * organisation's, the contact's (semantics 6).  Knows windows and zones; which of
+ * these binds whom is in the level table.
+ *
+ * The one idea: a set of hours is met at an instant only when every zone that the
+ * contact may be in has its window open then, and open for longer than the margin.
+ *
+ * Rulings:
+ *  - Conversation: [inbound, inbound + 15 min) on the same channel is open whatever
+ *    the hours say.  An automated campaign is not a reply: marketing is exempt only
+ *    when an agent sends it.
+ *  - P1 (and P0, until incidents exist) lifts contact hours, never the law's or the
+ *    organisation's, and only as far as the contact's urgency_override goes.
+ *  - A legal window binds the classes that its pack names; one that names none binds
+ *    marketing and collections.  A contact whose country is unknown is bound by the
+ *    law of every country.
+ *  - Hours that never open (a contact's own, with days.never taken out) block.
+ */
+#include "policy/rule.h"
+
+#define CONVERSATION_MS (15 * MS_PER_MINUTE)
+
+static struct opening earlier_end(struct opening o, int64_t until_ms)
+{
+    if (until_ms < o.until_ms)
+        o.until_ms = until_ms;
+    return o;
+}
+
+/* A window is open until margin_ms before its end: what is handed over later may arrive outside. */
+static struct opening open_in_zone(const struct window_set *s, const struct zone *z, int64_t margin_ms, int64_t at_ms)
+{
+    struct opening o = {.zone = z};
+    o.from_ms = window_next(s, z, at_ms, &o.until_ms);
+    while (o.from_ms != NEVER_MS && o.until_ms != NEVER_MS && o.from_ms >= o.until_ms - margin_ms)
+        o.from_ms = window_next(s, z, o.until_ms, &o.until_ms);
+    if (o.until_ms != NEVER_MS)
+        o.until_ms -= margin_ms;
+    return o;
+}
+
+/* Narrows *o, which starts no earlier than what was asked for, by s in every candidate zone. */
+static void narrow(const struct facts *f, const struct window_set *s, int64_t margin_s, struct opening *o)
+{
+    const struct zone *const *zones;
+    size_t n = facts_zones(f, &zones);
+    for (size_t i = 0; i < n && o->from_ms != NEVER_MS; i++) {
+        struct opening here = open_in_zone(s, zones[i], margin_s * 1000, o->from_ms);
+        if (here.from_ms > o->from_ms) {
+            o->from_ms = here.from_ms;
+            o->zone = here.zone;
+        }
+        *o = earlier_end(*o, here.until_ms);
+    }
+}
+
+static bool is_reply(const struct facts *f, int64_t at_ms)
+{
+    int64_t inbound_ms = f->profile->last_inbound_ms[f->message->channel];
+    bool campaign = f->message->category->class == CLASS_MARKETING && f->message->sender_kind == SENDER_AUTOMATED;
+    return inbound_ms != 0 && !campaign && at_ms >= inbound_ms && at_ms < inbound_ms + CONVERSATION_MS;
+}
+
+/* Closed hours are open to a reply, while the conversation lasts. */
+static struct opening or_conversation(const struct facts *f, struct opening hours, int64_t at_ms)
+{
+    if (hours.from_ms <= at_ms || !is_reply(f, at_ms))
+        return hours;
+    struct opening o = opening_always(at_ms);
+    return earlier_end(o, f->profile->last_inbound_ms[f->message->channel] + CONVERSATION_MS);
+}
+
+/* --- the sender's schedule ----------------------------------------------------- */
+
+struct opening rule_schedule_opening(const struct facts *f, int64_t at_ms)
+{
+    return opening_from(f->message->not_before_ms, at_ms);
+}
+
+bool rule_schedule(const struct facts *f, struct violation *v)
+{
+    char at[RFC3339_MAX];
+    v->reason = REASON_SCHEDULED;
+    violation_detail(v, "not before %s", rfc3339_format(f->message->not_before_ms, at));
+    return true;
+}
+
+/* --- legal hours --------------------------------------------------------------- */
+
+static bool law_binds(const struct facts *f, const struct legal_window *w)
+{
+    const uint32_t unless_named = (UINT32_C(1) << CLASS_MARKETING) | (UINT32_C(1) << CLASS_COLLECTIONS);
+    uint32_t classes = w->classes != 0 ? w->classes : unless_named;
+    uint32_t class_bit = UINT32_C(1) << f->message->category->class;
+    uint32_t channel_bit = UINT32_C(1) << f->message->channel;
+    const char *country = f->profile->country;
+    return (classes & class_bit) != 0 && (w->channels == 0 || (w->channels & channel_bit) != 0) &&
+           (w->country[0] == '\0' || country[0] == '\0' || memcmp(w->country, country, 2) == 0);
+}
+
+static void narrow_by_law(const struct facts *f, const struct legal_window *w, struct opening *o)
+{
+    const struct policy *p = f->policy;
+    narrow(f, &w->set, w->counts_delivery ? p->delivery_margin_s : p->margin_s, o);
+}
+
+struct opening rule_hours_legal_opening(const struct facts *f, int64_t at_ms)
+{
+    struct opening o = opening_always(at_ms);
+    for (size_t i = 0; i < f->policy->n_legal; i++) {
+        if (law_binds(f, &f->policy->legal[i]))
+            narrow_by_law(f, &f->policy->legal[i], &o);
+    }
+    return or_conversation(f, o, at_ms);
+}
+
+static void describe_opening(const struct facts *f, struct violation *v, const char *whose)
+{
+    const struct zone *const *zones;
+    char words[LOCAL_WORDS_MAX];
+    facts_zones(f, &zones);
+    if (v->passes_at_ms != 0) {
+        violation_detail(v, "%s: next open %s", whose, local_words(zones[0], v->passes_at_ms, words));
+        return;
+    }
+    violation_detail(v, "empty window: %s never open in every zone", whose);
+    if (v->outcome != OUTCOME_FORWARD) {
+        v->level = LEVEL_HARD;
+        v->outcome = OUTCOME_BLOCK;
+    }
+}
+
+bool rule_hours_legal(const struct facts *f, struct violation *v)
+{
+    const char *pack = "legal hours";
+    for (size_t i = f->policy->n_legal; i-- > 0;) {
+        struct opening o = opening_always(f->now_ms);
+        if (law_binds(f, &f->policy->legal[i]))
+            narrow_by_law(f, &f->policy->legal[i], &o);
+        if (o.from_ms > f->now_ms)
+            pack = f->policy->legal[i].pack;
+    }
+    v->reason = REASON_LEGAL_HOURS;
+    describe_opening(f, v, pack);
+    return true;
+}
+
+/* --- the organisation's hours -------------------------------------------------- */
+
+struct opening rule_hours_organisation_opening(const struct facts *f, int64_t at_ms)
+{
+    const struct window_set *s = &f->policy->organisation_hours[f->message->category->class][f->message->channel];
+    struct opening o = opening_always(at_ms);
+    if (!window_set_is_empty(s))
+        narrow(f, s, f->policy->margin_s, &o);
+    return or_conversation(f, o, at_ms);
+}
+
+bool rule_hours_organisation(const struct facts *f, struct violation *v)
+{
+    v->reason = REASON_QUIET_HOURS;
+    describe_opening(f, v, "organisation's hours");
+    return true;
+}
+
+/* --- the contact's hours ------------------------------------------------------- */
+
+struct opening rule_hours_contact_opening(const struct facts *f, int64_t at_ms)
+{
+    struct opening o = opening_always(at_ms);
+    if (f->preferences.hours_known == UNKNOWN || facts_urgent(f))
+        return o;
+    narrow(f, &f->preferences.hours, f->policy->margin_s, &o);
+    return or_conversation(f, o, at_ms);
+}
+
+bool rule_hours_contact(const struct facts *f, struct violation *v)
+{
+    v->reason = REASON_CONTACT_HOURS;
+    describe_opening(f, v, "contact's hours");
+    return true;
+}
