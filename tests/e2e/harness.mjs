@@ -69,10 +69,18 @@ export async function freePort() {
   return port;
 }
 
-/** New York, winter of 2031: no clock change for two months, and later than any machine's clock that runs this. */
+/** Test days begin here, later than the clock of any machine that runs this. */
 const FIRST_DAY = Date.UTC(2031, 0, 6);
 const DAY_MS = 86_400_000;
-const NEW_YORK_MS = 5 * 3_600_000;
+const NEW_YORK = new Intl.DateTimeFormat('en-GB', { timeZone: 'America/New_York', hour: '2-digit', minute: '2-digit' });
+
+/** The instant at which New York's clocks show this time on the n-th test day. */
+function inNewYork(day, time) {
+  const [hours, minutes] = time.split(':').map(Number);
+  const asIfUtc = FIRST_DAY + day * DAY_MS + (hours * 60 + minutes) * 60_000;
+  const offset = [5, 4].find((h) => NEW_YORK.format(asIfUtc + h * 3_600_000) === time);
+  return new Date(asIfUtc + offset * 3_600_000);
+}
 const AREA_CODES = [212, 315, 347, 516, 518, 585, 607, 631, 646, 716, 718, 845, 914, 917, 201, 551, 609, 732, 848, 856, 862, 908, 973];
 
 /** The n-th person of this process: an address and a number that no other test uses. */
@@ -236,8 +244,7 @@ export class Postern {
 
   /** A New York time of the running test day (or so many days later), as a Date. */
   at(time, daysLater = 0) {
-    const [hours, minutes] = time.split(':').map(Number);
-    return new Date(FIRST_DAY + (this.#day + daysLater) * DAY_MS + NEW_YORK_MS + (hours * 60 + minutes) * 60_000);
+    return inNewYork(this.#day + daysLater, time);
   }
 
   /** Move the clock past an instant and past the jitter that spreads releases over the minutes after it. */

@@ -187,8 +187,8 @@ describe('operations', () => {
       forward: await postern.metric('postern_decisions_total', { outcome: 'forward', class: 'transactional', channel: 'email' }),
       defer: await postern.metric('postern_decisions_total', labels('defer')),
       block: await postern.metric('postern_decisions_total', labels('block')),
-      forwarded: await postern.metric('postern_results_total', { provider: 'main-mail', result: 'forwarded' }),
-      waiting: await postern.metric('postern_deferred', { state: 'waiting' }),
+      forwarded: await postern.metric('postern_provider_results_total', { provider: 'main-mail', result: 'forwarded' }),
+      waiting: await postern.metric('postern_deferred_messages', { state: 'waiting' }),
     });
     const before = await read();
     const [ada, gone] = [await postern.subscriber(), await postern.subscriber()];

@@ -8,7 +8,7 @@ import { once } from 'node:events';
 
 /** What a fake can be told to do with a request instead of answering it properly. */
 export const behave = {
-  /** Answer properly, but only after so many milliseconds. */
+  /** Answer properly, but only after so many milliseconds (a number, or a function that draws one). */
   late: (ms) => ({ kind: 'late', ms }),
   /** Answer with exactly this. */
   answer: (status, headers, body) => ({ kind: 'answer', answer: { status, headers, body } }),
@@ -128,7 +128,7 @@ export class FakeServer {
         res.socket.end('HTTP/1.1 202 Accepted\r\nContent-Type: appli');
         return;
       case 'late':
-        await new Promise((resolve) => setTimeout(resolve, behaviour.ms).unref());
+        await new Promise((resolve) => setTimeout(resolve, typeof behaviour.ms === 'function' ? behaviour.ms() : behaviour.ms).unref());
         break;
       default:
         break;
