@@ -139,6 +139,7 @@ struct deferred {
     enum priority priority;
     enum reason reason;
     struct slice batch_id, collapse_key;
+    struct slice topic, sender;  /* what topic opt-outs and STOPs are matched against; RECORD takes the message's when empty */
     struct slice local_rule;     /* release_at in local words, with zone: recomputed when zone data changes */
     int64_t enqueued_at_ms;      /* of the first deferral */
     int64_t updated_at_ms;

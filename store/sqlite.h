@@ -1,0 +1,193 @@
+/*
+ * SQLite as the store of record, private to store/sqlite*.c.  One connection, owned
+ * by the store's thread; every statement of sqlite_statements.def is prepared once.
+ *
+ * Errors stick, as in postern/buf.h: a failing statement leaves its fault in the
+ * backend, a spent arena sets arena_spent; sql_done turns both into an enum err.
+ */
+#ifndef STORE_SQLITE_H
+#define STORE_SQLITE_H
+
+#include <assert.h>
+#include <sqlite3.h>
+
+#include "postern/buf.h"
+#include "store/audit.h"
+#include "store/store_ops.h"
+
+/* Enum values stand in the tables: a changed order needs a migration that renumbers, a new last value does not. */
+static_assert(CHANNEL_EMAIL == 0 && CHANNEL_SOCIAL == 7, "channels are stored");
+static_assert(CLASS_OTP == 0 && CLASS_MARKETING == 5, "classes are stored");
+static_assert(PRIORITY_P0 == 0 && PRIORITY_P3 == 3, "priorities are stored");
+static_assert(SCOPE_DO_NOT_CONTACT == 0 && SCOPE_TOPIC == 5, "opt-out scopes are stored");
+static_assert(SOURCE_CUSTOMER == 0 && SOURCE_ORGANISATION == 6, "sources are stored");
+static_assert(AUTHORITY_CONTACT == 0 && AUTHORITY_ORGANISATION == 5, "authorities are stored");
+static_assert(CONSENT_GRANTED == 0 && CONSENT_PENDING == 2, "consent states are stored");
+static_assert(DEFERRED_WAITING == 0 && DEFERRED_PAUSED == 1 && DEFERRED_LEASED == 2 && DEFERRED_RELEASED == 3 &&
+                  DEFERRED_DEAD == 6,
+              "deferred states are stored, and the schema's indexes know them");
+static_assert(DEFERRED_TIMED == 0 && DEFERRED_RETRY == 3, "deferred kinds are stored, and indexes know them");
+
+enum sql {
+#define S(id, text) SQL_##id,
+#include "store/sqlite_statements.def"
+#undef S
+    SQL_N
+};
+
+struct backend {
+    sqlite3 *db;
+    sqlite3_stmt *statements[SQL_N];
+    char *path;
+    int lock_fd;
+    struct arena scratch; /* of the running request */
+    struct slice audit_key;
+    char *audit_key_bytes;
+
+    struct audit_chain chain, chain_committed, chain_marked;
+    struct store_queue_depth depth, depth_marked; /* depth.oldest_enqueued_ms is read again at commit */
+    struct store_queue_depth depth_committed;
+
+    enum store_fault fault;
+    struct errmsg why;
+    bool arena_spent;
+    bool stopped;  /* after a fatal fault: the disk is not touched again */
+    int wal_pages; /* in the log, by the last commit */
+    int checkpoint_at_pages;
+};
+
+/* --- schema (sqlite_schema.c, and the generated texts) -------------------------------- */
+
+extern const char *const sqlite_schema[];
+extern const size_t sqlite_schema_n;
+/* Brings the database to this version, in one transaction; refuses a newer one. */
+bool sqlite_migrate(sqlite3 *db, const char *path, bool read_only, struct errmsg *e);
+bool sqlite_exec(sqlite3 *db, const char *sql, struct errmsg *e);
+
+/* --- statements (sqlite_sql.c) ---------------------------------------------------------- */
+
+struct sql_value {
+    enum { SQL_INT, SQL_TEXT, SQL_BLOB, SQL_NULL } type;
+    int64_t i;
+    struct slice s;
+};
+#define V_INT(v)  ((struct sql_value){.type = SQL_INT, .i = (int64_t)(v)})
+#define V_TEXT(v) ((struct sql_value){.type = SQL_TEXT, .s = (v)})
+#define V_BLOB(v) ((struct sql_value){.type = SQL_BLOB, .s = (v)})
+#define V_NULL    ((struct sql_value){.type = SQL_NULL})
+
+/* Start a statement with its values; then sql_row until it is false.  Values are borrowed until then. */
+#define SQL_START(b, id, ...) \
+    sql_start((b), (id), (const struct sql_value[]){__VA_ARGS__}, \
+              sizeof((const struct sql_value[]){__VA_ARGS__}) / sizeof(struct sql_value))
+/* Run a statement that gives no rows. */
+#define SQL_RUN(b, id, ...) \
+    sql_run((b), (id), (const struct sql_value[]){__VA_ARGS__}, \
+            sizeof((const struct sql_value[]){__VA_ARGS__}) / sizeof(struct sql_value))
+
+sqlite3_stmt *sql_start(struct backend *b, enum sql id, const struct sql_value *values, size_t n);
+/* True: a row is there.  False: no more rows, or a fault; the statement is reset. */
+bool sql_row(struct backend *b, sqlite3_stmt *st);
+/* When no further rows are wanted. */
+void sql_end(sqlite3_stmt *st);
+void sql_run(struct backend *b, enum sql id, const struct sql_value *values, size_t n);
+/* The first column of the first row, or otherwise. */
+#define SQL_GET(b, id, otherwise, ...) \
+    sql_get((b), (id), (otherwise), (const struct sql_value[]){__VA_ARGS__}, \
+            sizeof((const struct sql_value[]){__VA_ARGS__}) / sizeof(struct sql_value))
+int64_t sql_get(struct backend *b, enum sql id, int64_t otherwise, const struct sql_value *values, size_t n);
+
+/* status, unless a statement failed (ERR_UNAVAILABLE) or an arena was spent (ERR_LIMIT). */
+enum err sql_done(struct backend *b, enum err status);
+void sql_fault(struct backend *b, int rc);
+enum store_fault sql_fault_kind(int rc);
+int64_t sql_last_id(struct backend *b);
+
+int64_t col_int(sqlite3_stmt *st, int i);
+struct slice col_borrow(sqlite3_stmt *st, int i);                                      /* until the next row */
+struct slice col_slice(struct backend *b, sqlite3_stmt *st, int i, struct arena *a);   /* a copy */
+void col_address(sqlite3_stmt *st, int kind, int text, struct address *out);
+/* arena_calloc that sets arena_spent. */
+void *sql_alloc(struct backend *b, struct arena *a, size_t n, size_t size);
+
+/* An array that grows on an arena; items is valid until the next rows_add. */
+struct rows {
+    void *items;
+    size_t n, cap;
+};
+void *rows_add(struct backend *b, struct rows *rows, struct arena *a, size_t size);
+
+/* The scratch arena, emptied. */
+struct arena *scratch_new(struct backend *b);
+
+/* --- audit (sqlite_audit.c) --------------------------------------------------------------- */
+
+/* Reads and checks the head; signs a first one for an empty audit. */
+bool sqlite_audit_open(struct backend *b, bool read_only, struct errmsg *e);
+/* Appends; returns the row's number. */
+uint64_t audit_append(struct backend *b, int64_t at_ms, const char *kind, uint64_t ref, const struct buf *body,
+                      const struct buf *personal);
+/* Signs the head, when it moved; the last statement before a commit. */
+void sqlite_audit_sign(struct backend *b);
+enum err sqlite_audit_note(struct backend *b, struct store_audit_note *r);
+enum err sqlite_sends(struct backend *b, int64_t since_ms, void (*each)(const struct store_send *, void *arg),
+                      void *arg);
+enum err sqlite_verify(struct backend *b, void (*progress)(uint64_t rows, uint64_t total, void *arg), void *arg,
+                       struct audit_verdict *out);
+
+/* --- records (sqlite_record.c, sqlite_decision.c) -------------------------------------------- */
+
+enum err sqlite_record(struct backend *b, struct store_record *r);
+enum err sqlite_result(struct backend *b, struct store_result *r);
+/* At open: intents that a crash left become "unknown"; leases of nobody end. */
+enum err sqlite_recover(struct backend *b, int64_t now_ms);
+enum err sqlite_decision_get(struct backend *b, struct store_decision_get *r);
+enum err sqlite_sandbox_list(struct backend *b, struct store_sandbox_list *r);
+
+/* --- deferred (sqlite_deferred.c, sqlite_release.c) -------------------------------------------- */
+
+/* Inserts a row; *submission_row is made at the first use.  Returns the row's id. */
+uint64_t deferred_insert(struct backend *b, const struct deferred *d, const struct message *m, uint64_t decision,
+                         const struct stored_submission *s, int64_t *submission_row);
+#define DEFERRED_COLUMNS \
+    "id, decision, kind, state, message_index, kept_id, key, account, contact_id, to_kind, to_text, channel, category, " \
+    "class, priority, reason, batch_id, collapse_key, topic, sender, local_rule, enqueued_at_ms, updated_at_ms, " \
+    "release_at_ms, expires_at_ms, deferrals, fence, end_reason, submission"
+/* A row of a statement that selects DEFERRED_COLUMNS first; returns the submission's row. */
+int64_t deferred_read(struct backend *b, sqlite3_stmt *st, struct arena *a, struct deferred *d);
+void deferred_read_submission(struct backend *b, int64_t row, struct arena *a, struct stored_submission *out);
+/* The only place that changes a state: keeps the depths, and drops the body with the last row that may need it. */
+void deferred_set_state(struct backend *b, uint64_t id, enum deferred_state from, enum deferred_state to,
+                        int64_t now_ms, struct slice end_reason);
+/* Cancels, with its audit row; d shows the new state afterwards. */
+void deferred_cancel(struct backend *b, struct deferred *d, enum reason reason, struct slice actor, int64_t now_ms);
+void deferred_audit(struct backend *b, const struct deferred *d, enum deferred_state from, const char *action,
+                    struct slice actor, int64_t now_ms);
+enum err sqlite_deferred_claim(struct backend *b, struct store_deferred_claim *r);
+enum err sqlite_deferred_list(struct backend *b, struct store_deferred_list *r);
+enum err sqlite_deferred_change(struct backend *b, struct store_deferred_change *r);
+
+/* --- contacts (sqlite_profile.c, sqlite_contact.c, sqlite_consent.c) ------------------------------ */
+
+enum err sqlite_profile_get(struct backend *b, struct store_profile_get *r);
+enum err sqlite_contact_get(struct backend *b, struct store_contact_get *r);
+enum err sqlite_contact_put(struct backend *b, struct store_contact_put *r);
+enum err sqlite_consent_add(struct backend *b, struct store_consent_add *r);
+enum err sqlite_opt_out_add(struct backend *b, struct store_opt_out_add *r);
+
+/* All addresses of a contact, in the order given. */
+struct address *contact_addresses(struct backend *b, int64_t contact, struct arena *a, size_t *n);
+const struct preference *contact_preferences(struct backend *b, enum sql id, int64_t contact, struct arena *a,
+                                             size_t *n);
+/*
+ * Opt-outs in force: by folded address (every scope) and by contact (every scope but that of a single address).
+ * Raises in p: version to the latest change, opted_out_at_ms, resubscribed_at_ms.
+ */
+void opt_outs_read(struct backend *b, struct slice folded, int64_t contact, struct arena *a, struct profile *p);
+/* Newest first; in_force: the latest per channel and category, a pending one only where there is no other. */
+const struct consent *consents_read(struct backend *b, int64_t contact, bool in_force, struct arena *a, size_t *n);
+/* 0: no contact has it. */
+int64_t contact_of_address(struct backend *b, const struct address *address);
+int64_t contact_of_id(struct backend *b, struct slice id);
+
+#endif

@@ -1,0 +1,251 @@
+/*
+ * The audit table: appending to the chain, signing its head in the same transaction,
+ * and walking it.  What is hashed and what counts as broken is audit.c's business.
+ * Walks use a connection of their own, so that a long one does not hold up the
+ * thread; a read transaction gives it head and rows of one instant.
+ */
+#include "store/sqlite.h"
+
+#include <stdio.h>
+
+#define PROGRESS_ROWS 10000
+
+struct arena *scratch_new(struct backend *b)
+{
+    arena_clear(&b->scratch);
+    return &b->scratch;
+}
+
+static struct slice digest_slice(const struct digest *d)
+{
+    return (struct slice){(const char *)d->b, sizeof d->b};
+}
+
+static bool digest_from(struct slice s, struct digest *out)
+{
+    if (s.n != sizeof out->b)
+        return false;
+    memcpy(out->b, s.p, s.n);
+    return true;
+}
+
+uint64_t audit_append(struct backend *b, int64_t at_ms, const char *kind, uint64_t ref, const struct buf *body,
+                      const struct buf *personal)
+{
+    if (body->failed || (personal != NULL && personal->failed)) {
+        b->arena_spent = true;
+        return 0;
+    }
+    struct audit_row row = {.seq = b->chain.seq + 1, .at_ms = at_ms, .kind = slice_of(kind), .ref = ref,
+                            .body = buf_slice(body)};
+    struct digest personal_digest;
+    if (personal != NULL) {
+        row.has_personal = true;
+        row.personal = buf_slice(personal);
+        personal_digest = hash_sha256(row.personal.p, row.personal.n);
+        row.personal_digest = digest_slice(&personal_digest);
+    }
+    struct digest hash = audit_row_hash(&b->chain, &row);
+    SQL_RUN(b, SQL_AUDIT_INSERT, V_INT(row.seq), V_INT(at_ms), V_TEXT(row.kind), V_INT(ref), V_TEXT(row.body),
+            row.has_personal ? V_TEXT(row.personal) : V_NULL, V_BLOB(row.personal_digest),
+            V_BLOB(digest_slice(&hash)));
+    b->chain = (struct audit_chain){row.seq, hash};
+    return row.seq;
+}
+
+void sqlite_audit_sign(struct backend *b)
+{
+    struct digest mac = audit_head_mac(b->audit_key, &b->chain);
+    SQL_RUN(b, SQL_AUDIT_SIGN, V_INT(b->chain.seq), V_BLOB(digest_slice(&b->chain.hash)),
+            V_BLOB(digest_slice(&mac)));
+}
+
+/* The head is read, its signature and the last row's hash checked: an audit that was cut is not written on. */
+bool sqlite_audit_open(struct backend *b, bool read_only, struct errmsg *e)
+{
+    struct audit_chain head = {0}, last = {0};
+    struct digest mac = {0};
+    bool has_head = false;
+    sqlite3_stmt *st = sql_start(b, SQL_AUDIT_HEAD, NULL, 0);
+    if (sql_row(b, st)) {
+        head.seq = (uint64_t)col_int(st, 0);
+        has_head = digest_from(col_borrow(st, 1), &head.hash) && digest_from(col_borrow(st, 2), &mac);
+        sql_end(st);
+    }
+    st = sql_start(b, SQL_AUDIT_LAST, NULL, 0);
+    if (sql_row(b, st)) {
+        last.seq = (uint64_t)col_int(st, 0);
+        ignore(digest_from(col_borrow(st, 1), &last.hash)); /* of another size: stays zero, and does not match */
+        sql_end(st);
+    }
+    if (b->fault != FAULT_NONE) {
+        errmsg_set(e, "%s", b->why.text);
+        return false;
+    }
+    b->chain = b->chain_committed = head;
+    struct audit_verdict v = {0};
+    bool is_new = !has_head && last.seq == 0 && sql_get(b, SQL_OPENINGS, 0, NULL, 0) == 0;
+    if (read_only || is_new ||
+        audit_walk_end(&last, b->audit_key, &head, digest_slice(&mac), &v))
+        return true; /* read_only: `audit verify` wants to open it and say more */
+    errmsg_set(e, "%s: audit %s; run posternctl audit verify, and bring back a whole copy", b->path, v.why.text);
+    return false;
+}
+
+enum err sqlite_audit_note(struct backend *b, struct store_audit_note *r)
+{
+    struct arena *a = scratch_new(b);
+    struct buf body;
+    char *kind = arena_strndup(a, r->kind.p, r->kind.n);
+    buf_init(&body, a, r->json.n);
+    buf_add_slice(&body, r->json);
+    if (kind == NULL)
+        return ERR_LIMIT;
+    audit_append(b, r->now_ms, kind, 0, &body, NULL);
+    return sql_done(b, OK);
+}
+
+/* --- on a connection of their own ------------------------------------------------------- */
+
+static void db_close(sqlite3 **db)
+{
+    sqlite3_close(*db);
+}
+
+static void statement_free(sqlite3_stmt **st)
+{
+    sqlite3_finalize(*st);
+}
+
+static sqlite3 *open_reader(const struct backend *b)
+{
+    sqlite3 *db = NULL;
+    if (sqlite3_open_v2(b->path, &db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL) == SQLITE_OK &&
+        sqlite3_busy_timeout(db, 2000) == SQLITE_OK && sqlite3_exec(db, "BEGIN", NULL, NULL, NULL) == SQLITE_OK)
+        return db;
+    sqlite3_close(db);
+    return NULL;
+}
+
+enum err sqlite_sends(struct backend *b, int64_t since_ms, void (*each)(const struct store_send *, void *arg),
+                      void *arg)
+{
+    AUTO(db_close) sqlite3 *db = open_reader(b);
+    AUTO(statement_free) sqlite3_stmt *st = NULL;
+    if (db == NULL ||
+        sqlite3_prepare_v2(db,
+                           "SELECT at_ms, contact_hash, channel, class, category, any_only FROM send WHERE at_ms >= ? "
+                           "ORDER BY at_ms, decision",
+                           -1, &st, NULL) != SQLITE_OK)
+        return ERR_UNAVAILABLE;
+    sqlite3_bind_int64(st, 1, since_ms);
+    int rc;
+    while ((rc = sqlite3_step(st)) == SQLITE_ROW) {
+        struct store_send send = {.at_ms = col_int(st, 0),
+                                  .contact_hash = (uint64_t)col_int(st, 1),
+                                  .channel = (enum channel)col_int(st, 2),
+                                  .class = (enum message_class)col_int(st, 3),
+                                  .category = col_borrow(st, 4),
+                                  .counts_in_any_only = col_int(st, 5) != 0};
+        each(&send, arg);
+    }
+    return rc == SQLITE_DONE ? OK : ERR_UNAVAILABLE;
+}
+
+/* Types are looked at too: a blob with the bytes of the text hashes alike, and is a change all the same. */
+static bool read_row(sqlite3_stmt *st, struct audit_row *row, struct slice *hash)
+{
+    static const int types[] = {SQLITE_INTEGER, SQLITE_INTEGER, SQLITE_TEXT, SQLITE_INTEGER, SQLITE_TEXT,
+                                SQLITE_NULL,    SQLITE_BLOB,    SQLITE_BLOB};
+    for (int i = 0; i < (int)N_ELEMENTS(types); i++) {
+        int type = sqlite3_column_type(st, i);
+        bool erasable = types[i] == SQLITE_NULL && type == SQLITE_TEXT;
+        if (type != types[i] && !erasable)
+            return false;
+    }
+    *row = (struct audit_row){.seq = (uint64_t)col_int(st, 0),
+                              .at_ms = col_int(st, 1),
+                              .kind = col_borrow(st, 2),
+                              .ref = (uint64_t)col_int(st, 3),
+                              .body = col_borrow(st, 4),
+                              .has_personal = sqlite3_column_type(st, 5) == SQLITE_TEXT,
+                              .personal = col_borrow(st, 5),
+                              .personal_digest = col_borrow(st, 6)};
+    *hash = col_borrow(st, 7);
+    return true;
+}
+
+struct head {
+    struct audit_chain chain;
+    struct digest mac;
+    bool present;
+};
+
+static enum err read_head(sqlite3 *db, struct head *out)
+{
+    AUTO(statement_free) sqlite3_stmt *st = NULL;
+    *out = (struct head){0};
+    if (sqlite3_prepare_v2(db, "SELECT seq, hash, mac FROM audit_head", -1, &st, NULL) != SQLITE_OK)
+        return ERR_UNAVAILABLE;
+    int rc = sqlite3_step(st);
+    if (rc != SQLITE_ROW)
+        return rc == SQLITE_DONE ? OK : ERR_UNAVAILABLE;
+    out->chain.seq = (uint64_t)col_int(st, 0);
+    out->present = digest_from(col_borrow(st, 1), &out->chain.hash) && digest_from(col_borrow(st, 2), &out->mac);
+    return OK;
+}
+
+static bool unreadable(sqlite3 *db, uint64_t seq, struct audit_verdict *out)
+{
+    out->holds = false;
+    out->first_bad = seq;
+    errmsg_set(&out->why, "row %llu: cannot be read: %s", (unsigned long long)seq, sqlite3_errmsg(db));
+    return false;
+}
+
+static bool walk_rows(sqlite3 *db, struct audit_chain *walk, uint64_t total,
+                      void (*progress)(uint64_t rows, uint64_t total, void *arg), void *arg, struct audit_verdict *out)
+{
+    AUTO(statement_free) sqlite3_stmt *st = NULL;
+    if (sqlite3_prepare_v2(db,
+                           "SELECT seq, at_ms, kind, ref, body, personal, personal_digest, hash FROM audit ORDER BY seq",
+                           -1, &st, NULL) != SQLITE_OK)
+        return unreadable(db, 1, out);
+    int rc;
+    while ((rc = sqlite3_step(st)) == SQLITE_ROW) {
+        struct audit_row row;
+        struct slice hash;
+        if (!read_row(st, &row, &hash)) {
+            out->first_bad = (uint64_t)col_int(st, 0);
+            errmsg_set(&out->why, "row %llu: a column has another type than was written: changed after it was written",
+                       (unsigned long long)out->first_bad);
+            return false;
+        }
+        if (!audit_walk_row(walk, &row, hash, out))
+            return false;
+        if (progress != NULL && walk->seq % PROGRESS_ROWS == 0)
+            progress(walk->seq, total, arg);
+    }
+    return rc == SQLITE_DONE || unreadable(db, walk->seq + 1, out);
+}
+
+enum err sqlite_verify(struct backend *b, void (*progress)(uint64_t rows, uint64_t total, void *arg), void *arg,
+                       struct audit_verdict *out)
+{
+    *out = (struct audit_verdict){0};
+    AUTO(db_close) sqlite3 *db = open_reader(b);
+    struct head head;
+    if (db == NULL || read_head(db, &head) != OK)
+        return ERR_UNAVAILABLE;
+    struct audit_chain walk = {0};
+    if (!walk_rows(db, &walk, head.chain.seq, progress, arg, out))
+        return OK;
+    if (head.present) {
+        ignore(audit_walk_end(&walk, b->audit_key, &head.chain, digest_slice(&head.mac), out));
+    } else {
+        out->first_bad = walk.seq + 1;
+        errmsg_set(&out->why, "row %llu: the signed head of the chain is missing or misshapen: removed",
+                   (unsigned long long)out->first_bad);
+    }
+    return OK;
+}

@@ -1,0 +1,170 @@
+/*
+ * What is known of a recipient: a few point look-ups by address.  For an address
+ * that nobody knows two probes are all.
+ */
+#include "store/sqlite.h"
+
+int64_t contact_of_address(struct backend *b, const struct address *address)
+{
+    return SQL_GET(b, SQL_CONTACT_OF_ADDRESS, 0, V_TEXT(slice_of(address->text)));
+}
+
+int64_t contact_of_id(struct backend *b, struct slice id)
+{
+    return SQL_GET(b, SQL_CONTACT_OF_ID, 0, V_TEXT(id));
+}
+
+struct address *contact_addresses(struct backend *b, int64_t contact, struct arena *a, size_t *n)
+{
+    struct rows rows = {0};
+    sqlite3_stmt *st = SQL_START(b, SQL_ADDRESSES_OF, V_INT(contact));
+    while (sql_row(b, st)) {
+        struct address *address = rows_add(b, &rows, a, sizeof *address);
+        if (address == NULL)
+            break;
+        col_address(st, 0, 1, address);
+    }
+    sql_end(st);
+    *n = rows.n;
+    return rows.items;
+}
+
+const struct preference *contact_preferences(struct backend *b, enum sql id, int64_t contact, struct arena *a,
+                                             size_t *n)
+{
+    struct rows rows = {0};
+    sqlite3_stmt *st = SQL_START(b, id, V_INT(contact));
+    while (sql_row(b, st)) {
+        enum preference_key key;
+        if (!preference_key_parse(col_borrow(st, 0), &key))
+            continue; /* of a newer posternd: means nothing to our rules */
+        struct preference *p = rows_add(b, &rows, a, sizeof *p);
+        if (p == NULL)
+            break;
+        *p = (struct preference){.key = key,
+                                 .specificity = (enum specificity)col_int(st, 1),
+                                 .scope = col_slice(b, st, 2, a),
+                                 .version = (uint32_t)col_int(st, 3),
+                                 .text = col_slice(b, st, 4, a),
+                                 .authority = (enum authority)col_int(st, 5),
+                                 .source = (enum source)col_int(st, 6),
+                                 .system = col_slice(b, st, 7, a),
+                                 .confidence = (enum confidence)col_int(st, 8),
+                                 .at_ms = col_int(st, 9)};
+    }
+    sql_end(st);
+    *n = rows.n;
+    return rows.items;
+}
+
+/* consents: newest first.  Does the new one stand for a channel and category that an earlier one does not? */
+static bool is_in_force(const struct consent *seen, size_t n, const struct consent *c)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (seen[i].any_channel == c->any_channel && seen[i].channel == c->channel &&
+            slice_eq(seen[i].category, c->category))
+            return false;
+    }
+    return true;
+}
+
+const struct consent *consents_read(struct backend *b, int64_t contact, bool in_force, struct arena *a, size_t *n)
+{
+    struct rows rows = {0}, pending = {0};
+    sqlite3_stmt *st = SQL_START(b, SQL_CONSENTS_OF, V_INT(contact));
+    while (sql_row(b, st) && !b->arena_spent) {
+        struct consent c = {.any_channel = col_int(st, 0) != 0,
+                            .channel = (enum channel)col_int(st, 1),
+                            .category = col_slice(b, st, 2, a),
+                            .state = (enum consent_state)col_int(st, 3),
+                            .source = (enum source)col_int(st, 4),
+                            .at_ms = col_int(st, 5),
+                            .expires_at_ms = col_int(st, 6)};
+        if (in_force && !is_in_force(rows.items, rows.n, &c))
+            continue;
+        struct rows *to = in_force && c.state == CONSENT_PENDING ? &pending : &rows;
+        struct consent *kept = rows_add(b, to, a, sizeof c);
+        if (kept != NULL)
+            *kept = c;
+    }
+    sql_end(st);
+    /* A pending one never activates by itself: it shows only where nothing else stands. */
+    for (size_t i = 0; i < pending.n && !b->arena_spent; i++) {
+        const struct consent *c = (const struct consent *)pending.items + i;
+        if (!is_in_force(rows.items, rows.n, c)) 
+            continue;
+        struct consent *kept = rows_add(b, &rows, a, sizeof *c);
+        if (kept != NULL)
+            *kept = *c;
+    }
+    *n = rows.n;
+    return rows.items;
+}
+
+static void raise_to(int64_t *at, int64_t value)
+{
+    if (value > *at)
+        *at = value;
+}
+
+static void read_opt_outs(struct backend *b, sqlite3_stmt *st, struct rows *rows, struct arena *a, struct profile *p)
+{
+    while (sql_row(b, st)) {
+        int64_t lifted_at_ms = col_int(st, 9);
+        raise_to(&p->opted_out_at_ms, col_int(st, 8));
+        raise_to(&p->resubscribed_at_ms, lifted_at_ms);
+        if ((uint64_t)col_int(st, 10) > p->version)
+            p->version = (uint64_t)col_int(st, 10);
+        if (lifted_at_ms != 0)
+            continue;
+        struct opt_out *o = rows_add(b, rows, a, sizeof *o);
+        if (o == NULL)
+            break;
+        *o = (struct opt_out){.scope = (enum opt_out_scope)col_int(st, 1),
+                              .any_channel = col_int(st, 2) != 0,
+                              .channel = (enum channel)col_int(st, 3),
+                              .category = col_slice(b, st, 4, a),
+                              .topic = col_slice(b, st, 5, a),
+                              .sender = col_slice(b, st, 6, a),
+                              .source = (enum source)col_int(st, 7),
+                              .at_ms = col_int(st, 8)};
+    }
+    sql_end(st);
+}
+
+void opt_outs_read(struct backend *b, struct slice folded, int64_t contact, struct arena *a, struct profile *p)
+{
+    struct rows rows = {0};
+    if (folded.n > 0)
+        read_opt_outs(b, SQL_START(b, SQL_OPT_OUTS_OF_ADDRESS, V_TEXT(folded)), &rows, a, p);
+    if (contact != 0)
+        read_opt_outs(b, SQL_START(b, SQL_OPT_OUTS_OF_CONTACT, V_INT(contact), V_TEXT(folded)), &rows, a, p);
+    p->opt_outs = rows.items;
+    p->n_opt_outs = rows.n;
+}
+
+static void read_contact(struct backend *b, int64_t contact, struct arena *a, struct profile *p)
+{
+    sqlite3_stmt *st = SQL_START(b, SQL_CONTACT_GET, V_INT(contact));
+    if (!sql_row(b, st))
+        return;
+    p->known = KNOWN;
+    p->contact_id = col_slice(b, st, 0, a);
+    p->account = col_slice(b, st, 1, a);
+    p->version = (uint64_t)col_int(st, 3);
+    sql_end(st);
+    p->consents = consents_read(b, contact, true, a, &p->n_consents);
+    p->preferences = contact_preferences(b, SQL_PREFERENCES_IN_FORCE, contact, a, &p->n_preferences);
+}
+
+enum err sqlite_profile_get(struct backend *b, struct store_profile_get *r)
+{
+    struct address folded;
+    address_fold(&r->to, &folded);
+    *r->profile = (struct profile){0};
+    int64_t contact = contact_of_address(b, &r->to);
+    if (contact != 0)
+        read_contact(b, contact, r->arena, r->profile);
+    opt_outs_read(b, slice_of(folded.text), contact, r->arena, r->profile);
+    return sql_done(b, OK);
+}

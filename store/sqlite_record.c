@@ -1,0 +1,214 @@
+/*
+ * Decisions and results: the rows on a message's way.  A decision is an audit row,
+ * and an intent when it goes to a provider now; a result is an audit row, ends the
+ * intent and may count as a send.  All keys rise, so every insert is at a right edge.
+ */
+#include "store/sqlite.h"
+
+#include "postern/limits.h"
+#include "postern/policy.h"
+
+#define SANDBOX_KEPT 1000
+#define BODY_MAX     LIMIT_JSON_API_BYTES
+
+/* The lease that a release holds must still be the row's. */
+static enum err lease_check(struct backend *b, uint64_t id, uint64_t fence)
+{
+    sqlite3_stmt *st = SQL_START(b, SQL_DEFERRED_STATE_OF, V_INT(id));
+    if (!sql_row(b, st))
+        return sql_done(b, ERR_CONFLICT);
+    bool held = col_int(st, 0) == DEFERRED_LEASED && (uint64_t)col_int(st, 1) == fence;
+    sql_end(st);
+    return held ? OK : ERR_CONFLICT;
+}
+
+static void insert_intent(struct backend *b, const struct record_decision *d)
+{
+    const struct category *c = d->message->category;
+    SQL_RUN(b, SQL_INTENT_INSERT, V_INT(d->id), V_INT(d->contact_hash), V_INT(d->message->channel),
+            V_INT(c == NULL ? CLASS_MARKETING : c->class), V_TEXT(slice_of(c == NULL ? NULL : c->name)),
+            V_INT(c == NULL ? COUNTS_EVERYWHERE : c->counts));
+}
+
+static void append_decision(struct backend *b, const struct store_record *r, const struct record_decision *d,
+                            uint64_t deferred_id)
+{
+    struct arena *a = scratch_new(b);
+    struct buf body, personal;
+    buf_init(&body, a, BODY_MAX);
+    buf_init(&personal, a, BODY_MAX);
+    audit_decision_body(&body, r, d, deferred_id);
+    audit_decision_personal(&personal, d);
+    audit_append(b, r->now_ms, "decision", d->id, &body, &personal);
+}
+
+/* The row that this release leased goes on: kept for its result, deferred again, or at its end. */
+static void settle_record(struct backend *b, const struct store_record *r)
+{
+    const struct record_decision *d = r->n > 0 ? &r->decisions[0] : NULL;
+    bool stays = r->settle_state == DEFERRED_LEASED;
+    if (d != NULL)
+        SQL_RUN(b, SQL_DEFERRED_SET_DECISION, V_INT(r->settles), V_INT(d->id), V_INT(stays && d->intent ? d->id : 0),
+                V_INT(r->now_ms));
+    if (stays)
+        return;
+    const struct deferred *again = d == NULL ? NULL : d->deferred;
+    if (r->settle_state == DEFERRED_WAITING && again != NULL)
+        SQL_RUN(b, SQL_DEFERRED_AGAIN, V_INT(r->settles), V_INT(d->id), V_INT(again->kind),
+                V_TEXT(slice_of(reason_name(again->reason))), V_TEXT(again->local_rule), V_INT(again->release_at_ms),
+                V_INT(again->expires_at_ms == 0 ? INT64_MAX : again->expires_at_ms), V_INT(again->deferrals));
+    bool ends = r->settle_state != DEFERRED_WAITING && r->settle_state != DEFERRED_RELEASED;
+    struct slice end_reason = slice_of(ends && d != NULL ? reason_name(d->decision->reason) : NULL);
+    deferred_set_state(b, r->settles, DEFERRED_LEASED, r->settle_state, r->now_ms, end_reason);
+}
+
+enum err sqlite_record(struct backend *b, struct store_record *r)
+{
+    int64_t submission_row = 0;
+    if (r->settles != 0) {
+        enum err lease = lease_check(b, r->settles, r->fence);
+        if (lease != OK)
+            return lease;
+    }
+    for (size_t i = 0; i < r->n; i++) {
+        const struct record_decision *d = &r->decisions[i];
+        uint64_t deferred_id = 0;
+        if (r->settles != 0 && i == 0)
+            deferred_id = r->settles;
+        else if (d->deferred != NULL)
+            deferred_id = deferred_insert(b, d->deferred, d->message, d->id, r->submission, &submission_row);
+        append_decision(b, r, d, deferred_id);
+        if (b->arena_spent)
+            break;
+        if (d->parent != 0)
+            SQL_RUN(b, SQL_CHILD_INSERT, V_INT(d->parent), V_INT(d->id));
+        if (d->intent)
+            insert_intent(b, d);
+    }
+    if (r->settles != 0 && !b->arena_spent)
+        settle_record(b, r);
+    return sql_done(b, OK);
+}
+
+static void append_result(struct backend *b, const struct record_result *x, int64_t now_ms, uint64_t deferred_id)
+{
+    struct buf body;
+    buf_init(&body, scratch_new(b), BODY_MAX);
+    audit_result_body(&body, x, deferred_id);
+    audit_append(b, now_ms, "result", x->decision, &body, NULL);
+}
+
+static void insert_send(struct backend *b, const struct record_result *x, int64_t now_ms)
+{
+    SQL_RUN(b, SQL_SEND_INSERT, V_INT(now_ms), V_INT(x->decision), V_INT(x->contact_hash), V_INT(x->channel),
+            V_INT(x->class), V_TEXT(x->category), V_INT(x->counts_in_any_only));
+}
+
+static void settle_result(struct backend *b, const struct store_result *r)
+{
+    struct slice end_reason = {0};
+    if (r->settle_state == DEFERRED_WAITING)
+        SQL_RUN(b, SQL_DEFERRED_RETRY, V_INT(r->settles), V_INT(r->settle_release_at_ms));
+    else if (r->settle_state != DEFERRED_RELEASED && r->n > 0)
+        end_reason = slice_of(result_name(r->results[0].result));
+    deferred_set_state(b, r->settles, DEFERRED_LEASED, r->settle_state, r->now_ms, end_reason);
+}
+
+static void insert_sandbox(struct backend *b, const struct sandbox_message *m)
+{
+    SQL_RUN(b, SQL_SANDBOX_INSERT, V_INT(m->at_ms), V_INT(m->decision), V_TEXT(m->dialect), V_TEXT(m->category),
+            V_INT(m->channel), V_TEXT(m->to), V_TEXT(m->from), V_TEXT(m->subject), V_TEXT(m->text), V_BLOB(m->body));
+    SQL_RUN(b, SQL_SANDBOX_PRUNE, V_INT(sql_last_id(b) - SANDBOX_KEPT));
+}
+
+enum err sqlite_result(struct backend *b, struct store_result *r)
+{
+    int64_t submission_row = 0;
+    if (r->settles != 0) {
+        enum err lease = lease_check(b, r->settles, r->fence);
+        if (lease != OK)
+            return lease;
+    }
+    for (size_t i = 0; i < r->n; i++) {
+        const struct record_result *x = &r->results[i];
+        uint64_t deferred_id = r->settles != 0 && i == 0 ? r->settles : 0;
+        if (x->deferred != NULL && deferred_id == 0)
+            deferred_id = deferred_insert(b, x->deferred, NULL, x->decision, r->submission, &submission_row);
+        append_result(b, x, r->now_ms, deferred_id);
+        if (b->arena_spent)
+            break;
+        SQL_RUN(b, SQL_INTENT_DELETE, V_INT(x->decision));
+        if (x->counts)
+            insert_send(b, x, r->now_ms);
+    }
+    for (size_t i = 0; i < r->n_sandbox && !b->arena_spent; i++)
+        insert_sandbox(b, &r->sandbox[i]);
+    if (r->settles != 0 && !b->arena_spent)
+        settle_result(b, r);
+    return sql_done(b, OK);
+}
+
+/* --- after a crash ------------------------------------------------------------------------ */
+
+/* Bytes may have left: it is unknown, it counts, and it is never sent again. */
+static void close_intent(struct backend *b, sqlite3_stmt *st, int64_t now_ms)
+{
+    enum cap_counting counting = (enum cap_counting)col_int(st, 5);
+    struct record_result x = {.decision = (uint64_t)col_int(st, 0),
+                              .contact_hash = (uint64_t)col_int(st, 1),
+                              .channel = (enum channel)col_int(st, 2),
+                              .class = (enum message_class)col_int(st, 3),
+                              .category = col_borrow(st, 4),
+                              .result = RESULT_UNKNOWN,
+                              .detail = SLICE("interrupted"),
+                              .counts = counting != COUNTS_NOWHERE,
+                              .counts_in_any_only = counting == COUNTS_IN_ANY};
+    int64_t leased = SQL_GET(b, SQL_DEFERRED_LEASED_BY, 0, V_INT(x.decision));
+    append_result(b, &x, now_ms, (uint64_t)leased);
+    if (x.counts)
+        insert_send(b, &x, now_ms);
+    if (leased != 0)
+        deferred_set_state(b, (uint64_t)leased, DEFERRED_LEASED, DEFERRED_ENDED, now_ms, SLICE("unknown"));
+}
+
+enum err sqlite_recover(struct backend *b, int64_t now_ms)
+{
+    sqlite3_stmt *st = sql_start(b, SQL_INTENTS, NULL, 0);
+    while (sql_row(b, st))
+        close_intent(b, st, now_ms);
+    sql_run(b, SQL_INTENTS_CLEAR, NULL, 0);
+    int64_t id;
+    while ((id = sql_get(b, SQL_DEFERRED_LEASED, 0, NULL, 0)) != 0 && b->fault == FAULT_NONE) {
+        SQL_RUN(b, SQL_DEFERRED_UNLEASE, V_INT(id));
+        deferred_set_state(b, (uint64_t)id, DEFERRED_LEASED, DEFERRED_WAITING, now_ms, (struct slice){0});
+    }
+    return sql_done(b, OK);
+}
+
+/* --- the sandbox's inbox -------------------------------------------------------------------- */
+
+enum err sqlite_sandbox_list(struct backend *b, struct store_sandbox_list *r)
+{
+    struct rows rows = {0};
+    sqlite3_stmt *st = SQL_START(b, SQL_SANDBOX_LIST, V_INT(r->max));
+    while (sql_row(b, st)) {
+        struct sandbox_message *m = rows_add(b, &rows, r->arena, sizeof *m);
+        if (m == NULL) {
+            sql_end(st);
+            break;
+        }
+        *m = (struct sandbox_message){.at_ms = col_int(st, 0),
+                                      .decision = (uint64_t)col_int(st, 1),
+                                      .dialect = col_slice(b, st, 2, r->arena),
+                                      .category = col_slice(b, st, 3, r->arena),
+                                      .channel = (enum channel)col_int(st, 4),
+                                      .to = col_slice(b, st, 5, r->arena),
+                                      .from = col_slice(b, st, 6, r->arena),
+                                      .subject = col_slice(b, st, 7, r->arena),
+                                      .text = col_slice(b, st, 8, r->arena),
+                                      .body = col_slice(b, st, 9, r->arena)};
+    }
+    r->rows = rows.items;
+    r->n = rows.n;
+    return sql_done(b, OK);
+}
