@@ -1,0 +1,213 @@
+/*
+ * The Twilio 2010-04-01 dialect, and Twilio as a provider: which calls are whose,
+ * what leaves, what an answer means.  Reading a create is twilio_parse.c, answering
+ * twilio_reply.c, messages that we keep twilio_kept.c.
+ */
+#include "twilio.h"
+
+#include "edit.h"
+#include "json_scan.h"
+#include "postern/hash.h"
+#include "registry.h"
+
+/* --- calls ---------------------------------------------------------------------- */
+
+/* "SM123.json": the part before the last dot. */
+static struct slice without_extension(struct slice s)
+{
+    const char *dot = memrchr(s.p, '.', s.n);
+    return dot == NULL ? s : (struct slice){s.p, (size_t)(dot - s.p)};
+}
+
+static enum wire_match match_segment(const struct wire_path *p, size_t i, const char *word)
+{
+    return i < p->n ? wire_segment_match(without_extension(p->segments[i]), word) : WIRE_OTHER;
+}
+
+static bool has_method(const struct wire_request *r, const char *method)
+{
+    return slice_eq_cstr(r->method, method);
+}
+
+/* at: the index of "Messages". */
+static enum call match_messages(const struct wire_request *r, const struct wire_path *p, size_t at, struct route *out)
+{
+    if (p->trailing_slash)
+        return CALL_NONE;
+    if (p->n == at + 1) {
+        if (has_method(r, "POST"))
+            return CALL_SEND;
+        bool json = slice_eq_cstr(p->segments[at], "Messages.json");
+        return has_method(r, "GET") && json ? CALL_MESSAGE_LIST : CALL_PASS;
+    }
+    if (p->n > at + 2)
+        return CALL_PASS;
+    out->id = without_extension(p->segments[at + 1]);
+    if (has_method(r, "GET"))
+        return CALL_MESSAGE_FETCH;
+    return has_method(r, "POST") || has_method(r, "DELETE") ? CALL_MESSAGE_CHANGE : CALL_PASS;
+}
+
+static enum call twilio_match(const struct wire_request *r, struct route *out)
+{
+    struct wire_path p;
+    *out = (struct route){.call = CALL_NONE};
+    if (!wire_path_split(r->path, &p) || p.n == 0 || !slice_eq_cstr(p.segments[0], "2010-04-01"))
+        return CALL_NONE;
+    /* Accounts/{sid}/SMS/Messages is the older name of the same. */
+    enum wire_match accounts = match_segment(&p, 1, "Accounts"), sms = match_segment(&p, 3, "SMS");
+    size_t at = sms == WIRE_OTHER ? 3 : 4;
+    enum wire_match messages = match_segment(&p, at, "Messages");
+    /* Another spelling of a call that is evaluated must not pass as one that is not. */
+    if (accounts == WIRE_LIKE || (messages != WIRE_OTHER && (sms == WIRE_LIKE || messages == WIRE_LIKE)))
+        return CALL_NONE;
+    out->call = CALL_PASS;
+    if (accounts == WIRE_SAME && p.n > 2)
+        out->account = without_extension(p.segments[2]);
+    if (accounts == WIRE_SAME && messages == WIRE_SAME)
+        out->call = match_messages(r, &p, at, out);
+    return out->call;
+}
+
+/* --- to the provider ---------------------------------------------------------------- */
+
+/* The path with our account in place of the application's. */
+static struct slice own_path(const struct wire_request *r, const struct route *route,
+                             const struct provider_login *login, struct arena *a)
+{
+    struct wire_path p;
+    if (route->account.n == 0 || login->account.n == 0 || !wire_path_split(r->path, &p) || p.n < 3)
+        return wire_target(r->path, r->query, a);
+    size_t start = (size_t)(p.segments[2].p - r->path.p);
+    struct slice before = {r->path.p, start};
+    struct slice behind = {r->path.p + start + route->account.n, r->path.n - start - route->account.n};
+    const char *path = arena_printf(a, "%.*s%.*s%.*s", SLICE_ARG(before), SLICE_ARG(login->account), SLICE_ARG(behind));
+    return path == NULL ? (struct slice){NULL, 0} : wire_target(slice_of(path), r->query, a);
+}
+
+static enum err add_fields(const struct wire_request *r, const struct provider_login *login, struct arena *a,
+                           struct outgoing *out)
+{
+    static const char *const copied[] = {"Content-Type", "Accept", "Accept-Charset", "User-Agent", NULL};
+    enum err err = wire_outgoing_copy(out, r, copied);
+    if (err != OK)
+        return err;
+    const char *pair = arena_printf(a, "%.*s:%.*s", SLICE_ARG(login->account), SLICE_ARG(login->secret));
+    if (pair == NULL)
+        return ERR_LIMIT;
+    const char *basic = hash_base64(a, (const uint8_t *)pair, strlen(pair));
+    const char *value = basic == NULL ? NULL : arena_printf(a, "Basic %s", basic);
+    return value == NULL ? ERR_LIMIT : wire_outgoing_add(out, "Authorization", slice_of(value));
+}
+
+/* Is this field of the form to stay behind? */
+static bool is_dropped(const struct twilio *t, struct slice name, const struct forward_options *options)
+{
+    bool passed = t->send_at_ms != 0 && t->send_at_ms <= options->now_ms;
+    if (slice_eq_cstr(name, "SendAt") || slice_eq_cstr(name, "ScheduleType"))
+        return passed;
+    return options->own_callback && slice_eq_cstr(name, "StatusCallback");
+}
+
+static enum err twilio_forward(const struct wire_request *r, const struct route *route, const struct parsed *p,
+                               const bool *send, const struct forward_options *options, struct arena *a,
+                               struct outgoing *out)
+{
+    const struct twilio *t = p->dialect;
+    const struct form *f = &t->form;
+    struct edits edits = {.arena = a};
+    struct edit_row row = {.edits = &edits};
+    if (!send[0])
+        return ERR_CONFLICT;
+    for (size_t i = 0; i < f->n; i++) {
+        size_t next = i + 1 < f->n ? f->fields[i + 1].start : SIZE_MAX;
+        edit_row_item(&row, f->fields[i].start, f->fields[i].end, next, is_dropped(t, f->fields[i].name, options));
+    }
+    *out = (struct outgoing){
+        .method = SLICE("POST"), .path_and_query = own_path(r, route, options->login, a), .at_most_once = true};
+    enum err err = edit_apply(&edits, r->body, &out->body);
+    if (err != OK || out->path_and_query.p == NULL)
+        return ERR_LIMIT;
+    return add_fields(r, options->login, a, out);
+}
+
+static enum err twilio_pass(const struct wire_request *r, const struct route *route, const struct provider_login *login,
+                            struct arena *a, struct outgoing *out)
+{
+    *out = (struct outgoing){.method = r->method,
+                             .path_and_query = own_path(r, route, login, a),
+                             .body = r->body,
+                             .at_most_once = !has_method(r, "GET")};
+    return out->path_and_query.p == NULL ? ERR_LIMIT : add_fields(r, login, a, out);
+}
+
+/* --- what an answer means ------------------------------------------------------------- */
+
+#define ANSWER_NODES 256 /* a message object has 24 values */
+
+static void twilio_classify(const struct provider_answer *answer, struct send_result *out)
+{
+    struct json_node nodes[ANSWER_NODES];
+    struct json_scan s = {.nodes = nodes, .cap = ANSWER_NODES};
+    struct errmsg why;
+    bool readable = json_scan_parse(&s, answer->body, &why) == OK;
+    *out = (struct send_result){.status = SEND_UNKNOWN};
+    if (answer->status >= 200 && answer->status < 300) {
+        out->status = SEND_ACCEPTED;
+        uint32_t sid = readable ? json_scan_member(&s, 0, "sid") : JSON_NONE;
+        if (json_scan_is(&s, sid, JSON_KIND_STRING) && !nodes[sid].escaped)
+            ignore(json_scan_text(&s, sid, NULL, &out->provider_id)); /* no escapes: cannot fail */
+    } else if (answer->status == 429) {
+        out->status = SEND_RETRY;
+    } else if (answer->status >= 300 && answer->status < 500) {
+        uint32_t code = readable ? json_scan_member(&s, 0, "code") : JSON_NONE;
+        bool opted_out = code != JSON_NONE && slice_eq_cstr(json_scan_raw(&s, code), "21610");
+        out->status = opted_out ? SEND_OPTED_OUT : SEND_REFUSED;
+    }
+}
+
+/* --- the sandbox, and ids --------------------------------------------------------------- */
+
+static enum err twilio_accept(const struct parsed *p, const struct route *route, const char *id, int64_t now_ms,
+                              struct arena *a, struct wire_reply *out)
+{
+    const struct twilio *t = p->dialect;
+    bool service = form_get(&t->form, "MessagingServiceSid").n > 0;
+    struct buf b;
+    buf_init(&b, a, WIRE_BODY_MAX);
+    *out = (struct wire_reply){0};
+    twilio_add_message(&b, &(struct twilio_message){.account = route->account,
+                                                    .sid = slice_of(id),
+                                                    .form = &t->form,
+                                                    .status = twilio_first_status(&t->form),
+                                                    .segments = service ? "0" : "1",
+                                                    .created_at_ms = now_ms,
+                                                    .updated_at_ms = now_ms});
+    wire_reply_json(out, 201, &b);
+    return b.failed ? ERR_LIMIT : OK;
+}
+
+static void twilio_mint_id(const struct parsed *p, const uint8_t random[16], char out[SID_MAX])
+{
+    const struct twilio *t = p == NULL ? NULL : p->dialect;
+    memcpy(out, t != NULL && form_count(&t->form, "MediaUrl") > 0 ? "MM" : "SM", 2);
+    hash_hex(random, 16, out + 2);
+}
+
+const struct connector twilio_connector = {
+    .name = "twilio",
+    .channel = CHANNEL_SMS,
+    .match = twilio_match,
+    .parse = twilio_parse,
+    .settle = NULL,
+    .forward = twilio_forward,
+    .pass = twilio_pass,
+    .classify = twilio_classify,
+    .reply = twilio_reply,
+    .fault_reply = twilio_fault_reply,
+    .accept = twilio_accept,
+    .mint_id = twilio_mint_id,
+    .kept_reply = twilio_kept_reply,
+    .change = twilio_change,
+    .callback = twilio_callback,
+};

@@ -1,0 +1,315 @@
+/*
+ * Messages that Postern keeps, under the sid that it answered: fetch, list, cancel,
+ * and the StatusCallback that is owed for them (pages "Messages resource" and "Track
+ * the Message Status of Outbound Messages").  To the application they look like
+ * messages that Twilio keeps.
+ */
+#include "twilio.h"
+
+#include <stdlib.h>
+
+#include "edit.h"
+#include "json_scan.h"
+#include "postern/hash.h"
+
+#define SOON_MS   60000 /* a release this near is "queued", one further off "scheduled" */
+#define PAGE_SIZE 50    /* Twilio's default */
+
+/* --- as objects -------------------------------------------------------------------- */
+
+static const char *status_of(const struct kept_message *k, const struct form *f)
+{
+    switch (k->state) {
+    case KEPT_WAITING:
+        return k->release_at_ms - k->updated_at_ms < SOON_MS ? twilio_first_status(f) : "scheduled";
+    case KEPT_SENDING:
+        return "sending";
+    case KEPT_SENT:
+        return "sent";
+    case KEPT_CANCELLED:
+        return "canceled";
+    case KEPT_FAILED:
+        return "failed";
+    }
+    return "failed";
+}
+
+static enum err add_kept(struct buf *b, const struct route *route, const struct kept_message *k, struct arena *a)
+{
+    struct form form;
+    struct errmsg why;
+    /* It was read when it came in. */
+    if (twilio_form(k->body, a, &form, &why) != OK)
+        return ERR_INTERNAL;
+    twilio_add_message(b, &(struct twilio_message){.account = route->account,
+                                                   .sid = k->id,
+                                                   .form = &form,
+                                                   .status = status_of(k, &form),
+                                                   .segments = k->state == KEPT_SENT ? "1" : "0",
+                                                   .created_at_ms = k->created_at_ms,
+                                                   .updated_at_ms = k->updated_at_ms,
+                                                   .sent_at_ms = k->state == KEPT_SENT ? k->updated_at_ms : 0,
+                                                   .error_code = k->error_code});
+    return OK;
+}
+
+static enum err reply_one(const struct route *route, const struct kept_message *k, struct arena *a,
+                          struct wire_reply *out)
+{
+    struct buf b;
+    buf_init(&b, a, WIRE_BODY_MAX);
+    enum err err = add_kept(&b, route, k, a);
+    if (err != OK)
+        return err;
+    wire_reply_json(out, 200, &b);
+    return b.failed ? ERR_LIMIT : OK;
+}
+
+static enum err reply_not_found(const struct route *route, struct arena *a, struct wire_reply *out)
+{
+    return twilio_fault_reply(&(struct fault){.kind = FAULT_NOT_FOUND}, route, a, out);
+}
+
+/* --- the provider's answer, seen under our sid -------------------------------------------- */
+
+/* Twilio's sid everywhere in the object (sid, uri, subresource_uris) becomes ours: both are 34 characters. */
+static enum err rename_sid(struct slice body, struct slice ours, struct arena *a, struct slice *out)
+{
+    struct json_scan s = {.arena = a};
+    struct errmsg why;
+    struct slice theirs;
+    *out = body;
+    if (json_scan_parse(&s, body, &why) != OK || !json_scan_text(&s, json_scan_member(&s, 0, "sid"), a, &theirs) ||
+        theirs.n == 0)
+        return OK;
+    struct edits edits = {.arena = a};
+    for (size_t at = 0; at < body.n;) {
+        const char *found = memmem(body.p + at, body.n - at, theirs.p, theirs.n);
+        if (found == NULL)
+            break;
+        at = (size_t)(found - body.p);
+        edit_replace(&edits, at, at + theirs.n, ours);
+        at += theirs.n;
+    }
+    return edit_apply(&edits, body, out);
+}
+
+static enum err reply_fetch(const struct route *route, const struct kept_message *kept, size_t n,
+                            const struct provider_answer *provider, struct arena *a, struct wire_reply *out)
+{
+    if (provider != NULL && (n == 0 || provider->status == 200)) {
+        wire_reply_provider(out, provider);
+        return n == 0 ? OK : rename_sid(provider->body, kept[0].id, a, &out->body);
+    }
+    return n == 0 ? reply_not_found(route, a, out) : reply_one(route, &kept[0], a, out);
+}
+
+/* --- lists ------------------------------------------------------------------------------------ */
+
+static enum err add_all(struct buf *b, const struct route *route, const struct kept_message *kept, size_t n,
+                        struct arena *a)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (i > 0)
+            buf_add_cstr(b, ",");
+        enum err err = add_kept(b, route, &kept[i], a);
+        if (err != OK)
+            return err;
+    }
+    return OK;
+}
+
+static enum err reply_own_list(const struct route *route, const struct kept_message *kept, size_t n, struct arena *a,
+                               struct wire_reply *out)
+{
+    struct buf b;
+    buf_init(&b, a, WIRE_BODY_MAX);
+    buf_printf(&b, "{\"first_page_uri\":\"/2010-04-01/Accounts/%.*s/Messages.json?PageSize=%d&Page=0\",\"end\":%zu,",
+               SLICE_ARG(route->account), PAGE_SIZE, n == 0 ? 0 : n - 1);
+    buf_printf(&b, "\"previous_page_uri\":null,\"uri\":\"/2010-04-01/Accounts/%.*s/Messages.json\",",
+               SLICE_ARG(route->account));
+    buf_printf(&b, "\"page_size\":%d,\"start\":0,\"page\":0,\"next_page_uri\":null,\"messages\":[", PAGE_SIZE);
+    enum err err = add_all(&b, route, kept, n, a);
+    buf_add_cstr(&b, "]}");
+    if (err != OK)
+        return err;
+    wire_reply_json(out, 200, &b);
+    return b.failed ? ERR_LIMIT : OK;
+}
+
+/* Ours go in front of the provider's, whose bytes stay as they came. */
+static enum err reply_list(const struct route *route, const struct kept_message *kept, size_t n,
+                           const struct provider_answer *provider, struct arena *a, struct wire_reply *out)
+{
+    if (provider == NULL)
+        return reply_own_list(route, kept, n, a, out);
+    wire_reply_provider(out, provider);
+    struct json_scan s = {.arena = a};
+    struct errmsg why;
+    if (provider->status != 200 || n == 0 || json_scan_parse(&s, provider->body, &why) != OK)
+        return OK;
+    uint32_t messages = json_scan_member(&s, 0, "messages");
+    if (!json_scan_is(&s, messages, JSON_KIND_ARRAY))
+        return OK;
+    struct buf b;
+    buf_init(&b, a, WIRE_BODY_MAX);
+    enum err err = add_all(&b, route, kept, n, a);
+    if (err != OK)
+        return err;
+    if (json_scan_count(&s, messages) > 0)
+        buf_add_cstr(&b, ",");
+    struct edits edits = {.arena = a};
+    size_t at = s.nodes[messages].start + 1;
+    edit_replace(&edits, at, at, buf_slice(&b));
+    return b.failed ? ERR_LIMIT : edit_apply(&edits, provider->body, &out->body);
+}
+
+enum err twilio_kept_reply(const struct route *route, const struct kept_message *kept, size_t n,
+                           const struct provider_answer *provider, struct arena *a, struct wire_reply *out)
+{
+    *out = (struct wire_reply){0};
+    if (route->call == CALL_MESSAGE_LIST)
+        return reply_list(route, kept, n, provider, a, out);
+    return reply_fetch(route, kept, n, provider, a, out);
+}
+
+/* --- changes -------------------------------------------------------------------------------------- */
+
+enum err twilio_change(const struct wire_request *r, const struct route *route, struct arena *a,
+                       struct kept_change *out, struct fault *fault)
+{
+    (void)route;
+    *out = (struct kept_change){.action = KEPT_READ};
+    *fault = (struct fault){0};
+    if (slice_eq_cstr(r->method, "DELETE"))
+        return wire_fault(
+            fault, FAULT_CONFLICT, NULL,
+            "A message that is kept for later cannot be deleted; cancel it first (POST Status=canceled).");
+    struct form form;
+    struct errmsg why = {"too many fields"};
+    if (twilio_form(r->body, a, &form, &why) != OK)
+        return wire_fault(fault, FAULT_SYNTAX, NULL, "%s.", why.text);
+    struct slice status = form_get(&form, "Status"), body = form_get(&form, "Body");
+    if (status.p != NULL && !slice_eq_cstr(status, "canceled"))
+        return wire_fault(fault, FAULT_SYNTAX, "Status", "Status can only be set to \"canceled\".");
+    if (body.p != NULL && body.n > 0)
+        return wire_fault(fault, FAULT_SYNTAX, "Body", "Body can only be set to the empty text, which redacts it.");
+    if (status.p != NULL && body.p != NULL)
+        return wire_fault(fault, FAULT_SYNTAX, "Status", "Give either Status=canceled or an empty Body, not both.");
+    if (status.p != NULL)
+        out->action = KEPT_CANCEL;
+    else if (body.p != NULL)
+        out->action = KEPT_REDACT;
+    return OK;
+}
+
+/* --- StatusCallback ---------------------------------------------------------------------------------- */
+
+#define CALLBACK_FIELDS 12
+struct callback {
+    struct form_field fields[CALLBACK_FIELDS];
+    size_t n;
+};
+
+static void add_parameter(struct callback *c, const char *name, struct slice value)
+{
+    if (value.n > 0)
+        c->fields[c->n++] = (struct form_field){.name = slice_of(name), .value = value};
+}
+
+/* Byte order of names: each name stands once. */
+static void sort_parameters(struct callback *c)
+{
+    for (size_t i = 1; i < c->n; i++) {
+        struct form_field f = c->fields[i];
+        size_t k = i;
+        for (; k > 0 && strcmp(c->fields[k - 1].name.p, f.name.p) > 0; k--)
+            c->fields[k] = c->fields[k - 1];
+        c->fields[k] = f;
+    }
+}
+
+/* base64(HMAC-SHA1(token, URL and, in byte order of names, each name and value)). */
+static const char *sign(struct slice url, const struct callback *c, struct slice secret, struct arena *a)
+{
+    struct buf b;
+    uint8_t mac[SHA1_BYTES];
+    buf_init(&b, a, WIRE_BODY_MAX);
+    buf_add_slice(&b, url);
+    for (size_t i = 0; i < c->n; i++) {
+        buf_add_slice(&b, c->fields[i].name);
+        buf_add_slice(&b, c->fields[i].value);
+    }
+    if (b.failed)
+        return NULL;
+    hash_hmac_sha1(secret, buf_slice(&b), mac);
+    return hash_base64(a, mac, sizeof mac);
+}
+
+/* What follows scheme and authority; "/" when nothing does. */
+static struct slice target_of(struct slice url, struct arena *a)
+{
+    const char *authority = url.p == NULL ? NULL : memmem(url.p, url.n, "://", 3);
+    if (authority == NULL)
+        return (struct slice){NULL, 0};
+    const char *end = url.p + url.n;
+    const char *hash = memchr(url.p, '#', url.n);
+    if (hash != NULL)
+        end = hash;
+    for (const char *p = authority + 3; p < end; p++) {
+        if (*p == '/')
+            return (struct slice){p, (size_t)(end - p)};
+        if (*p == '?')
+            return slice_of(arena_printf(a, "/%.*s", (int)(end - p), p));
+    }
+    return SLICE("/");
+}
+
+static void fill_callback(struct callback *c, const struct kept_message *k, const struct form *f, struct slice account)
+{
+    struct slice status = slice_of(status_of(k, f));
+    add_parameter(c, "AccountSid", account);
+    add_parameter(c, "ApiVersion", SLICE("2010-04-01"));
+    add_parameter(c, "From", form_get(f, "From"));
+    add_parameter(c, "To", form_get(f, "To"));
+    add_parameter(c, "MessageSid", k->id);
+    add_parameter(c, "MessageStatus", status);
+    add_parameter(c, "SmsSid", k->id);
+    add_parameter(c, "SmsStatus", status);
+    add_parameter(c, "MessagingServiceSid", form_get(f, "MessagingServiceSid"));
+    add_parameter(c, "ErrorCode", k->error_code);
+    add_parameter(c, "ErrorMessage", slice_of(twilio_error_text(k->error_code)));
+    sort_parameters(c);
+}
+
+enum err twilio_callback(const struct kept_message *kept, struct slice account, struct slice secret, struct arena *a,
+                         struct slice *url, struct outgoing *out)
+{
+    struct form form;
+    struct errmsg why;
+    if (twilio_form(kept->body, a, &form, &why) != OK)
+        return ERR_INTERNAL;
+    *url = form_get(&form, "StatusCallback");
+    if (url->n == 0)
+        return ERR_NOT_FOUND;
+    struct slice target = target_of(*url, a);
+    if (target.p == NULL || !slice_is_clean(*url) || memchr(url->p, ' ', url->n) != NULL)
+        return ERR_SYNTAX;
+    struct callback c = {.n = 0};
+    fill_callback(&c, kept, &form, account);
+    struct buf body;
+    buf_init(&body, a, WIRE_BODY_MAX);
+    for (size_t i = 0; i < c.n; i++) {
+        if (i > 0)
+            buf_add_cstr(&body, "&");
+        buf_add_form(&body, c.fields[i].name);
+        buf_add_cstr(&body, "=");
+        buf_add_form(&body, c.fields[i].value);
+    }
+    const char *signature = sign(*url, &c, secret, a);
+    if (body.failed || signature == NULL)
+        return ERR_LIMIT;
+    *out = (struct outgoing){.method = SLICE("POST"), .path_and_query = target, .body = buf_slice(&body)};
+    enum err err = wire_outgoing_add(out, "Content-Type", SLICE("application/x-www-form-urlencoded; charset=utf-8"));
+    return err != OK ? err : wire_outgoing_add(out, "X-Twilio-Signature", slice_of(signature));
+}

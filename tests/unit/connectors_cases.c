@@ -1,0 +1,601 @@
+/*
+ * Runs tests/connectors/<name>/<file>.case: a request in, what was decided for each
+ * message, and byte for byte what must come out.  Sections that are input are read,
+ * each other section is compared whole with what the connector made.
+ *
+ *   === title                a case
+ *   --- now                  an RFC 3339 time; 2026-11-22T10:00:00Z when left out
+ *   --- request              request line, fields, blank line, body
+ *   --- decide               a line a message: outcome [reason [token]] [| detail [| prompt]]
+ *   --- report               words: kept=ID queued unknown partial_reject own_callback
+ *   --- provider             status, fields, blank line, body
+ *   --- kept                 a line a message: id state created updated release [error]; body: the request's
+ *   === out ===
+ *   --- route --- messages --- parsed --- settled --- outgoing --- pass --- same_body
+ *   --- classify --- reply --- accept --- kept_reply --- change --- callback
+ *
+ * A case whose parse fails has its fault under reply.
+ */
+#include <check.h>
+#include <glob.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "postern/buf.h"
+#include "postern/connector.h"
+
+#define SECTIONS_MAX 24
+#define FIELDS_MAX   32
+#define MESSAGES_MAX 1100
+
+struct section {
+    struct slice name, text;
+};
+
+struct http {
+    struct slice first; /* request line or status */
+    struct wire_field fields[FIELDS_MAX];
+    size_t n_fields;
+    struct slice body;
+};
+
+struct run {
+    struct arena arena;
+    const char *file;
+    struct slice title;
+    struct section sections[SECTIONS_MAX];
+    size_t n_sections;
+
+    int64_t now_ms;
+    const struct connector *connector;
+    struct http http;
+    struct wire_request request;
+    struct route route;
+    struct parsed parsed;
+    struct fault fault;
+    enum err parse_err;
+    struct decision decisions[MESSAGES_MAX];
+    struct answer answers[MESSAGES_MAX];
+    bool send[MESSAGES_MAX];
+    struct http provider_http;
+    struct provider_answer provider;
+    bool has_provider, own_callback;
+    struct send_report report;
+    struct kept_message kept[8];
+    size_t n_kept;
+};
+
+static const struct provider_login sendgrid_login = {.secret = {"SG.provider", 11}};
+static const struct provider_login twilio_login = {.account = {"AC99999999999999999999999999999999", 34},
+                                                   .secret = {"provider-token", 14}};
+
+static int n_failed;
+
+/* --- reading ------------------------------------------------------------------ */
+
+static struct slice line_take(struct slice *rest)
+{
+    const char *end = rest->n == 0 ? NULL : memchr(rest->p, '\n', rest->n);
+    size_t n = end == NULL ? rest->n : (size_t)(end - rest->p);
+    struct slice line = {rest->p, n};
+    size_t used = end == NULL ? n : n + 1;
+    *rest = (struct slice){rest->p + used, rest->n - used};
+    return line;
+}
+
+static struct slice word_take(struct slice *rest)
+{
+    *rest = slice_trim(*rest);
+    size_t n = 0;
+    while (n < rest->n && rest->p[n] != ' ')
+        n++;
+    struct slice word = {rest->p, n};
+    *rest = slice_trim((struct slice){rest->p + n, rest->n - n});
+    return word;
+}
+
+static struct slice bar_take(struct slice *rest)
+{
+    const char *bar = rest->n == 0 ? NULL : memchr(rest->p, '|', rest->n);
+    size_t n = bar == NULL ? rest->n : (size_t)(bar - rest->p);
+    struct slice part = slice_trim((struct slice){rest->p, n});
+    size_t used = bar == NULL ? n : n + 1;
+    *rest = (struct slice){rest->p + used, rest->n - used};
+    return part;
+}
+
+static struct slice section_get(const struct run *r, const char *name)
+{
+    for (size_t i = 0; i < r->n_sections; i++) {
+        if (slice_eq_cstr(r->sections[i].name, name))
+            return r->sections[i].text;
+    }
+    return (struct slice){NULL, 0};
+}
+
+static void http_read(struct slice text, struct http *out)
+{
+    out->first = line_take(&text);
+    for (struct slice line = line_take(&text); line.n > 0; line = line_take(&text)) {
+        const char *colon = memchr(line.p, ':', line.n);
+        ck_assert_msg(colon != NULL && out->n_fields < FIELDS_MAX, "field without colon: %.*s", SLICE_ARG(line));
+        size_t n = (size_t)(colon - line.p);
+        out->fields[out->n_fields++] =
+            (struct wire_field){{line.p, n}, slice_trim((struct slice){line.p + n + 1, line.n - n - 1})};
+    }
+    out->body = text;
+}
+
+static int64_t time_of(struct slice s)
+{
+    int64_t ms;
+    ck_assert_msg(rfc3339_parse(s, &ms), "not a time: %.*s", SLICE_ARG(s));
+    return ms;
+}
+
+static void text_copy(char *out, size_t size, struct slice s)
+{
+    ck_assert_uint_lt(s.n, size);
+    memcpy(out, s.p, s.n);
+}
+
+static void read_request(struct run *r)
+{
+    http_read(section_get(r, "request"), &r->http);
+    struct slice line = r->http.first;
+    r->request.method = word_take(&line);
+    struct slice target = word_take(&line);
+    const char *query = memchr(target.p, '?', target.n);
+    r->request.path = query == NULL ? target : (struct slice){target.p, (size_t)(query - target.p)};
+    if (query != NULL)
+        r->request.query = (struct slice){query + 1, target.n - r->request.path.n - 1};
+    r->request.fields = r->http.fields;
+    r->request.n_fields = r->http.n_fields;
+    r->request.body = r->http.body;
+}
+
+static void read_decision(struct run *r, size_t i, struct slice line)
+{
+    struct decision *d = &r->decisions[i];
+    struct answer *a = &r->answers[i];
+    struct slice head = bar_take(&line), detail = bar_take(&line), prompt = bar_take(&line);
+    struct slice outcome = word_take(&head), reason = word_take(&head), token = word_take(&head);
+    struct slice release = word_take(&head);
+    ck_assert_msg(outcome_parse(outcome, &d->outcome), "no outcome: %.*s", SLICE_ARG(outcome));
+    ck_assert_msg(reason.n == 0 || reason_parse(reason, &d->reason), "no reason: %.*s", SLICE_ARG(reason));
+    bool soft = d->outcome == OUTCOME_SOFT_BLOCK;
+    d->level = soft ? LEVEL_SOFT : d->outcome == OUTCOME_FORWARD ? LEVEL_NONE : LEVEL_HARD;
+    d->overridable = soft && token.n > 0;
+    if (soft && token.n > 0)
+        a->token_expires_at_ms = r->now_ms + 900000;
+    if (d->overridable)
+        text_copy(a->token, sizeof a->token, token);
+    d->release_at_ms = release.n > 0 ? time_of(release) : soft || token.n == 0 ? 0 : time_of(token);
+    d->violations[0] = (struct violation){.reason = d->reason};
+    text_copy(d->violations[0].detail, DETAIL_MAX, detail);
+    d->n_violations = 1;
+    text_copy(a->prompt, sizeof a->prompt, prompt);
+}
+
+static void read_decisions(struct run *r)
+{
+    struct slice text = section_get(r, "decide");
+    for (size_t i = 0; i < r->parsed.n_messages; i++) {
+        struct answer *a = &r->answers[i];
+        struct slice line = text.n > 0 ? line_take(&text) : SLICE("forward");
+        read_decision(r, i, line);
+        a->message = &r->parsed.messages[i];
+        a->decision = &r->decisions[i];
+        snprintf(a->id, sizeof a->id, "dec_%zu", i);
+        r->send[i] = a->decision->outcome == OUTCOME_FORWARD;
+    }
+    ck_assert_msg(text.n == 0, "%s: more decisions than messages", r->file);
+}
+
+static void read_report(struct run *r)
+{
+    r->report = (struct send_report){.parsed = &r->parsed,
+                                     .route = &r->route,
+                                     .answers = r->answers,
+                                     .n_answers = r->parsed.n_messages,
+                                     .public_url = SLICE("https://postern.example"),
+                                     .now_ms = r->now_ms};
+    struct slice words = section_get(r, "report");
+    while (words.n > 0) {
+        struct slice word = word_take(&words);
+        if (slice_starts(word, "kept="))
+            text_copy(r->report.kept_id, SID_MAX, (struct slice){word.p + 5, word.n - 5});
+        r->report.queued_now = r->report.queued_now || slice_eq_cstr(word, "queued");
+        r->report.unknown = r->report.unknown || slice_eq_cstr(word, "unknown");
+        r->report.partial_reject = r->report.partial_reject || slice_eq_cstr(word, "partial_reject");
+        r->own_callback = r->own_callback || slice_eq_cstr(word, "own_callback");
+    }
+    struct slice provider = section_get(r, "provider");
+    uint64_t status = 0;
+    r->has_provider = provider.p != NULL;
+    if (!r->has_provider)
+        return;
+    http_read(provider, &r->provider_http);
+    ck_assert(slice_to_u64(r->provider_http.first, 599, &status));
+    r->provider = (struct provider_answer){.status = (int)status,
+                                           .fields = r->provider_http.fields,
+                                           .n_fields = r->provider_http.n_fields,
+                                           .body = r->provider_http.body};
+    r->report.provider = &r->provider;
+}
+
+static void read_kept(struct run *r)
+{
+    static const char *const states[] = {"waiting", "sending", "sent", "cancelled", "failed"};
+    struct slice text = section_get(r, "kept");
+    while (text.n > 0) {
+        struct slice line = line_take(&text);
+        struct kept_message *k = &r->kept[r->n_kept++];
+        k->id = word_take(&line);
+        struct slice state = word_take(&line);
+        for (size_t i = 0; i < N_ELEMENTS(states); i++) {
+            if (slice_eq_cstr(state, states[i]))
+                k->state = (enum kept_state)i;
+        }
+        k->created_at_ms = time_of(word_take(&line));
+        k->updated_at_ms = time_of(word_take(&line));
+        k->release_at_ms = time_of(word_take(&line));
+        k->error_code = word_take(&line);
+        struct slice body = section_get(r, "kept_body");
+        k->body = body.p == NULL ? r->request.body : body;
+    }
+}
+
+/* --- what came out ----------------------------------------------------------------- */
+
+static void add_fields(struct buf *b, const struct wire_field *fields, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        buf_printf(b, "%.*s: %.*s\n", SLICE_ARG(fields[i].name), SLICE_ARG(fields[i].value));
+}
+
+static void add_body(struct buf *b, struct slice body)
+{
+    if (body.n == 0)
+        return;
+    buf_add_cstr(b, "\n");
+    buf_add_slice(b, body);
+    buf_add_cstr(b, "\n");
+}
+
+static void add_reply(struct buf *b, enum err err, const struct wire_reply *reply)
+{
+    if (err != OK) {
+        buf_printf(b, "error %d\n", (int)err);
+        return;
+    }
+    buf_printf(b, "%d\n", reply->status);
+    add_fields(b, reply->fields, reply->n_fields);
+    add_body(b, reply->body);
+}
+
+static void add_outgoing(struct buf *b, enum err err, const struct outgoing *out)
+{
+    if (err != OK) {
+        buf_printf(b, "error %d\n", (int)err);
+        return;
+    }
+    buf_printf(b, "%.*s %.*s%s\n", SLICE_ARG(out->method), SLICE_ARG(out->path_and_query),
+               out->at_most_once ? " once" : "");
+    add_fields(b, out->fields, out->n_fields);
+    add_body(b, out->body);
+}
+
+static void add_time(struct buf *b, const char *name, int64_t ms)
+{
+    char text[RFC3339_MAX];
+    if (ms != 0)
+        buf_printf(b, " %s=%s", name, rfc3339_format(ms, text));
+}
+
+static void add_text(struct buf *b, const char *name, struct slice s)
+{
+    if (s.n > 0)
+        buf_printf(b, " %s=%.*s", name, SLICE_ARG(s));
+}
+
+static void show_messages(struct run *r, struct buf *b)
+{
+    for (size_t i = 0; i < r->parsed.n_messages; i++) {
+        const struct message *m = &r->parsed.messages[i];
+        buf_printf(b, "%.*s %s %s", SLICE_ARG(m->field), channel_name(m->channel), m->to.text);
+        ck_assert_uint_eq(m->index, i);
+        ck_assert(m->fingerprint != 0);
+        if (!slice_eq_cstr(m->to_text, m->to.text))
+            add_text(b, "written", m->to_text);
+        if (m->priority != PRIORITY_P2)
+            buf_printf(b, " priority=%s", priority_name(m->priority));
+        add_text(b, "sender", m->sender);
+        add_text(b, "topic", m->topic);
+        add_text(b, "collapse", m->collapse_key);
+        add_text(b, "language", m->form.language);
+        add_text(b, "format", m->form.format);
+        add_text(b, "formality", m->form.formality);
+        add_text(b, "depth", m->form.technical_depth);
+        add_time(b, "not_before", m->not_before_ms);
+        add_time(b, "expires", m->expires_at_ms);
+        buf_add_cstr(b, "\n");
+    }
+}
+
+static void show_parsed(struct run *r, struct buf *b)
+{
+    const struct parsed *p = &r->parsed;
+    const struct {
+        const char *name;
+        struct slice value;
+    } rows[] = {{"category", p->category},
+                {"batch_id", p->batch_id},
+                {"status_callback", p->status_callback},
+                {"idempotency_key", p->idempotency_key},
+                {"from", p->from},
+                {"subject", p->subject},
+                {"text", p->text}};
+    for (size_t i = 0; i < N_ELEMENTS(rows); i++) {
+        if (rows[i].value.n > 0)
+            buf_printf(b, "%s %.*s\n", rows[i].name, SLICE_ARG(rows[i].value));
+    }
+    for (size_t i = 0; i < p->n_labels; i++)
+        buf_printf(b, "label %.*s\n", SLICE_ARG(p->labels[i]));
+    if (p->sandbox_mode)
+        buf_add_cstr(b, "sandbox_mode\n");
+    if (p->bypass_asked)
+        buf_add_cstr(b, "bypass_asked\n");
+}
+
+static void show_route(struct run *r, struct buf *b)
+{
+    static const char *const calls[] = {"none", "send", "fetch", "list", "change", "batch_change", "pass"};
+    buf_printf(b, "%s %s", r->connector == NULL ? "-" : r->connector->name, calls[r->route.call]);
+    add_text(b, "account", r->route.account);
+    add_text(b, "id", r->route.id);
+    buf_add_cstr(b, "\n");
+}
+
+static const struct provider_login *login_of(const struct run *r)
+{
+    return r->connector->channel == CHANNEL_EMAIL ? &sendgrid_login : &twilio_login;
+}
+
+/* As the gateway does: what settle clears of those that pass is left out. */
+static void show_settled(struct run *r, struct buf *b)
+{
+    bool before[MESSAGES_MAX];
+    memcpy(before, r->send, sizeof before);
+    size_t cleared = r->connector->settle == NULL ? 0 : r->connector->settle(&r->parsed, r->send);
+    buf_printf(b, "%zu:", cleared);
+    for (size_t i = 0; i < r->parsed.n_messages; i++) {
+        r->answers[i].left_out = before[i] && !r->send[i];
+        buf_printf(b, " %d", r->send[i]);
+    }
+    buf_add_cstr(b, "\n");
+}
+
+static enum err forward(struct run *r, struct outgoing *out)
+{
+    struct forward_options options = {login_of(r), r->now_ms, r->own_callback};
+    return r->connector->forward(&r->request, &r->route, &r->parsed, r->send, &options, &r->arena, out);
+}
+
+static void show_outgoing(struct run *r, struct buf *b)
+{
+    struct outgoing out;
+    enum err err = forward(r, &out);
+    add_outgoing(b, err, &out);
+}
+
+static void show_same_body(struct run *r, struct buf *b)
+{
+    struct outgoing out;
+    enum err err = forward(r, &out);
+    buf_add_cstr(b, err == OK && out.body.p == r->request.body.p && out.body.n == r->request.body.n ? "yes\n" : "no\n");
+}
+
+static void show_pass(struct run *r, struct buf *b)
+{
+    struct outgoing out;
+    enum err err = r->connector->pass(&r->request, &r->route, login_of(r), &r->arena, &out);
+    add_outgoing(b, err, &out);
+}
+
+static void show_classify(struct run *r, struct buf *b)
+{
+    static const char *const words[] = {"accepted", "refused", "opted_out", "retry", "unknown"};
+    struct send_result result;
+    r->connector->classify(&r->provider, &result);
+    buf_printf(b, "%s", words[result.status]);
+    add_text(b, "id", result.provider_id);
+    buf_add_cstr(b, "\n");
+}
+
+static void show_reply(struct run *r, struct buf *b)
+{
+    struct wire_reply reply;
+    enum err err = r->parse_err != OK ? r->connector->fault_reply(&r->fault, &r->route, &r->arena, &reply)
+                                      : r->connector->reply(&r->report, &r->arena, &reply);
+    add_reply(b, err, &reply);
+}
+
+static void show_accept(struct run *r, struct buf *b)
+{
+    struct wire_reply reply;
+    enum err err = r->connector->accept(&r->parsed, &r->route, r->report.kept_id, r->now_ms, &r->arena, &reply);
+    add_reply(b, err, &reply);
+}
+
+static void show_kept_reply(struct run *r, struct buf *b)
+{
+    struct wire_reply reply;
+    enum err err = r->connector->kept_reply(&r->route, r->kept, r->n_kept, r->has_provider ? &r->provider : NULL,
+                                            &r->arena, &reply);
+    add_reply(b, err, &reply);
+}
+
+static void show_change(struct run *r, struct buf *b)
+{
+    static const char *const actions[] = {"cancel", "pause", "resume", "redact", "read"};
+    struct kept_change change;
+    struct wire_reply reply;
+    if (r->connector->change(&r->request, &r->route, &r->arena, &change, &r->fault) == OK) {
+        buf_printf(b, "%s", actions[change.action]);
+        add_text(b, "batch", change.batch_id);
+        buf_add_cstr(b, "\n");
+        return;
+    }
+    enum err err = r->connector->fault_reply(&r->fault, &r->route, &r->arena, &reply);
+    add_reply(b, err, &reply);
+}
+
+static void show_callback(struct run *r, struct buf *b)
+{
+    struct slice url = {NULL, 0};
+    struct outgoing out;
+    enum err err = r->connector->callback(&r->kept[0], r->route.account, SLICE("app-token"), &r->arena, &url, &out);
+    if (err == OK)
+        buf_printf(b, "%.*s\n", SLICE_ARG(url));
+    add_outgoing(b, err, &out);
+}
+
+/* Settled comes before whatever depends on it. */
+static const struct {
+    const char *name;
+    void (*show)(struct run *r, struct buf *b);
+} outputs[] = {{"route", show_route},      {"messages", show_messages},     {"parsed", show_parsed},
+               {"settled", show_settled},  {"outgoing", show_outgoing},     {"same_body", show_same_body},
+               {"pass", show_pass},        {"classify", show_classify},     {"reply", show_reply},
+               {"accept", show_accept},    {"kept_reply", show_kept_reply}, {"change", show_change},
+               {"callback", show_callback}};
+
+/* --- running --------------------------------------------------------------------------- */
+
+static void compare(struct run *r, const char *name, struct slice expected, struct slice actual)
+{
+    if (slice_eq(expected, slice_trim(actual)) ||
+        (actual.n > 0 && slice_eq(expected, (struct slice){actual.p, actual.n - 1})))
+        return;
+    n_failed++;
+    printf("@@ %s\n=== %.*s\n--- %s: expected\n%.*s\n--- %s: got\n%.*s@@\n", r->file, SLICE_ARG(r->title), name,
+           SLICE_ARG(expected), name, SLICE_ARG(actual));
+    fflush(stdout); /* a failed test leaves without it */
+}
+
+static void run_case(struct run *r)
+{
+    struct slice now = section_get(r, "now");
+    arena_init(&r->arena, 64u << 20);
+    r->now_ms = time_of(now.p == NULL ? SLICE("2026-11-22T10:00:00Z") : now);
+    read_request(r);
+    r->connector = connector_for(&r->request, &r->route);
+    if (r->connector != NULL && r->route.call == CALL_SEND) {
+        r->parse_err = r->connector->parse(&r->request, &r->route, r->now_ms, &r->arena, &r->parsed, &r->fault);
+        if (r->parse_err == OK)
+            read_decisions(r);
+    }
+    read_report(r);
+    read_kept(r);
+    size_t shown = 0;
+    for (size_t i = 0; i < N_ELEMENTS(outputs); i++) {
+        struct slice expected = section_get(r, outputs[i].name);
+        if (expected.p == NULL)
+            continue;
+        struct buf b;
+        buf_init(&b, &r->arena, 16u << 20);
+        ck_assert_msg(r->connector != NULL || i == 0, "%s: %.*s: no connector", r->file, SLICE_ARG(r->title));
+        outputs[i].show(r, &b);
+        compare(r, outputs[i].name, expected, buf_slice(&b));
+        shown++;
+    }
+    ck_assert_msg(shown > 0, "%s: %.*s expects nothing", r->file, SLICE_ARG(r->title));
+    arena_clear(&r->arena);
+}
+
+/* One section of text ends at the next line that begins with "--- " or "=== ". */
+static struct slice section_take(struct slice *rest)
+{
+    struct slice all = *rest;
+    while (rest->n > 0 && !slice_starts(*rest, "--- ") && !slice_starts(*rest, "=== "))
+        ignore(line_take(rest));
+    size_t n = (size_t)(rest->p - all.p);
+    while (n > 0 && all.p[n - 1] == '\n')
+        n--;
+    return (struct slice){all.p, n};
+}
+
+static size_t run_text(const char *file, struct slice text)
+{
+    size_t n = 0;
+    ignore(section_take(&text)); /* what the file says of itself */
+    while (text.n > 0) {
+        struct run *r = calloc(1, sizeof *r);
+        ck_assert(r != NULL);
+        struct slice title = line_take(&text);
+        r->file = file;
+        r->title = (struct slice){title.p + 4, title.n - 4};
+        ignore(section_take(&text));
+        while (slice_starts(text, "--- ")) {
+            struct slice name = line_take(&text);
+            ck_assert_uint_lt(r->n_sections, SECTIONS_MAX);
+            struct section *s = &r->sections[r->n_sections++];
+            s->name = (struct slice){name.p + 4, name.n - 4};
+            s->text = section_take(&text);
+        }
+        run_case(r);
+        free(r);
+        n++;
+    }
+    return n;
+}
+
+static size_t run_file(const char *path)
+{
+    static char text[1u << 20];
+    FILE *f = fopen(path, "rb");
+    ck_assert_msg(f != NULL, "%s cannot be read", path);
+    size_t n = fread(text, 1, sizeof text, f);
+    fclose(f);
+    ck_assert_uint_lt(n, sizeof text);
+    return run_text(path, (struct slice){text, n});
+}
+
+static void run_all(const char *pattern)
+{
+    glob_t found;
+    size_t n = 0;
+    n_failed = 0;
+    ck_assert_msg(glob(pattern, 0, NULL, &found) == 0, "no case in %s", pattern);
+    for (size_t i = 0; i < found.gl_pathc; i++)
+        n += run_file(found.gl_pathv[i]);
+    globfree(&found);
+    ck_assert_msg(n_failed == 0, "%d sections differ in %zu cases of %s", n_failed, n, pattern);
+}
+
+START_TEST(sendgrid_cases)
+{
+    run_all(TESTS_DIR "/connectors/sendgrid/*.case");
+}
+END_TEST
+
+START_TEST(twilio_cases)
+{
+    run_all(TESTS_DIR "/connectors/twilio/*.case");
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("connectors_cases");
+    TCase *tcase = tcase_create("cases");
+    tcase_add_test(tcase, sendgrid_cases);
+    tcase_add_test(tcase, twilio_cases);
+    suite_add_tcase(suite, tcase);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? 0 : 1;
+}
