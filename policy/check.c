@@ -5,34 +5,40 @@
  */
 #include "policy/rule.h"
 
-#include "policy/weekday.h"
-
 /* A Monday of no common holiday.  Five weeks from it: a week of holidays is no empty policy. */
 #define MONDAY_MS INT64_C(1772409600000) /* 2026-03-02T00:00:00Z */
 #define WEEKS_MS  (35 * MS_PER_DAY)
 
-static bool opens(const struct policy *p, const struct category *c, enum channel channel, const char *country)
+static bool opens(const struct facts *f, uint32_t rules)
 {
-    struct message m = {.category = c, .channel = channel};
-    struct profile who = {.known = KNOWN};
-    struct facts f = {.policy = p, .message = &m, .profile = &who, .now_ms = MONDAY_MS};
-    memcpy(who.country, country, sizeof who.country);
-    uint32_t hours = RULE_BIT(RULE_HOURS_LEGAL) | RULE_BIT(RULE_HOURS_ORGANISATION);
-    return rules_open(&f, hours, MONDAY_MS).from_ms < MONDAY_MS + WEEKS_MS;
+    return rules_open(f, rules, MONDAY_MS).from_ms < MONDAY_MS + WEEKS_MS;
 }
 
-static enum err check_hours(const struct policy *p, enum message_class class, enum channel channel,
-                            const struct legal_window *law, struct errmsg *e)
+/* The organisation's hours alone, and with the law of each country that has one. */
+static enum err check_hours(const struct policy *p, enum message_class class, enum channel channel, struct errmsg *e)
 {
-    /* No country at all would be bound by every country's law; no law is written for "--". */
-    const char *country = law != NULL && law->country[0] != '\0' ? law->country : "--";
-    struct category c = {.name = "check"};
+    struct category c;
     category_init(&c, class);
-    if (opens(p, &c, channel, country))
-        return OK;
-    errmsg_set(e, "organisation hours and legal hours%s%s leave no time for %s by %s: widen the organisation's hours",
-               law != NULL ? " of pack " : "", law != NULL ? law->pack : "", class_name(class), channel_name(channel));
-    return ERR_CONFLICT;
+    struct message m = {.category = &c, .channel = channel};
+    struct profile who = {.known = KNOWN};
+    struct facts f = {.policy = p, .message = &m, .profile = &who, .now_ms = MONDAY_MS};
+    if (!opens(&f, RULE_BIT(RULE_HOURS_ORGANISATION))) {
+        errmsg_set(e, "organisation hours leave no time for %s by %s: widen them", class_name(class),
+                   channel_name(channel));
+        return ERR_CONFLICT;
+    }
+    for (size_t i = 0; i < p->n_legal; i++) {
+        /* An empty country would be bound by every country's law; no law is written for "--". */
+        memcpy(who.country, p->legal[i].country[0] != '\0' ? p->legal[i].country : "--", sizeof who.country);
+        if (!facts_law_binds(&f, &p->legal[i]) ||
+            opens(&f, RULE_BIT(RULE_HOURS_ORGANISATION) | RULE_BIT(RULE_HOURS_LEGAL)))
+            continue;
+        errmsg_set(e,
+                   "organisation hours and legal hours of pack %s leave no time for %s by %s: widen the organisation's",
+                   p->legal[i].pack, class_name(class), channel_name(channel));
+        return ERR_CONFLICT;
+    }
+    return OK;
 }
 
 static enum err check_caps(const struct policy *p, struct errmsg *e)
@@ -62,12 +68,7 @@ static enum err check_caps(const struct policy *p, struct errmsg *e)
 enum err policy_check(const struct policy *p, struct errmsg *e)
 {
     enum err err = check_caps(p, e);
-    for (unsigned cell = 0; cell < CLASS_N * CHANNEL_N && err == OK; cell++) {
-        enum message_class class = cell / CHANNEL_N;
-        enum channel channel = cell % CHANNEL_N;
-        err = check_hours(p, class, channel, NULL, e);
-        for (size_t i = 0; i < p->n_legal && err == OK; i++)
-            err = check_hours(p, class, channel, &p->legal[i], e);
-    }
+    for (unsigned cell = 0; cell < CLASS_N * CHANNEL_N && err == OK; cell++)
+        err = check_hours(p, (enum message_class)(cell / CHANNEL_N), (enum channel)(cell % CHANNEL_N), e);
     return err;
 }

@@ -79,6 +79,8 @@ bool facts_urgent(const struct facts *f);
 /* P0 and P1 are urgent as claimed: never digested, no min_gap of the contact's. */
 bool message_claims_urgency(const struct message *m);
 
+/* Is this message one that the legal window is about? */
+bool facts_law_binds(const struct facts *f, const struct legal_window *w);
 /* Where a redirected message goes: a channel that the contact named and for which there is a body. */
 bool facts_redirect(const struct facts *f, enum channel *to);
 

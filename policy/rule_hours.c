@@ -88,7 +88,7 @@ bool rule_schedule(const struct facts *f, struct violation *v)
 
 /* --- legal hours --------------------------------------------------------------- */
 
-static bool law_binds(const struct facts *f, const struct legal_window *w)
+bool facts_law_binds(const struct facts *f, const struct legal_window *w)
 {
     const uint32_t unless_named = (UINT32_C(1) << CLASS_MARKETING) | (UINT32_C(1) << CLASS_COLLECTIONS);
     uint32_t classes = w->classes != 0 ? w->classes : unless_named;
@@ -109,7 +109,7 @@ struct opening rule_hours_legal_opening(const struct facts *f, int64_t at_ms)
 {
     struct opening o = opening_always(at_ms);
     for (size_t i = 0; i < f->policy->n_legal; i++) {
-        if (law_binds(f, &f->policy->legal[i]))
+        if (facts_law_binds(f, &f->policy->legal[i]))
             narrow_by_law(f, &f->policy->legal[i], &o);
     }
     return or_conversation(f, o, at_ms);
@@ -136,7 +136,7 @@ bool rule_hours_legal(const struct facts *f, struct violation *v)
     const char *pack = "legal hours";
     for (size_t i = f->policy->n_legal; i-- > 0;) {
         struct opening o = opening_always(f->now_ms);
-        if (law_binds(f, &f->policy->legal[i]))
+        if (facts_law_binds(f, &f->policy->legal[i]))
             narrow_by_law(f, &f->policy->legal[i], &o);
         if (o.from_ms > f->now_ms)
             pack = f->policy->legal[i].pack;
