@@ -184,6 +184,8 @@ const struct preference *contact_preferences(struct backend *b, enum sql id, int
  * Raises in p: version to the latest change, opted_out_at_ms, resubscribed_at_ms.
  */
 void opt_outs_read(struct backend *b, struct slice folded, int64_t contact, struct arena *a, struct profile *p);
+/* In force, each once: those of the contact and those of any of its addresses. */
+const struct opt_out *opt_outs_of_person(struct backend *b, int64_t contact, struct arena *a, size_t *n);
 /* Newest first; in_force: the latest per channel and category, a pending one only where there is no other. */
 const struct consent *consents_read(struct backend *b, int64_t contact, bool in_force, struct arena *a, size_t *n);
 /* 0: no contact has it. */

@@ -222,38 +222,15 @@ static bool is_same_scope(sqlite3_stmt *st, const struct consent *c)
     return false;
 }
 
-static void find_liftable(struct backend *b, sqlite3_stmt *st, const struct store_consent_add *r, struct rows *ids)
+/* Ids of the opt-outs that the consent lifts. */
+static void find_lifted(struct backend *b, int64_t contact, const struct store_consent_add *r, struct rows *ids)
 {
+    sqlite3_stmt *st = SQL_START(b, SQL_OPT_OUTS_OF_PERSON, V_INT(contact));
     while (sql_row(b, st)) {
         int64_t *id = is_same_scope(st, &r->consent) ? rows_add(b, ids, r->arena, sizeof *id) : NULL;
         if (id != NULL)
             *id = col_int(st, 0);
     }
-}
-
-/* Ids of the opt-outs that the consent lifts: of the contact, and of each of its addresses. */
-static void find_lifted(struct backend *b, int64_t contact, struct store_consent_add *r, struct rows *ids)
-{
-    find_liftable(b, SQL_START(b, SQL_OPT_OUTS_OF_CONTACT, V_INT(contact), V_TEXT((struct slice){0})), r, ids);
-    for (size_t i = 0; i < r->n_touched; i++) {
-        struct address folded;
-        address_fold(&r->touched[i], &folded);
-        find_liftable(b, SQL_START(b, SQL_OPT_OUTS_OF_ADDRESS, V_TEXT(slice_of(folded.text))), r, ids);
-    }
-}
-
-/* One that is found by contact and by address is lifted, and counted, once. */
-static size_t drop_repeated(int64_t *ids, size_t n)
-{
-    size_t kept = 0;
-    for (size_t i = 0; i < n; i++) {
-        bool seen = false;
-        for (size_t k = 0; k < kept && !seen; k++)
-            seen = ids[k] == ids[i];
-        if (!seen)
-            ids[kept++] = ids[i];
-    }
-    return kept;
 }
 
 static void insert_consent(struct backend *b, const struct store_consent_add *r, int64_t contact)
@@ -275,7 +252,7 @@ enum err sqlite_consent_add(struct backend *b, struct store_consent_add *r)
         find_lifted(b, contact, r, &ids);
     if (b->arena_spent)
         return sql_done(b, OK);
-    r->n_lifted = drop_repeated(ids.items, ids.n);
+    r->n_lifted = ids.n;
     uint64_t seq = audit_consent(b, r);
     insert_consent(b, r, contact);
     SQL_RUN(b, SQL_CONTACT_RAISE, V_INT(contact), V_INT(seq), V_INT(r->now_ms));

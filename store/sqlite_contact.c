@@ -22,30 +22,6 @@ static void read_addresses(struct backend *b, int64_t n, struct arena *a, struct
     c->addresses = out;
 }
 
-/* Those of the contact, and those of each of its addresses (the scope "address" stands there alone). */
-static void read_contact_opt_outs(struct backend *b, int64_t n, struct arena *a, struct contact *c)
-{
-    struct profile p = {0};
-    struct rows all = {0};
-    opt_outs_read(b, (struct slice){0}, n, a, &p);
-    for (size_t i = 0; i <= c->n_addresses && !b->arena_spent; i++) {
-        for (size_t k = 0; k < p.n_opt_outs; k++) {
-            struct opt_out *o = rows_add(b, &all, a, sizeof *o);
-            if (o == NULL)
-                break;
-            *o = p.opt_outs[k];
-        }
-        if (i == c->n_addresses)
-            break;
-        struct address folded;
-        address_fold(&c->addresses[i].address, &folded);
-        p = (struct profile){0};
-        opt_outs_read(b, slice_of(folded.text), 0, a, &p);
-    }
-    c->opt_outs = all.items;
-    c->n_opt_outs = all.n;
-}
-
 enum err sqlite_contact_get(struct backend *b, struct store_contact_get *r)
 {
     int64_t n = r->id.n > 0 ? contact_of_id(b, r->id) : contact_of_address(b, &r->address);
@@ -66,7 +42,7 @@ enum err sqlite_contact_get(struct backend *b, struct store_contact_get *r)
     if (r->with_history)
         c->history = contact_preferences(b, SQL_PREFERENCES_ALL, n, r->arena, &c->n_history);
     c->consents = consents_read(b, n, false, r->arena, &c->n_consents);
-    read_contact_opt_outs(b, n, r->arena, c);
+    c->opt_outs = opt_outs_of_person(b, n, r->arena, &c->n_opt_outs);
     return sql_done(b, OK);
 }
 

@@ -91,7 +91,7 @@ const struct consent *consents_read(struct backend *b, int64_t contact, bool in_
     /* A pending one never activates by itself: it shows only where nothing else stands. */
     for (size_t i = 0; i < pending.n && !b->arena_spent; i++) {
         const struct consent *c = (const struct consent *)pending.items + i;
-        if (!is_in_force(rows.items, rows.n, c)) 
+        if (!is_in_force(rows.items, rows.n, c))
             continue;
         struct consent *kept = rows_add(b, &rows, a, sizeof *c);
         if (kept != NULL)
@@ -135,12 +135,20 @@ static void read_opt_outs(struct backend *b, sqlite3_stmt *st, struct rows *rows
 void opt_outs_read(struct backend *b, struct slice folded, int64_t contact, struct arena *a, struct profile *p)
 {
     struct rows rows = {0};
-    if (folded.n > 0)
-        read_opt_outs(b, SQL_START(b, SQL_OPT_OUTS_OF_ADDRESS, V_TEXT(folded)), &rows, a, p);
+    read_opt_outs(b, SQL_START(b, SQL_OPT_OUTS_OF_ADDRESS, V_TEXT(folded)), &rows, a, p);
     if (contact != 0)
         read_opt_outs(b, SQL_START(b, SQL_OPT_OUTS_OF_CONTACT, V_INT(contact), V_TEXT(folded)), &rows, a, p);
     p->opt_outs = rows.items;
     p->n_opt_outs = rows.n;
+}
+
+const struct opt_out *opt_outs_of_person(struct backend *b, int64_t contact, struct arena *a, size_t *n)
+{
+    struct rows rows = {0};
+    struct profile unused = {0};
+    read_opt_outs(b, SQL_START(b, SQL_OPT_OUTS_OF_PERSON, V_INT(contact)), &rows, a, &unused);
+    *n = rows.n;
+    return rows.items;
 }
 
 static void read_contact(struct backend *b, int64_t contact, struct arena *a, struct profile *p)
