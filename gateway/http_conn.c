@@ -40,11 +40,20 @@ static void set_state(struct http_conn *c, enum http_conn_state state)
     }
 }
 
-bool http_conn_is_idle(const struct http_conn *c)
+static size_t unread_bytes(const struct http_conn *c)
 {
-    return TAILQ_EMPTY(&c->exchanges) && http_proto_is_idle(&c->proto) &&
-           evbuffer_get_length(bufferevent_get_input(c->bev)) == 0 &&
-           evbuffer_get_length(bufferevent_get_output(c->bev)) == 0;
+    return evbuffer_get_length(bufferevent_get_input(c->bev));
+}
+
+static size_t unsent_bytes(const struct http_conn *c)
+{
+    return evbuffer_get_length(bufferevent_get_output(c->bev)) + evbuffer_get_length(c->out);
+}
+
+/* Neither a request nor a reply is under way. */
+static bool is_idle(const struct http_conn *c)
+{
+    return TAILQ_EMPTY(&c->exchanges) && http_proto_is_idle(&c->proto) && unread_bytes(c) == 0 && unsent_bytes(c) == 0;
 }
 
 /* Deadlines. */
@@ -108,7 +117,7 @@ static void arm(struct http_conn *c)
 
 static uint64_t taken_bytes(const struct http_conn *c)
 {
-    return c->queued_bytes - evbuffer_get_length(bufferevent_get_output(c->bev));
+    return c->queued_bytes - unsent_bytes(c);
 }
 
 /* Fast enough over the window: a new one begins. */
@@ -212,7 +221,7 @@ void http_conn_refuse(struct http_conn *c, enum http_fault f, uint64_t at)
 static bool may_parse(const struct http_conn *c)
 {
     return c->state == HTTP_CONN_OPEN && c->n_exchanges < LIMIT_HTTP_PIPELINE &&
-           evbuffer_get_length(bufferevent_get_output(c->bev)) < LIMIT_HTTP_OUTPUT_BYTES;
+           unsent_bytes(c) < LIMIT_HTTP_OUTPUT_BYTES;
 }
 
 static void set_reading(struct http_conn *c, bool on)
@@ -226,9 +235,27 @@ static void set_reading(struct http_conn *c, bool on)
     c->window_bytes = 0;
 }
 
+/*
+ * Straight to the socket when it can take it: a bufferevent would wait for the
+ * next turn and cost two calls of epoll_ctl for each reply.
+ */
+static void push(struct http_conn *c)
+{
+    if (evbuffer_get_length(c->out) == 0) {
+        return;
+    }
+    struct evbuffer *queue = bufferevent_get_output(c->bev);
+    bool direct = bufferevent_openssl_get_ssl(c->bev) == NULL && evbuffer_get_length(queue) == 0;
+    if (direct && evbuffer_write(c->out, bufferevent_getfd(c->bev)) == -1 && errno != EAGAIN && errno != EINTR) {
+        http_conn_kill(c, HTTP_FAULT_CLIENT_LEFT);
+        return;
+    }
+    ensure(evbuffer_add_buffer(queue, c->out) == 0);
+}
+
 static void watch_output(struct http_conn *c)
 {
-    bool waits = evbuffer_get_length(bufferevent_get_output(c->bev)) > 0;
+    bool waits = unsent_bytes(c) > 0;
     if (waits && c->write_since_ms == 0) {
         c->write_since_ms = clock_mono_ms();
         c->write_mark = taken_bytes(c);
@@ -242,15 +269,15 @@ void http_conn_settle(struct http_conn *c)
     if (c->state == HTTP_CONN_DEAD || c->parsing) {
         return;
     }
-    bool unread = evbuffer_get_length(bufferevent_get_input(c->bev)) > 0;
+    push(c);
+    bool unread = unread_bytes(c) > 0;
     bool left = c->eof && !unread;
-    if (c->state == HTTP_CONN_OPEN && (left || (c->listener->draining && http_conn_is_idle(c)))) {
+    if (c->state == HTTP_CONN_OPEN && (left || (c->listener->draining && is_idle(c)))) {
         bool midway = left && !http_proto_is_idle(&c->proto);
         c->listener->counters.faults[HTTP_FAULT_CLIENT_LEFT] += midway;
         set_state(c, HTTP_CONN_CLOSING);
     }
-    bool unsent = evbuffer_get_length(bufferevent_get_output(c->bev)) > 0;
-    if (c->state == HTTP_CONN_CLOSING && TAILQ_EMPTY(&c->exchanges) && !unsent) {
+    if (c->state == HTTP_CONN_CLOSING && TAILQ_EMPTY(&c->exchanges) && unsent_bytes(c) == 0) {
         linger(c);
     }
     if (c->state == HTTP_CONN_DEAD) {
@@ -273,7 +300,7 @@ static void pay_continue(struct http_conn *c)
     static const char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
     if (c->owes_continue && TAILQ_EMPTY(&c->exchanges) && c->state == HTTP_CONN_OPEN) {
         c->owes_continue = false;
-        ensure(bufferevent_write(c->bev, text, sizeof(text) - 1) == 0);
+        ensure(evbuffer_add(c->out, text, sizeof(text) - 1) == 0);
         c->queued_bytes += sizeof(text) - 1;
     }
 }
@@ -415,7 +442,7 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
         http_conn_settle(c);
         return;
     }
-    http_conn_kill(c, http_conn_is_idle(c) ? HTTP_FAULT_NONE : HTTP_FAULT_CLIENT_LEFT);
+    http_conn_kill(c, is_idle(c) ? HTTP_FAULT_NONE : HTTP_FAULT_CLIENT_LEFT);
 }
 
 struct http_conn *http_conn_new(struct http_listener *l, int fd, struct ssl_st *tls, const char *peer)
@@ -427,6 +454,8 @@ struct http_conn *http_conn_new(struct http_listener *l, int fd, struct ssl_st *
     c->since_ms = clock_mono_ms();
     memcpy(c->peer, peer, strnlen(peer, sizeof(c->peer) - 1));
     TAILQ_INIT(&c->exchanges);
+    c->out = evbuffer_new();
+    ensure(c->out != NULL);
     http_proto_init(&c->proto, l->options.max_body_bytes);
     evtimer_assign(&c->timer, l->base, on_timer, c);
     if (tls != NULL) {
@@ -448,5 +477,6 @@ struct http_conn *http_conn_new(struct http_listener *l, int fd, struct ssl_st *
 void http_conn_free(struct http_conn *c)
 {
     bufferevent_free(c->bev);
+    evbuffer_free(c->out);
     free(c);
 }

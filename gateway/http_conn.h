@@ -35,6 +35,7 @@ struct http_conn {
     enum http_conn_state state; /* set by set_state() in http_conn.c only */
     struct http_listener *listener;
     struct bufferevent *bev;
+    struct evbuffer *out; /* replies of this moment; http_conn_settle sends them, or leaves them to bev */
     struct http_proto proto;
     struct http_exchange *receiving;       /* the request being read; NULL before its first byte */
     TAILQ_HEAD(, http_exchange) exchanges; /* read and not yet written, in order */
@@ -47,7 +48,7 @@ struct http_conn {
     int64_t since_ms;                                       /* mono: this state, or this idleness, began */
     int64_t head_since_ms, window_since_ms, write_since_ms; /* mono; write: 0 when nothing waits */
     uint64_t window_bytes;                                  /* of the body in this window */
-    uint64_t queued_bytes;                                  /* given to the output in all */
+    uint64_t queued_bytes;                                  /* written in all */
     uint64_t write_mark; /* of them taken by the client when the write window began */
     struct event timer;
     int64_t armed_ms;                 /* mono; INT64_MAX: not armed */
@@ -58,7 +59,7 @@ struct http_conn {
 enum http_exchange_state {
     HTTP_EXCHANGE_RECEIVING,
     HTTP_EXCHANGE_ASKED,   /* in the user's hands */
-    HTTP_EXCHANGE_ANSWERED /* its bytes are in held, or in the output */
+    HTTP_EXCHANGE_ANSWERED /* its bytes are in held, or sent */
 };
 
 struct http_exchange {
@@ -109,8 +110,6 @@ void http_conn_answered(struct http_conn *c);
 void http_conn_refuse(struct http_conn *c, enum http_fault f, uint64_t at);
 /* Close at the end of this turn; HTTP_FAULT_NONE: nothing to count. */
 void http_conn_kill(struct http_conn *c, enum http_fault f);
-/* Neither a request nor a reply is under way. */
-bool http_conn_is_idle(const struct http_conn *c);
 void http_conn_free(struct http_conn *c);
 
 struct http_exchange *http_exchange_new(struct http_conn *c);
@@ -119,7 +118,7 @@ void http_exchange_free(struct http_exchange *x);
 void http_exchange_ask(struct http_exchange *x, const struct http_head *head);
 /* Answer it ourselves, at its place in the order. */
 void http_exchange_refuse(struct http_exchange *x, enum http_fault f, uint64_t at, struct slice path);
-/* Move the answered exchanges at the front to the output.  True: one of them closes the connection. */
+/* Write the answered exchanges at the front.  True: one of them closes the connection. */
 bool http_exchange_flush(struct http_conn *c);
 /* Its connection goes away: freed, or the user's alone from now on. */
 void http_exchange_orphan(struct http_exchange *x);

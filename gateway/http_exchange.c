@@ -157,7 +157,7 @@ bool http_exchange_flush(struct http_conn *c)
     struct http_exchange *x = TAILQ_FIRST(&c->exchanges);
     while (x != NULL && x->state == HTTP_EXCHANGE_ANSWERED) {
         if (x->held != NULL) {
-            ensure(evbuffer_add_buffer(bufferevent_get_output(c->bev), x->held) == 0);
+            ensure(evbuffer_add_buffer(c->out, x->held) == 0);
         }
         bool last = x->last;
         TAILQ_REMOVE(&c->exchanges, x, in_conn);
@@ -173,11 +173,11 @@ bool http_exchange_flush(struct http_conn *c)
     return false;
 }
 
-/* The reply goes straight to the output when nothing waits before it. */
+/* The reply is written at once when nothing waits before it. */
 static void answer(struct http_exchange *x, const struct http_reply *reply)
 {
     struct http_conn *c = x->conn;
-    struct evbuffer *out = bufferevent_get_output(c->bev);
+    struct evbuffer *out = c->out;
     if (TAILQ_FIRST(&c->exchanges) != x) {
         out = x->held = evbuffer_new();
         ensure(out != NULL);

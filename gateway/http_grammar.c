@@ -322,25 +322,32 @@ static enum http_fault on_lookalike(struct http_head *h, struct slice value)
 
 struct framing_row {
     const char *name;
+    size_t n;
     enum http_fault (*on)(struct http_head *h, struct slice value);
 };
 
+#define FRAMING_ROW(name, on)                                                                                          \
+    {                                                                                                                  \
+        name, sizeof(name) - 1, on                                                                                     \
+    }
+
 static const struct framing_row framing_rows[] = {
-    {"host", on_host},
-    {"content-length", on_length},
-    {"transfer-encoding", on_coding},
-    {"content-encoding", on_content_coding},
-    {"expect", on_expect},
-    {"connection", on_connection},
-    {"content_length", on_lookalike},
-    {"transfer_encoding", on_lookalike},
+    FRAMING_ROW("host", on_host),
+    FRAMING_ROW("content-length", on_length),
+    FRAMING_ROW("transfer-encoding", on_coding),
+    FRAMING_ROW("content-encoding", on_content_coding),
+    FRAMING_ROW("expect", on_expect),
+    FRAMING_ROW("connection", on_connection),
+    FRAMING_ROW("content_length", on_lookalike),
+    FRAMING_ROW("transfer_encoding", on_lookalike),
 };
 
 static const struct framing_row *framing_row_of(struct slice name)
 {
     for (size_t i = 0; i < N_ELEMENTS(framing_rows); i++) {
-        if (ieq(name, framing_rows[i].name)) {
-            return &framing_rows[i];
+        const struct framing_row *row = &framing_rows[i];
+        if (name.n == row->n && strncasecmp(name.p, row->name, row->n) == 0) {
+            return row;
         }
     }
     return NULL;

@@ -2,7 +2,7 @@
  * HTTP/1.1 and HTTPS ingress: sockets, deadlines and caps around http_proto.
  * Calls on_request once for each complete request; the user answers with
  * http_reply, at once or later.  Replies leave in the order of the requests.
- * Everything here belongs to the loop's thread.
+ * Everything here belongs to the loop's thread; the process ignores SIGPIPE.
  *
  * A normal case: on_request(r) -> the user keeps r, works, http_reply(r, ...):
  * r and its arena are gone.  A bad one: the client leaves meanwhile; r stays
@@ -20,7 +20,8 @@ struct http_listener;
 struct http_request {
     enum http_method method;
     struct slice target; /* as sent */
-    struct slice path;   /* starts with '/' (or is "*"); no query; one normal spelling, percent-encoding kept */
+    struct slice path;   /* starts with '/' (or is "*"); no query.  Safe to compare: no empty or dot segment, and what
+                            is percent-encoded is neither a letter, digit, one of "-._~/;\\" nor a control character */
     struct slice query;  /* without '?'; p == NULL when there is none */
     struct slice host;   /* Host header */
     struct http_header *headers;

@@ -48,16 +48,6 @@ const char *http_method_name(enum http_method m)
     return names[m];
 }
 
-struct slice http_head_get(const struct http_head *h, const char *name)
-{
-    for (size_t i = 0; i < h->n_headers; i++) {
-        if (slice_ieq(h->headers[i].name, slice_of(name))) {
-            return h->headers[i].value;
-        }
-    }
-    return (struct slice){0};
-}
-
 static enum http_event refuse(struct http_proto *p, enum http_fault f, uint64_t at)
 {
     p->state = HTTP_STATE_REFUSED;

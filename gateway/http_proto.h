@@ -116,7 +116,7 @@ struct http_head {
     enum http_method method;
     bool is_1_0;
     struct slice target;    /* as sent */
-    struct slice path;      /* "/v3/mail/send": still percent-encoded, but in its one normal spelling; or "*" */
+    struct slice path;      /* "/v3/mail/send": still percent-encoded; "*" for the server itself */
     struct slice query;     /* without the '?'; p == NULL when there is none */
     struct slice authority; /* of an absolute-form target; the same as host */
     struct slice host;      /* the Host header's value; empty only in HTTP/1.0 */
@@ -129,9 +129,6 @@ struct http_head {
     bool keep_alive;                              /* what version and Connection ask for */
     bool has_length, asks_close, asks_keep_alive; /* as the headers say it */
 };
-
-/* The first header of that name, case ignored; p == NULL when there is none. */
-struct slice http_head_get(const struct http_head *h, const char *name);
 
 enum http_event { HTTP_NONE, HTTP_HEAD_READY, HTTP_BODY, HTTP_END, HTTP_REFUSED };
 

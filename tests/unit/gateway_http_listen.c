@@ -12,6 +12,7 @@
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -349,6 +350,65 @@ START_TEST(test_refused_with_problem_details)
     ck_assert_uint_eq(user.n, 1); /* nothing after it is read */
     ck_assert_uint_eq(faults(HTTP_FAULT_BARE_LF), 1);
     client_free(c);
+    stop();
+}
+END_TEST
+
+static char *read_text(const char *path, size_t *n)
+{
+    FILE *f = fopen(path, "rb");
+    ck_assert_msg(f != NULL, "cannot open %s", path);
+    char *text = xcalloc(1, 1u << 20);
+    *n = fread(text, 1, (1u << 20) - 1, f);
+    fclose(f);
+    return text;
+}
+
+/* Send one file of tests/http; line is what expected.txt says about it: "event | event | ...". */
+static void send_raw_file(const char *name, char *line)
+{
+    char path[512], status[32] = "";
+    size_t n = 0;
+    snprintf(path, sizeof(path), "%s/http/%s.raw", TESTS_DIR, name);
+    char *raw = read_text(path, &n);
+    size_t n_accepted = 0;
+    for (char *event = line; event != NULL; event = strstr(event, " | ")) {
+        event += strncmp(event, " | ", 3) == 0 ? 3 : 0;
+        n_accepted += strncmp(event, "body ", 5) == 0;
+        if (event[0] >= '4' && event[0] <= '5') {
+            snprintf(status, sizeof(status), "HTTP/1.1 %.3s ", event);
+        }
+    }
+    struct client *c = client_new();
+    size_t asked_before = user.n;
+    bufferevent_write(c->bev, raw, n);
+    WAIT(evbuffer_get_length(bufferevent_get_output(c->bev)) == 0);
+    shutdown(bufferevent_getfd(c->bev), SHUT_WR);
+    WAIT(c->closed);
+    ck_assert_msg(user.n - asked_before == n_accepted, "%s: %zu requests accepted", name, user.n - asked_before);
+    ck_assert_msg(count_of(c, "HTTP/1.1 200 OK") == n_accepted, "%s: %s", name, c->text);
+    ck_assert_msg(status[0] == '\0' || has(c, status), "%s: not %s but %s", name, status, c->text);
+    ck_assert_msg(status[0] != '\0' || count_of(c, "HTTP/1.1 4") + count_of(c, "HTTP/1.1 5") == 0, "%s", name);
+    client_free(c);
+    free(raw);
+}
+
+/* What the parser refuses gets that answer on the wire, and nothing of it reaches the user. */
+START_TEST(test_raw_files)
+{
+    user.at_once = true;
+    start((struct http_listen_options){.max_body_bytes = 4096});
+    size_t n = 0;
+    char *text = read_text(TESTS_DIR "/http/expected.txt", &n);
+    for (char *line = text, *next = NULL; *line != '\0'; line = next) {
+        next = line + strcspn(line, "\n");
+        *next++ = '\0';
+        char *gap = strstr(line, "  ");
+        ck_assert_ptr_nonnull(gap);
+        *gap = '\0';
+        send_raw_file(line, gap + 2);
+    }
+    free(text);
     stop();
 }
 END_TEST
@@ -844,6 +904,7 @@ END_TEST
 
 int main(void)
 {
+    signal(SIGPIPE, SIG_IGN);
     Suite *s = suite_create("gateway_http_listen");
     TCase *t = tcase_create("all");
     tcase_set_timeout(t, 30);
@@ -854,6 +915,7 @@ int main(void)
     tcase_add_test(t, test_many_at_once);
     tcase_add_test(t, test_expect_continue);
     tcase_add_test(t, test_refused_with_problem_details);
+    tcase_add_test(t, test_raw_files);
     tcase_add_test(t, test_shaped_errors);
     tcase_add_test(t, test_slow_head);
     tcase_add_test(t, test_slow_body);

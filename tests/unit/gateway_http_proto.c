@@ -53,10 +53,11 @@ static void show_head(struct run *r)
     }
     buf_printf(&r->out, " host=%.*s headers=%zu%s%s%s%s", SLICE_ARG(h->host), h->n_headers, h->is_1_0 ? " 1.0" : "",
                h->chunked ? " chunked" : "", h->expect_continue ? " expect" : "", h->keep_alive ? "" : " close");
-    struct slice x = http_head_get(h, "x-value");
-    if (x.p != NULL) {
-        buf_add_cstr(&r->out, " x=");
-        buf_add_json(&r->out, x);
+    for (size_t i = 0; i < h->n_headers; i++) {
+        if (slice_ieq(h->headers[i].name, SLICE("x-value"))) {
+            buf_add_cstr(&r->out, " x=");
+            buf_add_json(&r->out, h->headers[i].value);
+        }
     }
     buf_add_cstr(&r->out, " | ");
 }
