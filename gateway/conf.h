@@ -7,7 +7,11 @@
 #define GATEWAY_CONF_H
 
 #include "postern/connector.h"
+#include "postern/hash.h"
 #include "postern/policy.h"
+
+/* The category that always exists, for sends of which nothing is known: marketing, opt_in. */
+#define CONF_UNCLASSIFIED "unclassified"
 
 /* roles, bit set */
 enum conf_role { ROLE_SENDER = 1, ROLE_AGENT = 2, ROLE_ADMIN = 4 };
@@ -16,23 +20,24 @@ struct conf_provider {
     const char *name;
     const struct connector *connector; /* NULL: the sandbox */
     const char *url;
-    struct provider_login login;       /* secret resolved */
-    const char *ca_file;               /* or NULL */
+    struct provider_login login; /* secret resolved */
+    const char *ca_file;         /* or NULL */
     bool allow_private;
-    int64_t connect_ms, total_ms;      /* 0 = default */
-    uint32_t max_concurrency;          /* 0 = default */
-    uint32_t rate_per_s;               /* 0 = unpaced */
+    int64_t connect_ms, total_ms; /* 0 = default */
+    uint32_t max_concurrency;     /* 0 = default */
+    uint32_t rate_per_s;          /* 0 = unpaced */
 };
 
 enum conf_partial { PARTIAL_FORWARD, PARTIAL_REJECT };
 
 struct conf_key {
     const char *name;
-    const char *account;               /* Twilio AC sid that the application logs in with; or NULL */
+    const char *account; /* Twilio AC sid that the application logs in with; or NULL */
     struct slice secret;
+    struct digest secret_digest;
     uint32_t roles;
-    const struct category *default_category; /* NULL: none; then unknown means the strictest of its categories */
-    const struct category **categories;      /* those it may use */
+    const struct category *default_category;  /* never NULL: CONF_UNCLASSIFIED when the file names none */
+    const struct category *const *categories; /* those it may use, default_category among them */
     size_t n_categories;
     enum sender_kind sender_kind;
     enum conf_partial partial;
@@ -44,19 +49,28 @@ struct conf_mapping {
     const struct category *category;
 };
 
+/* Where the rules of a pack come from, for people. */
+struct conf_pack {
+    const char *name, *title, *source;
+    const char *as_of, *review_by;             /* "2026-11-22" */
+    const char *effective_from, *effective_to; /* or NULL */
+    char confidence;                           /* 'A' from the law's text .. 'C' from hearsay */
+};
+
 struct conf {
     const char *path;
-    const char *listen_http;           /* NULL: none */
+    const char *listen_http; /* never NULL */
+    const char *listen_smtp; /* or NULL */
     const char *tls_certificate, *tls_key;
     const char *store_url;
-    const char *audit_key;             /* resolved secret, or NULL */
-    const char *public_url;            /* no trailing slash; default http://<listen.http> */
+    const char *audit_key;  /* resolved secret, or NULL */
+    const char *public_url; /* no trailing slash; default http://<listen.http> */
     bool clock_settable;
     enum { COUNTERS_EMBEDDED } counters;
-    int log_level;                     /* enum log_level */
-    size_t cache_bytes;                /* profiles; default 256 MiB */
+    int log_level;                                              /* enum log_level */
+    size_t cache_bytes;                                         /* profiles; default 256 MiB */
     size_t max_body_bytes, max_connections, max_inflight_bytes; /* 0 = limits.h */
-    int64_t head_ms;                   /* 0 = limits.h */
+    int64_t head_ms;                                            /* 0 = limits.h */
 
     const struct conf_provider *providers;
     size_t n_providers;
@@ -67,9 +81,11 @@ struct conf {
     size_t n_mappings;
     const char *const *callback_allow; /* origins that status callbacks may be posted to: "https://app.example:8443" */
     size_t n_callback_allow;
+    const struct conf_pack *packs;
+    size_t n_packs;
 
     struct policy policy;
-    struct arena arena;                /* owns all of the above */
+    struct arena arena; /* owns all of the above */
 };
 
 /*
