@@ -393,6 +393,7 @@ enum http_fault http_grammar_trailer(struct slice line, const char **where)
 
 enum http_fault http_grammar_framing(struct http_head *h, uint64_t max_body_bytes, const char **where)
 {
+    const char *framing = h->target.p; /* the last header that frames the body */
     *where = h->target.p;
     for (size_t i = 0; i < h->n_headers; i++) {
         const struct framing_row *row = framing_row_of(h->headers[i].name);
@@ -403,6 +404,9 @@ enum http_fault http_grammar_framing(struct http_head *h, uint64_t max_body_byte
         if (f != HTTP_FAULT_NONE) {
             return fault(f, h->headers[i].name.p, where);
         }
+        if (row->on == on_length || row->on == on_coding) {
+            framing = h->headers[i].name.p;
+        }
     }
     if (h->host.p == NULL && !h->is_1_0) {
         return HTTP_FAULT_HOST_MISSING;
@@ -411,10 +415,10 @@ enum http_fault http_grammar_framing(struct http_head *h, uint64_t max_body_byte
         h->host = h->authority;
     }
     if (h->chunked && h->has_length) {
-        return HTTP_FAULT_LENGTH_AND_CODING;
+        return fault(HTTP_FAULT_LENGTH_AND_CODING, framing, where);
     }
     if (h->content_length > max_body_bytes) {
-        return HTTP_FAULT_BODY_TOO_LARGE;
+        return fault(HTTP_FAULT_BODY_TOO_LARGE, framing, where);
     }
     bool has_body = h->chunked || h->content_length > 0;
     h->expect_continue = h->expect_continue && has_body && !h->is_1_0; /* RFC 9110 section 10.1.1 */
