@@ -1,0 +1,209 @@
+/*
+ * Reads a command line by the table of its command, and prints help from the same
+ * table, so that what is accepted and what is documented cannot differ.  Knows no
+ * command.  Long options only ("--to X", "--to=X"); -c and -h are everybody's.
+ */
+#include "ctl_args.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+
+#define WORD_MAX    40 /* longer words are not compared: no name of ours is near them */
+#define HELP_COLUMN 24
+#define FAR_ENOUGH  3 /* a typing mistake changes fewer letters */
+
+void ctl_complain(const char *fmt, ...)
+{
+    va_list ap;
+    fflush(stdout);
+    fputs("posternctl: ", stderr);
+    va_start(ap, fmt);
+    vfprintf(stderr, fmt, ap);
+    va_end(ap);
+    fputc('\n', stderr);
+}
+
+static size_t min3(size_t a, size_t b, size_t c)
+{
+    size_t least = a < b ? a : b;
+    return least < c ? least : c;
+}
+
+size_t args_distance(const char *a, const char *b)
+{
+    size_t row[WORD_MAX + 1];
+    size_t na = strlen(a), nb = strlen(b);
+
+    if (na > WORD_MAX || nb > WORD_MAX)
+        return SIZE_MAX;
+    for (size_t j = 0; j <= nb; j++)
+        row[j] = j;
+    for (size_t i = 1; i <= na; i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= nb; j++) {
+            size_t above = row[j];
+            row[j] = min3(above + 1, row[j - 1] + 1, diagonal + (a[i - 1] != b[j - 1]));
+            diagonal = above;
+        }
+    }
+    return row[nb];
+}
+
+void args_print_usage(const struct ctl_command *command, FILE *out)
+{
+    fprintf(out, "usage: posternctl [-c FILE] %s", command->name);
+    for (const struct ctl_option *o = command->options; o->name != NULL; o++)
+        fprintf(out, o->value != NULL ? " [--%s %s]" : " [--%s]", o->name, o->value);
+    fprintf(out, "%s%s\n", command->operands != NULL ? " " : "", command->operands != NULL ? command->operands : "");
+}
+
+static void print_option(const char *name, const char *value, const char *help, FILE *out)
+{
+    int n = fprintf(out, "  %s%s%s", name, value != NULL ? " " : "", value != NULL ? value : "");
+    if (n >= HELP_COLUMN)
+        fprintf(out, "\n%*s%s\n", HELP_COLUMN, "", help);
+    else
+        fprintf(out, "%*s%s\n", HELP_COLUMN - n, "", help);
+}
+
+void args_print_help(const struct ctl_command *command, FILE *out)
+{
+    char name[WORD_MAX];
+
+    args_print_usage(command, out);
+    fprintf(out, "%s\n\n", command->summary);
+    for (const struct ctl_option *o = command->options; o->name != NULL; o++) {
+        snprintf(name, sizeof name, "--%s", o->name);
+        print_option(name, o->value, o->help, out);
+    }
+    print_option("-c, --config", "FILE", "configuration of the daemon; postern.yaml when not given", out);
+    print_option("-h, --help", NULL, "print this", out);
+    if (command->help != NULL)
+        fprintf(out, "\n%s", command->help);
+}
+
+/* The index of an option, -1 when the command has none of that name. */
+static int find_option(const struct ctl_command *command, struct slice name)
+{
+    for (int i = 0; command->options[i].name != NULL; i++)
+        if (slice_eq_cstr(name, command->options[i].name))
+            return i;
+    return -1;
+}
+
+static enum args_result unknown_option(const struct ctl_command *command, const char *arg, struct slice name)
+{
+    const char *nearest = NULL;
+    size_t best = FAR_ENOUGH;
+    char word[WORD_MAX];
+
+    snprintf(word, sizeof word, "%.*s", SLICE_ARG(name));
+    for (const struct ctl_option *o = command->options; o->name != NULL; o++) {
+        size_t distance = args_distance(word, o->name);
+        if (distance < best) {
+            best = distance;
+            nearest = o->name;
+        }
+    }
+    if (nearest != NULL)
+        ctl_complain("%s: unknown option %s: did you mean --%s?", command->name, arg, nearest);
+    else
+        ctl_complain("%s: unknown option %s: see posternctl help %s", command->name, arg, command->name);
+    return ARGS_WRONG;
+}
+
+/* The value of the option at argv[*i]: after its '=', or the next word; NULL when there is none. */
+static const char *option_value(const char *after_equals, int argc, char **argv, int *i)
+{
+    if (after_equals != NULL)
+        return after_equals;
+    return *i + 1 < argc ? argv[++*i] : NULL;
+}
+
+static enum args_result long_option(struct ctl_call *call, int argc, char **argv, int *i)
+{
+    const char *arg = argv[*i];
+    const char *equals = strchr(arg, '=');
+    struct slice name = {arg + 2, equals != NULL ? (size_t)(equals - arg - 2) : strlen(arg + 2)};
+
+    if (slice_eq_cstr(name, "help"))
+        return ARGS_HELP;
+    bool is_config = slice_eq_cstr(name, "config");
+    int at = is_config ? -1 : find_option(call->command, name);
+    if (at == -1 && !is_config)
+        return unknown_option(call->command, arg, name);
+    const struct ctl_option *o = is_config ? NULL : &call->command->options[at];
+    const char **value = is_config ? &call->conf_path : &call->values[at];
+
+    if (o != NULL && *value != NULL) {
+        ctl_complain("%s: --%s is given twice: once is enough", call->command->name, o->name);
+        return ARGS_WRONG;
+    }
+    if (o != NULL && o->value == NULL) {
+        *value = "";
+        if (equals != NULL)
+            ctl_complain("%s: --%s takes no value", call->command->name, o->name);
+        return equals != NULL ? ARGS_WRONG : ARGS_RUN;
+    }
+    const char *given = option_value(equals != NULL ? equals + 1 : NULL, argc, argv, i);
+    if (given == NULL || given[0] == '\0') {
+        ctl_complain("%s: %.*s needs a value: --%.*s %s", call->command->name, (int)(name.n + 2), arg, SLICE_ARG(name),
+                     o != NULL ? o->value : "FILE");
+        return ARGS_WRONG;
+    }
+    *value = given;
+    return ARGS_RUN;
+}
+
+static enum args_result one_option(struct ctl_call *call, int argc, char **argv, int *i)
+{
+    const char *arg = argv[*i];
+    if (strcmp(arg, "-h") == 0)
+        return ARGS_HELP;
+    if (strcmp(arg, "-c") != 0) {
+        if (arg[1] == '-')
+            return long_option(call, argc, argv, i);
+        return unknown_option(call->command, arg, slice_of(arg + 1));
+    }
+    if (*i + 1 == argc) {
+        ctl_complain("%s: -c needs a value: -c FILE", call->command->name);
+        return ARGS_WRONG;
+    }
+    call->conf_path = argv[++*i];
+    return ARGS_RUN;
+}
+
+static enum args_result check_operands(const struct ctl_call *call)
+{
+    const struct ctl_command *command = call->command;
+    if (command->operands == NULL && call->n_operands > 0)
+        ctl_complain("%s: %s is one word too many: see posternctl help %s", command->name, call->operands[0],
+                     command->name);
+    else if (command->operands != NULL && call->n_operands == 0)
+        ctl_complain("%s: %s is missing: see posternctl help %s", command->name, command->operands, command->name);
+    else
+        return ARGS_RUN;
+    return ARGS_WRONG;
+}
+
+enum args_result args_parse(struct ctl_call *call, int argc, char **argv)
+{
+    bool only_operands = false;
+
+    call->operands = argv;
+    for (int i = 0; i < argc; i++) {
+        if (only_operands || argv[i][0] != '-' || argv[i][1] == '\0') {
+            argv[call->n_operands++] = argv[i];
+            continue;
+        }
+        if (strcmp(argv[i], "--") == 0) {
+            only_operands = true;
+            continue;
+        }
+        enum args_result result = one_option(call, argc, argv, &i);
+        if (result != ARGS_RUN)
+            return result;
+    }
+    return check_operands(call);
+}

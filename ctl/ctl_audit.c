@@ -1,0 +1,107 @@
+/*
+ * "audit verify": walk the chain of audit rows from the first to the head.  Reads
+ * the store itself, not through the daemon: an audit that only the audited process
+ * can check proves nothing.  Read only, so it may run beside a daemon at work.
+ */
+#include "ctl.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+#include "../gateway/conf.h"
+#include "postern/clock.h"
+#include "postern/store.h"
+
+#define QUIET_MS          1000 /* a short walk says nothing on the way */
+#define TERMINAL_EVERY_MS 200
+#define FILE_EVERY_MS     5000
+
+struct progress {
+    bool is_terminal;
+    bool shown;
+    int64_t next_mono_ms;
+};
+
+static void on_progress(uint64_t rows, uint64_t total, void *arg)
+{
+    struct progress *p = arg;
+    int64_t now = clock_mono_ms();
+
+    if (now < p->next_mono_ms)
+        return;
+    p->shown = true;
+    p->next_mono_ms = now + (p->is_terminal ? TERMINAL_EVERY_MS : FILE_EVERY_MS);
+    double percent = total > 0 ? 100.0 * (double)rows / (double)total : 100.0;
+    fprintf(stderr, "%saudit: %llu of %llu rows read, %.0f %%%s", p->is_terminal ? "\r" : "", (unsigned long long)rows,
+            (unsigned long long)total, percent, p->is_terminal ? "" : "\n");
+}
+
+/* Wipe the line that is rewritten in place. */
+static void end_progress(const struct progress *p)
+{
+    if (p->is_terminal && p->shown)
+        fputs("\r\033[K", stderr);
+}
+
+static enum ctl_exit report(const char *url, enum err walked, const struct audit_verdict *v)
+{
+    if (walked != OK) {
+        ctl_complain("%s: the audit cannot be read to its end: %s", url,
+                     v->why.text[0] != '\0' ? v->why.text : "the database does not answer; is the disk in order?");
+        return CTL_FAILED;
+    }
+    if (v->holds) {
+        printf("audit: %llu rows, chain holds\n", (unsigned long long)v->rows);
+        return CTL_DONE;
+    }
+    printf("audit: %s\n", v->why.text);
+    fflush(stdout);
+    fprintf(stderr,
+            "Rows before it are as they were written. Keep a copy of the database as it is, and compare row %llu\n"
+            "with your last backup.\n",
+            (unsigned long long)v->first_bad);
+    return CTL_NO;
+}
+
+static enum ctl_exit verify(const struct conf *conf)
+{
+    struct errmsg e = {{0}};
+    struct store_options options = {
+        .url = conf->store_url,
+        .audit_key = slice_of(conf->audit_key),
+        .now_ms = clock_wall_ms(),
+        .read_only = true,
+    };
+    struct store *store = store_open(&options, &e);
+    if (store == NULL) {
+        ctl_complain("%s", e.text);
+        return CTL_FAILED;
+    }
+    struct progress progress = {isatty(STDERR_FILENO) == 1, false, 0};
+    progress.next_mono_ms = clock_mono_ms() + (progress.is_terminal ? 0 : QUIET_MS);
+    struct audit_verdict verdict = {0};
+    enum err walked = store_audit_verify(store, on_progress, &progress, &verdict);
+    end_progress(&progress);
+    store_close(&store);
+    return report(conf->store_url, walked, &verdict);
+}
+
+static enum ctl_exit run(const struct ctl_call *call)
+{
+    struct errmsg e;
+    AUTO(conf_free) struct conf *conf = conf_load(call->conf_path, &e);
+    if (conf == NULL) {
+        ctl_complain("%s", e.text);
+        return CTL_FAILED;
+    }
+    return verify(conf);
+}
+
+const struct ctl_command ctl_audit_verify = {
+    .name = "audit verify",
+    .summary = "check that no audit row was changed, removed, inserted or swapped",
+    .help = "Reads the store itself, whether posternd runs or not, and writes nothing.\n"
+            "Exit status: 0 the chain holds; 1 it does not, and the first bad row is named;\n"
+            "2 the store or its audit key could not be read.\n",
+    .run = run,
+};
