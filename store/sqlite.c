@@ -125,7 +125,12 @@ static bool load_audit_key(struct backend *b, const struct store_options *o, str
         if (!write_key_file(path, e))
             return false;
     }
-    AUTO(free_path) char *ref = path_with("file:", path);
+    AUTO(free_path) char *absolute = realpath(path, NULL);
+    if (absolute == NULL) {
+        errmsg_set(e, "%s: %s", path, strerror(errno));
+        return false;
+    }
+    AUTO(free_path) char *ref = path_with("file:", absolute);
     b->audit_key_bytes = secret_load(ref, e);
     b->audit_key = slice_of(b->audit_key_bytes);
     return b->audit_key_bytes != NULL;
