@@ -8,6 +8,8 @@
 #include "http_body.h"
 
 #include <stdlib.h>
+
+#define ZLIB_CONST /* next_in is not written to, and says so */
 #include <zlib.h>
 
 #define ARENA_BODY_BYTES 16384u /* most messages; larger ones go to the heap */
@@ -87,7 +89,7 @@ static enum http_fault add_gzip(struct http_body *b, struct slice piece)
 {
     struct http_inflate *i = b->inflate;
     i->begun = true;
-    i->z.next_in = (Bytef *)(uintptr_t)piece.p; /* zlib does not write there */
+    i->z.next_in = (const Bytef *)piece.p;
     i->z.avail_in = (uInt)piece.n;
     do {
         if (i->ended) {

@@ -14,10 +14,11 @@
 #include "postern/buf.h"
 #include "postern/clock.h"
 
-#define RETRY_AFTER        "5" /* seconds; bytes in flight turn over within a few */
-#define COPY_TOGETHER      16384u
-#define PROBLEM_BYTES      1024u
-#define EXCHANGE_MAX_BYTES ((size_t)LIMIT_ARENA_BYTES + 4u * LIMIT_HTTP_HEAD_BYTES)
+#define RETRY_AFTER   "5" /* seconds; bytes in flight turn over within a few */
+#define COPY_TOGETHER 16384u
+#define PROBLEM_BYTES 1024u
+#define EXCHANGE_MAX_BYTES                                                                                             \
+    ((size_t)LIMIT_ARENA_BYTES + (size_t)4 * LIMIT_HTTP_HEAD_BYTES) /* heads double as they grow */
 
 struct slice http_request_header(const struct http_request *r, const char *name)
 {
@@ -178,6 +179,7 @@ static void answer(struct http_exchange *x, const struct http_reply *reply)
 {
     struct http_conn *c = x->conn;
     struct evbuffer *out = c->out;
+    ensure(x->listener != NULL); /* a connection never outlives it */
     if (TAILQ_FIRST(&c->exchanges) != x) {
         out = x->held = evbuffer_new();
         ensure(out != NULL);

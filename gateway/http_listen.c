@@ -22,8 +22,8 @@
 #include "http_conn.h"
 
 #define LISTENER_MAGIC  0x4874704Cu
-#define ACCEPT_BACKLOG  4096 /* the kernel caps it at net.core.somaxconn */
-#define ACCEPT_PAUSE_MS 100  /* after descriptors ran out */
+#define ACCEPT_BACKLOG  4096    /* the kernel caps it at net.core.somaxconn */
+#define ACCEPT_PAUSE_US 100000L /* after descriptors ran out */
 
 static struct http_listener *listener_of(void *arg)
 {
@@ -173,7 +173,7 @@ static void on_accept_error(struct evconnlistener *accept, void *arg)
     struct http_listener *l = listener_of(arg);
     l->counters.faults[HTTP_FAULT_FDS_EXHAUSTED]++;
     evconnlistener_disable(accept);
-    struct timeval pause = {.tv_usec = ACCEPT_PAUSE_MS * 1000};
+    struct timeval pause = {.tv_usec = ACCEPT_PAUSE_US};
     evtimer_add(l->accept_again, &pause);
 }
 

@@ -280,36 +280,53 @@ static enum http_event end_chunk_size(struct http_proto *p)
     return HTTP_NONE;
 }
 
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9') {
+        return c - '0';
+    }
+    int letter = c | 0x20;
+    return letter >= 'a' && letter <= 'f' ? letter - 'a' + 10 : -1;
+}
+
 /*
  * 1*HEXDIG CRLF.  Extensions (RFC 9112 section 7.1.1) are refused: no client of
  * ours sends them, nothing here would act on them, and their loose grammar has
  * been read in different ways by different servers.
  */
+static enum http_fault chunk_size_fault(const struct http_proto *p, char c)
+{
+    if (p->after_cr) {
+        return c == '\n' ? HTTP_FAULT_NONE : HTTP_FAULT_BARE_CR;
+    }
+    if (c == '\n') {
+        return HTTP_FAULT_BARE_LF;
+    }
+    if (hex_digit(c) >= 0) {
+        return p->digits < MAX_CHUNK_DIGITS ? HTTP_FAULT_NONE : HTTP_FAULT_CHUNK_SIZE;
+    }
+    if (p->digits > 0 && c == '\r') {
+        return HTTP_FAULT_NONE;
+    }
+    return p->digits > 0 && c == ';' ? HTTP_FAULT_CHUNK_EXTENSION : HTTP_FAULT_CHUNK_SIZE;
+}
+
 static enum http_event step_chunk_size(struct http_proto *p, struct slice *in)
 {
-    while (in->n > 0 && p->state == HTTP_STATE_CHUNK_SIZE) {
+    while (in->n > 0) {
         char c = in->p[0];
-        unsigned digit = c >= '0' && c <= '9' ? (unsigned)(c - '0') : 16;
-        if ((c | 0x20) >= 'a' && (c | 0x20) <= 'f') {
-            digit = (unsigned)((c | 0x20) - 'a') + 10;
-        }
-        if (p->after_cr && c != '\n') {
-            return refuse(p, HTTP_FAULT_BARE_CR, p->at - 1);
-        }
-        if (c == '\n' && !p->after_cr) {
-            return refuse(p, HTTP_FAULT_BARE_LF, p->at);
-        }
-        bool has_digits = p->digits > 0;
-        if (digit < 16 ? p->digits == MAX_CHUNK_DIGITS : !has_digits || (c != '\r' && c != '\n')) {
-            return refuse(p, c == ';' && has_digits ? HTTP_FAULT_CHUNK_EXTENSION : HTTP_FAULT_CHUNK_SIZE, p->at);
+        enum http_fault f = chunk_size_fault(p, c);
+        if (f != HTTP_FAULT_NONE) {
+            return refuse(p, f, p->at - (p->after_cr ? 1 : 0));
         }
         consume(p, in, 1);
         p->after_cr = c == '\r';
-        if (digit < 16) {
-            p->left = p->left << 4 | digit;
-            p->digits++;
-        } else if (c == '\n') {
+        if (c == '\n') {
             return end_chunk_size(p);
+        }
+        if (c != '\r') {
+            p->left = p->left << 4 | (uint64_t)hex_digit(c);
+            p->digits++;
         }
     }
     return HTTP_NONE;
