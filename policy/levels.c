@@ -95,25 +95,30 @@ void policy_init(struct policy *p)
         .digest_minute = 9 * 60,
     };
     for (unsigned rule = 0; rule < RULE_N; rule++) {
-        for (unsigned class = 0; class < CLASS_N; class ++)
-            memcpy(p->verdicts[rule][class], grade_of(rows[rule].classes[class])->of, sizeof p->verdicts[rule][class]);
+        for (unsigned i = 0; i < CLASS_N; i++)
+            memcpy(p->verdicts[rule][i], grade_of(rows[rule].classes[i])->of, sizeof p->verdicts[rule][i]);
     }
 }
+
+#define HOUR_S INT64_C(3600)
 
 /* Semantics 3, 5, 6: consent, the two flags of caps, expiry.  A collections message obeys and counts like marketing. */
 static const struct category defaults[CLASS_N] = {
     [CLASS_OTP] = {.consent = CONSENT_NONE, .counts = COUNTS_NOWHERE, .expiry_s = 0},
     [CLASS_SAFETY] = {.consent = CONSENT_NONE, .counts = COUNTS_NOWHERE, .expiry_s = 0},
-    [CLASS_TRANSACTIONAL] = {.consent = CONSENT_NONE, .counts = COUNTS_IN_ANY, .expiry_s = 12 * 3600},
-    [CLASS_SUPPORT] = {.consent = CONSENT_NONE, .counts = COUNTS_EVERYWHERE, .obeys_cap = true, .expiry_s = 72 * 3600},
+    [CLASS_TRANSACTIONAL] = {.consent = CONSENT_NONE, .counts = COUNTS_IN_ANY, .expiry_s = 12 * HOUR_S},
+    [CLASS_SUPPORT] = {.consent = CONSENT_NONE,
+                       .counts = COUNTS_EVERYWHERE,
+                       .obeys_cap = true,
+                       .expiry_s = 72 * HOUR_S},
     [CLASS_COLLECTIONS] = {.consent = CONSENT_NONE,
                            .counts = COUNTS_EVERYWHERE,
                            .obeys_cap = true,
-                           .expiry_s = 24 * 3600},
+                           .expiry_s = 24 * HOUR_S},
     [CLASS_MARKETING] = {.consent = CONSENT_OPT_IN,
                          .counts = COUNTS_EVERYWHERE,
                          .obeys_cap = true,
-                         .expiry_s = 24 * 3600},
+                         .expiry_s = 24 * HOUR_S},
 };
 
 void category_init(struct category *c, enum message_class class)

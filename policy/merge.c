@@ -15,7 +15,7 @@
 
 #include "policy/weekday.h"
 
-#define MINUTES_PER_WEEK (7 * MINUTES_PER_DAY)
+#define MINUTES_PER_WEEK (INT64_C(7) * MINUTES_PER_DAY)
 
 /* --- the claim ------------------------------------------------------------------ */
 
@@ -147,10 +147,13 @@ static int64_t minutes_a_week(struct slice text)
     return minutes;
 }
 
-/* A list's looseness is that of its complement: the longer one lets less through. */
+/* The longer list of what is never wanted lets less through. */
 static int64_t list_looseness(uint32_t set)
 {
-    return 32 - __builtin_popcount(set);
+    int64_t n = 0;
+    for (; set != 0; set &= set - 1)
+        n--;
+    return n;
 }
 
 int64_t merge_looseness(enum preference_key key, struct slice text)

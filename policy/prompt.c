@@ -5,7 +5,6 @@
  */
 #include "policy/rule.h"
 
-#include <ctype.h>
 #include <stdio.h>
 
 struct line {
@@ -49,9 +48,19 @@ static void ending_of(const struct decision *d, char *out, size_t out_size)
         snprintf(out, out_size, ". It cannot be sent.");
 }
 
+static char upper(char c)
+{
+    return (char)(c >= 'a' && c <= 'z' ? c - 'a' + 'A' : c);
+}
+
+static char lower(char c)
+{
+    return (char)(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
+}
+
 char *policy_prompt(const struct decision *d, const struct message *m, char out[PROMPT_MAX])
 {
-    char ending[128], phrase[PROMPT_MAX];
+    char ending[128], words[PROMPT_MAX], phrase[PROMPT_MAX + 2];
     struct line l = {out, 0};
     out[0] = '\0';
     ending_of(d, ending, sizeof ending);
@@ -59,11 +68,10 @@ char *policy_prompt(const struct decision *d, const struct message *m, char out[
         const struct violation *v = &d->violations[i];
         if (v->shadow || v->outcome == OUTCOME_FORWARD)
             continue;
-        char *words = phrase + 2;
-        memcpy(phrase, "; ", 2);
-        phrase_of(v, m, words, sizeof phrase - 2);
-        words[0] = (char)(l.n == 0 ? toupper((unsigned char)words[0]) : tolower((unsigned char)words[0]));
-        if (!add(&l, l.n == 0 ? words : phrase, strlen(ending)))
+        phrase_of(v, m, words, sizeof words);
+        words[0] = l.n == 0 ? upper(words[0]) : lower(words[0]);
+        snprintf(phrase, sizeof phrase, "%s%s", l.n == 0 ? "" : "; ", words);
+        if (!add(&l, phrase, strlen(ending)))
             break;
     }
     add(&l, ending, 0);

@@ -257,8 +257,9 @@ struct opening rule_min_gap_opening(const struct facts *f, int64_t at_ms)
 {
     int64_t over_ms = 0;
     for (size_t i = 0; f->counts_known == KNOWN && i < f->n_checks; i++) {
+        /* Nothing sent yet is 0, long ago. */
         int64_t here = f->counts[i].latest_ms + f->checks[i].gap_ms;
-        if (f->checks[i].gap_ms > 0 && f->counts[i].latest_ms != 0 && here > over_ms)
+        if (f->checks[i].gap_ms > 0 && here > over_ms)
             over_ms = here;
     }
     return opening_from(over_ms, at_ms);

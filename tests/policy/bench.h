@@ -483,10 +483,8 @@ static void given_shadow(struct bench *b, struct slice v)
         return;
     }
     struct verdict(*of)[SENDER_N] = b->policy.verdicts[PARSED(enum rule, rule_parse, v)];
-    for (unsigned class = 0; class < CLASS_N; class ++) {
-        for (unsigned sender = 0; sender < SENDER_N; sender++)
-            of[class][sender].shadow = true;
-    }
+    for (unsigned cell = 0; cell < CLASS_N * SENDER_N; cell++)
+        of[cell / SENDER_N][cell % SENDER_N].shadow = true;
 }
 
 /* verdict=RULE/LEVEL/OUTCOME, for every class and sender */

@@ -199,6 +199,36 @@ static void expect(struct bench *b, struct slice key, struct slice v)
 
 /* --- the files --------------------------------------------------------------------- */
 
+/* Decide the case again at another time: with the same obstacles, or with slots free and counters back. */
+static enum outcome outcome_at(struct bench *b, int64_t at_ms, bool obstacles)
+{
+    struct facts f = b->facts;
+    struct decision d;
+    f.now_ms = at_ms;
+    if (!obstacles) {
+        f.counts_known = UNKNOWN;
+        f.counters_down = f.profile_stale = false;
+    }
+    policy_decide(&f, &d);
+    return d.outcome;
+}
+
+/* What every deferral promises: the first instant at which it passes, and until when. */
+static void keeps_its_promise(struct bench *b)
+{
+    int64_t release_ms = b->decision.release_at_ms, end_ms = b->decision.window_end_ms;
+    if (release_ms <= b->facts.now_ms)
+        wrong(b, "deferred to no later time");
+    if (outcome_at(b, release_ms - 1, true) <= OUTCOME_REDIRECT)
+        wrong(b, "passes before its release");
+    if (outcome_at(b, release_ms, false) > OUTCOME_REDIRECT)
+        wrong(b, "does not pass at its release");
+    if (end_ms != 0 && outcome_at(b, end_ms - 1, false) > OUTCOME_REDIRECT)
+        wrong(b, "does not pass until the end of its window");
+    if (end_ms != 0 && outcome_at(b, end_ms, false) <= OUTCOME_REDIRECT)
+        wrong(b, "passes after the end of its window");
+}
+
 static void run_case(struct bench *b, struct slice always, struct slice words, struct slice expected)
 {
     struct slice key, v;
@@ -210,6 +240,8 @@ static void run_case(struct bench *b, struct slice always, struct slice words, s
     same_text(b, "outcome", outcome, outcome_name(b->decision.outcome));
     while (next_word(&expected, &key, &v))
         expect(b, key, v);
+    if (b->decision.outcome == OUTCOME_DEFER)
+        keeps_its_promise(b);
     b->cases++;
 }
 
