@@ -280,10 +280,9 @@ static bool sqlite_may_fail(const struct store_request *r)
     ensure(!"a kind of request");
 }
 
-static enum err sqlite_tend(struct backend *b, bool idle)
+static enum err sqlite_tend(struct backend *b)
 {
-    /* A busy queue may let the log grow fourfold before a checkpoint makes it wait. */
-    if (b->wal_pages < b->checkpoint_at_pages || (!idle && b->wal_pages < 4 * b->checkpoint_at_pages))
+    if (b->wal_pages < b->checkpoint_at_pages)
         return OK;
     int in_log, done;
     int rc = sqlite3_wal_checkpoint_v2(b->db, NULL, SQLITE_CHECKPOINT_PASSIVE, &in_log, &done);

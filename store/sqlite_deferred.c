@@ -104,7 +104,7 @@ uint64_t deferred_insert(struct backend *b, const struct deferred *d, const stru
             V_TEXT(d->category), V_INT(d->class), V_INT(d->priority), V_TEXT(slice_of(reason_name(d->reason))),
             V_TEXT(d->batch_id), V_TEXT(d->collapse_key), V_TEXT(either(d->topic, m == NULL ? none : m->topic)),
             V_TEXT(either(d->sender, m == NULL ? none : m->sender)), V_TEXT(d->local_rule), V_INT(d->enqueued_at_ms),
-            V_INT(d->enqueued_at_ms), V_INT(d->release_at_ms),
+            V_INT(d->enqueued_at_ms), V_INT(d->release_at_ms), V_INT(d->spread_ms),
             V_INT(d->expires_at_ms == 0 ? INT64_MAX : d->expires_at_ms), V_INT(d->deferrals));
     uint64_t id = (uint64_t)sql_last_id(b);
     b->depth.n[d->state]++;

@@ -56,10 +56,30 @@ static void settle_record(struct backend *b, const struct store_record *r)
     if (r->settle_state == DEFERRED_WAITING && again != NULL)
         SQL_RUN(b, SQL_DEFERRED_AGAIN, V_INT(r->settles), V_INT(d->id), V_INT(again->kind),
                 V_TEXT(slice_of(reason_name(again->reason))), V_TEXT(again->local_rule), V_INT(again->release_at_ms),
-                V_INT(again->expires_at_ms == 0 ? INT64_MAX : again->expires_at_ms), V_INT(again->deferrals));
+                V_INT(again->expires_at_ms == 0 ? INT64_MAX : again->expires_at_ms), V_INT(again->deferrals),
+                V_INT(again->spread_ms));
     bool ends = r->settle_state != DEFERRED_WAITING && r->settle_state != DEFERRED_RELEASED;
     struct slice end_reason = slice_of(ends && d != NULL ? reason_name(d->decision->reason) : NULL);
     deferred_set_state(b, r->settles, DEFERRED_LEASED, r->settle_state, r->now_ms, end_reason);
+}
+
+/* A newer message with the same collapse key takes the place of those that wait (semantics: release). */
+static void supersede(struct backend *b, const struct store_record *r, const struct record_decision *d)
+{
+    struct address folded;
+    if (d->message->collapse_key.n == 0 || (!d->intent && d->deferred == NULL) || r->settles != 0)
+        return;
+    address_fold(&d->message->to, &folded);
+    for (;;) {
+        sqlite3_stmt *st = SQL_START(b, SQL_DEFERRED_SUPERSEDED, V_TEXT(slice_of(folded.text)),
+                                     V_TEXT(d->message->collapse_key), V_TEXT(r->key));
+        if (!sql_row(b, st))
+            return;
+        uint64_t id = (uint64_t)col_int(st, 0);
+        enum deferred_state was = (enum deferred_state)col_int(st, 1);
+        sql_end(st);
+        deferred_set_state(b, id, was, DEFERRED_ENDED, r->now_ms, slice_of(reason_name(REASON_SUPERSEDED)));
+    }
 }
 
 enum err sqlite_record(struct backend *b, struct store_record *r)
@@ -73,6 +93,7 @@ enum err sqlite_record(struct backend *b, struct store_record *r)
     for (size_t i = 0; i < r->n; i++) {
         const struct record_decision *d = &r->decisions[i];
         uint64_t deferred_id = 0;
+        supersede(b, r, d);
         if (r->settles != 0 && i == 0)
             deferred_id = r->settles;
         else if (d->deferred != NULL)

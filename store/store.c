@@ -273,14 +273,6 @@ static bool take_batch(struct store *s, struct request_list *out)
     return out->head != NULL;
 }
 
-static bool queue_is_empty(struct store *s)
-{
-    pthread_mutex_lock(&s->lock);
-    bool empty = s->queue.head == NULL;
-    pthread_mutex_unlock(&s->lock);
-    return empty;
-}
-
 static void *thread_main(void *arg)
 {
     struct store *s = arg;
@@ -290,7 +282,7 @@ static void *thread_main(void *arg)
         int64_t start = clock_mono_us();
         run_batch(s, batch.head);
         deliver(s, batch, clock_mono_us() - start);
-        if (!is_failed(s) && s->ops->tend(s->backend, queue_is_empty(s)) != OK)
+        if (!is_failed(s) && s->ops->tend(s->backend) != OK)
             take_fault(s, true);
     }
     return NULL;

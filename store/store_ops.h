@@ -46,8 +46,8 @@ struct store_ops {
 #define X(id, name) enum err (*name)(struct backend * b, struct store_##name *r);
     STORE_REQUESTS(X)
 #undef X
-    /* Upkeep after a commit; idle: nothing is queued. */
-    enum err (*tend)(struct backend *b, bool idle);
+    /* Upkeep after a commit; its callbacks are on their way already. */
+    enum err (*tend)(struct backend *b);
 
     /* The fault since the last call, with its text; clears it. */
     enum store_fault (*fault)(struct backend *b, struct errmsg *why);
