@@ -10,16 +10,17 @@
 #define CLAIM_MAX_BYTES 256u
 
 static const struct {
-    const char *field, *key;
+    struct slice field;
+    const char *key;
 } names[] = {
-#define X(id, field, key) {field, key},
+#define X(id, field, key) {{field, sizeof(field) - 1}, key},
     CLAIMS(X)
 #undef X
 };
 
 const char *claims_field(enum claim c)
 {
-    return names[c].field;
+    return names[c].field.p;
 }
 
 const char *claims_key(enum claim c)
@@ -29,7 +30,7 @@ const char *claims_key(enum claim c)
 
 enum err claims_say(struct claims *c, enum claim claim, struct slice value, struct fault *f)
 {
-    const char *name = names[claim].field;
+    const char *name = names[claim].field.p;
     if (value.n == 0)
         return wire_fault(f, FAULT_SYNTAX, name, "%s is empty; leave it out, or give a value", name);
     if (value.n > CLAIM_MAX_BYTES)
@@ -48,7 +49,7 @@ enum err claims_read_fields(struct claims *c, const struct wire_request *r, stru
 {
     for (size_t i = 0; i < r->n_fields; i++) {
         for (enum claim claim = 0; claim < CLAIM_N; claim++) {
-            if (!slice_ieq(r->fields[i].name, slice_of(names[claim].field)))
+            if (!slice_ieq(r->fields[i].name, names[claim].field))
                 continue;
             enum err err = claims_say(c, claim, r->fields[i].value, f);
             if (err != OK)

@@ -8,18 +8,20 @@
 
 #include "postern/connector.h"
 
-/* CLAIM(id, HTTP field, key in a body) */
-#define CLAIMS(X)                                                                                                      \
-    X(CATEGORY, "X-Postern-Category", "postern_category")                                                              \
-    X(PRIORITY, "X-Postern-Priority", "postern_priority")                                                              \
-    X(TOPIC, "X-Postern-Topic", "postern_topic")                                                                       \
-    X(COLLAPSE_KEY, "X-Postern-Collapse-Key", "postern_collapse_key")                                                  \
-    X(LANGUAGE, "X-Postern-Language", "postern_language")                                                              \
-    X(FORMAT, "X-Postern-Format", "postern_format")                                                                    \
-    X(FORMALITY, "X-Postern-Formality", "postern_formality")                                                           \
-    X(TECHNICAL_DEPTH, "X-Postern-Technical-Depth", "postern_technical_depth")                                         \
-    X(EXPIRES_AT, "X-Postern-Expires-At", "postern_expires_at")                                                        \
+/* X(id, HTTP field, key in a body) */
+/* clang-format off */
+#define CLAIMS(X) \
+    X(CATEGORY, "X-Postern-Category", "postern_category") \
+    X(PRIORITY, "X-Postern-Priority", "postern_priority") \
+    X(TOPIC, "X-Postern-Topic", "postern_topic") \
+    X(COLLAPSE_KEY, "X-Postern-Collapse-Key", "postern_collapse_key") \
+    X(LANGUAGE, "X-Postern-Language", "postern_language") \
+    X(FORMAT, "X-Postern-Format", "postern_format") \
+    X(FORMALITY, "X-Postern-Formality", "postern_formality") \
+    X(TECHNICAL_DEPTH, "X-Postern-Technical-Depth", "postern_technical_depth") \
+    X(EXPIRES_AT, "X-Postern-Expires-At", "postern_expires_at") \
     X(IDEMPOTENCY_KEY, "Idempotency-Key", "postern_idempotency_key")
+/* clang-format on */
 
 enum claim {
 #define X(id, field, key) CLAIM_##id,

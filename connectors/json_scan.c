@@ -9,6 +9,7 @@
 
 #include <stdio.h>
 
+#include "json_text.h"
 #include "postern/hash.h"
 #include "postern/limits.h"
 
@@ -101,36 +102,10 @@ static size_t utf8_length(const uint8_t *p, const uint8_t *end)
     return n;
 }
 
-static int hex_value(uint8_t c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
-
-/* Four hex digits at p; -1 when they are not there. */
-static int32_t hex4(const uint8_t *p, const uint8_t *end)
-{
-    if (end - p < 4)
-        return -1;
-    int32_t value = 0;
-    for (int i = 0; i < 4; i++) {
-        int digit = hex_value(p[i]);
-        if (digit < 0)
-            return -1;
-        value = value * 16 + digit;
-    }
-    return value;
-}
-
 /* At the 'u' of an escape. */
 static bool scan_unicode_escape(struct scanner *s)
 {
-    int32_t unit = hex4(s->p + 1, s->end);
+    int32_t unit = json_text_hex4(s->p + 1, s->end);
     if (unit < 0)
         return fail(s, "expected four hex digits after \\u");
     if (unit == 0)
@@ -140,7 +115,7 @@ static bool scan_unicode_escape(struct scanner *s)
     s->p += 5;
     if (unit < 0xD800 || unit > 0xDBFF)
         return true;
-    int32_t low = s->end - s->p >= 6 && s->p[0] == '\\' && s->p[1] == 'u' ? hex4(s->p + 2, s->end) : -1;
+    int32_t low = s->end - s->p >= 6 && s->p[0] == '\\' && s->p[1] == 'u' ? json_text_hex4(s->p + 2, s->end) : -1;
     if (low < 0xDC00 || low > 0xDFFF)
         return fail(s, "expected a low surrogate (\\uDC00 to \\uDFFF) after the high one");
     s->p += 6;
@@ -187,87 +162,18 @@ static bool scan_string(struct scanner *s, bool *escaped)
     }
 }
 
-/* --- a string's text, byte by byte ---------------------------------------------- */
-
-struct unescape {
-    const uint8_t *p, *end;
-    uint8_t pending[4];
-    uint8_t n_pending, at_pending;
-};
-
-static struct unescape unescape_begin(struct slice inner)
-{
-    return (struct unescape){.p = (const uint8_t *)inner.p, .end = (const uint8_t *)inner.p + inner.n};
-}
-
-static void pend(struct unescape *u, uint32_t c)
-{
-    u->at_pending = 0;
-    if (c < 0x80) {
-        u->pending[0] = (uint8_t)c;
-        u->n_pending = 1;
-        return;
-    }
-    u->n_pending = c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
-    for (uint8_t i = u->n_pending; i-- > 1; c >>= 6)
-        u->pending[i] = (uint8_t)(0x80 | (c & 0x3F));
-    u->pending[0] = (uint8_t)((0xF00 >> u->n_pending & 0xF0) | c);
-}
-
-/* The scanner has seen the escape: it is well-formed. */
-static void unescape_one(struct unescape *u)
-{
-    static const char from[] = "bfnrt", to[] = "\b\f\n\r\t";
-    uint8_t c = u->p[1];
-    u->p += 2;
-    if (c != 'u') {
-        const char *found = strchr(from, c);
-        pend(u, found == NULL ? c : (uint8_t)to[found - from]);
-        return;
-    }
-    uint32_t unit = (uint32_t)hex4(u->p, u->end);
-    u->p += 4;
-    if (unit >= 0xD800 && unit <= 0xDBFF) {
-        uint32_t low = (uint32_t)hex4(u->p + 2, u->end);
-        u->p += 6;
-        unit = 0x10000 + ((unit - 0xD800) << 10) + (low - 0xDC00);
-    }
-    pend(u, unit);
-}
-
-/* The next byte of the text, -1 at its end. */
-static int unescape_next(struct unescape *u)
-{
-    if (u->at_pending < u->n_pending)
-        return u->pending[u->at_pending++];
-    if (u->p == u->end)
-        return -1;
-    if (*u->p != '\\')
-        return *u->p++;
-    unescape_one(u);
-    return u->pending[u->at_pending++];
-}
-
-static struct slice key_inner(const struct json_scan *s, uint32_t node)
-{
-    const struct json_node *n = &s->nodes[node];
-    if (n->key_end == 0)
-        return (struct slice){NULL, 0};
-    return (struct slice){s->text.p + n->key_start + 1, n->key_end - n->key_start - 2};
-}
-
 /* --- duplicate keys --------------------------------------------------------------- */
 
 static bool same_key(const struct json_scan *s, uint32_t a, uint32_t b)
 {
-    struct slice left = key_inner(s, a), right = key_inner(s, b);
+    struct slice left = json_text_key(s, a), right = json_text_key(s, b);
     if (!s->nodes[a].key_escaped && !s->nodes[b].key_escaped)
         return slice_eq(left, right);
-    struct unescape l = unescape_begin(left), r = unescape_begin(right);
+    struct json_text l = json_text_begin(left), r = json_text_begin(right);
     int c;
     do {
-        c = unescape_next(&l);
-        if (c != unescape_next(&r))
+        c = json_text_next(&l);
+        if (c != json_text_next(&r))
             return false;
     } while (c >= 0);
     return true;
@@ -292,19 +198,6 @@ static bool check_few_keys(struct scanner *s, uint32_t object)
     return true;
 }
 
-static bool copy_text(struct slice inner, struct arena *a, struct slice *out)
-{
-    char *text = arena_alloc(a, inner.n + 1);
-    if (text == NULL)
-        return false;
-    struct unescape u = unescape_begin(inner);
-    size_t n = 0;
-    for (int c = unescape_next(&u); c >= 0; c = unescape_next(&u))
-        text[n++] = (char)c;
-    *out = (struct slice){text, n};
-    return true;
-}
-
 /* Open addressing over node numbers; 0 is free, for node 0 has no key. */
 static bool check_many_keys(struct scanner *s, uint32_t object, uint32_t count)
 {
@@ -316,8 +209,8 @@ static bool check_many_keys(struct scanner *s, uint32_t object, uint32_t count)
     if (slots == NULL)
         return fail_limit(s, "an object with too many keys");
     for (uint32_t i = object + 1; i < out->nodes[object].next; i = out->nodes[i].next) {
-        struct slice key = key_inner(out, i);
-        if (out->nodes[i].key_escaped && !copy_text(key, out->arena, &key))
+        struct slice key = json_text_key(out, i);
+        if (out->nodes[i].key_escaped && !json_text_copy(key, out->arena, &key))
             return fail_limit(s, "an object with too many keys");
         size_t slot = (size_t)hash_siphash(key.p, key.n) & (size - 1);
         for (; slots[slot] != 0; slot = (slot + 1) & (size - 1)) {
@@ -534,99 +427,4 @@ enum err json_scan_parse(struct json_scan *s, struct slice text, struct errmsg *
     errmsg_set(e, "JSON at %s: %s%s", json_scan_place(text, offset(&scanner, scanner.p), place), scanner.wrong,
                scanner.p == scanner.end ? ", but the text ends" : "");
     return scanner.err;
-}
-
-/* --- reading the nodes ------------------------------------------------------------------ */
-
-bool json_scan_is(const struct json_scan *s, uint32_t node, enum json_kind kind)
-{
-    return node != JSON_NONE && s->nodes[node].kind == kind;
-}
-
-size_t json_scan_count(const struct json_scan *s, uint32_t node)
-{
-    size_t n = 0;
-    for (uint32_t c = node + 1; c < s->nodes[node].next; c = s->nodes[c].next)
-        n++;
-    return n;
-}
-
-static int ascii_lower(int c)
-{
-    return c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c;
-}
-
-/* The next byte folded to lower case; U+017F is an s and U+212A a k. */
-static int folded_next(struct unescape *u)
-{
-    struct unescape ahead = *u;
-    int a = unescape_next(&ahead);
-    int b = a == 0xC5 || a == 0xE2 ? unescape_next(&ahead) : -1;
-    if (a == 0xC5 && b == 0xBF) {
-        *u = ahead;
-        return 's';
-    }
-    if (a == 0xE2 && b == 0x84 && unescape_next(&ahead) == 0xAA) {
-        *u = ahead;
-        return 'k';
-    }
-    return ascii_lower(unescape_next(u));
-}
-
-enum json_key json_scan_key(const struct json_scan *s, uint32_t node, const char *name)
-{
-    struct slice key = key_inner(s, node);
-    bool escaped = s->nodes[node].key_escaped;
-    if (!escaped && slice_eq_cstr(key, name))
-        return JSON_KEY_SAME;
-    struct unescape folded = unescape_begin(key), exact = folded;
-    bool same = escaped;
-    for (const char *p = name; *p != '\0'; p++) {
-        if (folded_next(&folded) != ascii_lower((uint8_t)*p))
-            return JSON_KEY_OTHER;
-        same = same && unescape_next(&exact) == (uint8_t)*p;
-    }
-    if (unescape_next(&folded) >= 0)
-        return JSON_KEY_OTHER;
-    return same ? JSON_KEY_SAME : JSON_KEY_FOLDS;
-}
-
-bool json_scan_key_starts(const struct json_scan *s, uint32_t node, const char *prefix, bool fold)
-{
-    struct unescape u = unescape_begin(key_inner(s, node));
-    for (; *prefix != '\0'; prefix++) {
-        int c = unescape_next(&u);
-        if ((fold ? ascii_lower(c) : c) != (uint8_t)*prefix)
-            return false;
-    }
-    return true;
-}
-
-uint32_t json_scan_member(const struct json_scan *s, uint32_t node, const char *name)
-{
-    if (!json_scan_is(s, node, JSON_KIND_OBJECT))
-        return JSON_NONE;
-    for (uint32_t c = node + 1; c < s->nodes[node].next; c = s->nodes[c].next) {
-        if (json_scan_key(s, c, name) == JSON_KEY_SAME)
-            return c;
-    }
-    return JSON_NONE;
-}
-
-struct slice json_scan_raw(const struct json_scan *s, uint32_t node)
-{
-    const struct json_node *n = &s->nodes[node];
-    return (struct slice){s->text.p + n->start, n->end - n->start};
-}
-
-bool json_scan_text(const struct json_scan *s, uint32_t node, struct arena *a, struct slice *out)
-{
-    if (!json_scan_is(s, node, JSON_KIND_STRING))
-        return false;
-    struct slice raw = json_scan_raw(s, node);
-    struct slice inner = {raw.p + 1, raw.n - 2};
-    if (s->nodes[node].escaped)
-        return copy_text(inner, a, out);
-    *out = inner;
-    return true;
 }

@@ -6,22 +6,24 @@
 #include "wire.h"
 
 /* Members that are looked at; a key that is one of these but for case is refused. */
-#define SENDGRID_ROOT(X)                                                                                               \
-    X(PERSONALIZATIONS, "personalizations")                                                                            \
-    X(FROM, "from") X(SUBJECT, "subject") X(CONTENT, "content") X(TEMPLATE_ID, "template_id")                          \
-        X(ATTACHMENTS, "attachments") X(SECTIONS, "sections") X(HEADERS, "headers") X(CATEGORIES, "categories")        \
-            X(CUSTOM_ARGS, "custom_args") X(SEND_AT, "send_at") X(BATCH_ID, "batch_id") X(ASM, "asm")                  \
-                X(MAIL_SETTINGS, "mail_settings")
-#define SENDGRID_PERSON(X)                                                                                             \
-    X(TO, "to")                                                                                                        \
-    X(CC, "cc") X(BCC, "bcc") X(FROM, "from") X(SUBJECT, "subject") X(HEADERS, "headers")                              \
-        X(SUBSTITUTIONS, "substitutions") X(DYNAMIC, "dynamic_template_data") X(CUSTOM_ARGS, "custom_args")            \
-            X(SEND_AT, "send_at")
+/* clang-format off */
+#define SENDGRID_ROOT(X) \
+    X(PERSONALIZATIONS, "personalizations") X(FROM, "from") X(SUBJECT, "subject") \
+    X(CONTENT, "content") X(TEMPLATE_ID, "template_id") X(ATTACHMENTS, "attachments") \
+    X(SECTIONS, "sections") X(HEADERS, "headers") X(CATEGORIES, "categories") \
+    X(CUSTOM_ARGS, "custom_args") X(SEND_AT, "send_at") X(BATCH_ID, "batch_id") \
+    X(ASM, "asm") X(MAIL_SETTINGS, "mail_settings")
+#define SENDGRID_PERSON(X) \
+    X(TO, "to") X(CC, "cc") X(BCC, "bcc") \
+    X(FROM, "from") X(SUBJECT, "subject") X(HEADERS, "headers") \
+    X(SUBSTITUTIONS, "substitutions") X(DYNAMIC, "dynamic_template_data") X(CUSTOM_ARGS, "custom_args") \
+    X(SEND_AT, "send_at")
 /* The bypasses come first. */
-#define SENDGRID_SETTING(X)                                                                                            \
-    X(BYPASS_LIST, "bypass_list_management")                                                                           \
-    X(BYPASS_UNSUBSCRIBE, "bypass_unsubscribe_management") X(BYPASS_SPAM, "bypass_spam_management")                    \
-        X(BYPASS_BOUNCE, "bypass_bounce_management") X(SANDBOX, "sandbox_mode") X(BCC, "bcc")
+#define SENDGRID_SETTING(X) \
+    X(BYPASS_LIST, "bypass_list_management") X(BYPASS_UNSUBSCRIBE, "bypass_unsubscribe_management") \
+    X(BYPASS_SPAM, "bypass_spam_management") X(BYPASS_BOUNCE, "bypass_bounce_management") \
+    X(SANDBOX, "sandbox_mode") X(BCC, "bcc")
+/* clang-format on */
 
 #define SENDGRID_ID_(id, name) SG_ROOT_##id,
 enum sendgrid_root { SENDGRID_ROOT(SENDGRID_ID_) SG_ROOT_N };

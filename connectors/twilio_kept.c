@@ -6,8 +6,6 @@
  */
 #include "twilio.h"
 
-#include <stdlib.h>
-
 #include "edit.h"
 #include "json_scan.h"
 #include "postern/hash.h"
