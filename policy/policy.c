@@ -10,7 +10,6 @@
  *    one's own outcome is the weaker (legal hours defer, the wrong channel asks).
  *  - A redirect with no welcome channel to go to becomes the block of its level.
  *  - A deferral that no waiting ends is a block: never accept and lose.
- *  - Support of low importance (P3) that meets a cap goes into the digest.
  */
 #include "policy/rule.h"
 
@@ -35,18 +34,11 @@ static void settle_redirect(const struct facts *f, struct violation *v)
     snprintf(v->detail + n, sizeof v->detail - n, "%sredirect to %s", n == 0 ? "" : "; ", channel_name(to));
 }
 
-static void settle_wait(const struct facts *f, struct violation *v)
+static void settle_wait(struct violation *v)
 {
-    if (v->outcome != OUTCOME_DEFER)
-        return;
-    const uint32_t caps = RULE_BIT(RULE_CAP_REGULATORY) | RULE_BIT(RULE_CAP_ORGANISATION) |
-                          RULE_BIT(RULE_CAP_CUSTOMER) | RULE_BIT(RULE_MIN_GAP);
-    if (v->passes_at_ms == 0) {
+    if (v->outcome == OUTCOME_DEFER && v->passes_at_ms == 0) {
         v->level = LEVEL_HARD;
         v->outcome = OUTCOME_BLOCK;
-    } else if ((RULE_BIT(v->rule) & caps) != 0 && f->message->category->class == CLASS_SUPPORT &&
-               f->message->priority == PRIORITY_P3 && v->level == LEVEL_SOFT) {
-        v->outcome = OUTCOME_DIGEST;
     }
 }
 
@@ -78,7 +70,7 @@ static void run(const struct facts *f, enum rule rule, struct decision *d)
     if (!fires(f, v))
         return;
     settle_redirect(f, v);
-    settle_wait(f, v);
+    settle_wait(v);
     d->n_violations++;
 }
 

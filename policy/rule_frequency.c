@@ -15,6 +15,7 @@
  *    for a topic counts the topic's category, which is more.
  *  - Caps of regulation and organisation bind the categories that obey caps.
  *  - The contact's min_gap is for P2 and P3; an organisation's is for all.
+ *  - Support of low importance (P3) that would wait for a slot goes into the digest.
  *  - Counts that were not asked for yet violate nothing.
  */
 #include "policy/rule.h"
@@ -223,6 +224,14 @@ static const char *span_words(const struct cap *c, char name[CAP_SPAN_MAX], char
     return span;
 }
 
+/* Low importance need not wait for a slot of its own. */
+static void fold_unimportant(const struct facts *f, struct violation *v)
+{
+    bool unimportant = f->message->category->class == CLASS_SUPPORT && f->message->priority == PRIORITY_P3;
+    if (unimportant && v->level == LEVEL_SOFT && v->outcome == OUTCOME_DEFER && v->passes_at_ms != 0)
+        v->outcome = OUTCOME_DIGEST;
+}
+
 static bool cap_full(const struct facts *f, enum cap_origin origin, enum reason reason, struct violation *v)
 {
     int64_t slot_ms;
@@ -235,6 +244,7 @@ static bool cap_full(const struct facts *f, enum cap_origin origin, enum reason 
     v->reason = reason;
     v->cap_limit = check->limit;
     violation_detail(v, "cap %s: %d of %d %s", check->cap->name, f->counts[i].count, check->limit, when);
+    fold_unimportant(f, v);
     return true;
 }
 
@@ -270,5 +280,6 @@ bool rule_min_gap(const struct facts *f, struct violation *v)
     char at[RFC3339_MAX];
     v->reason = REASON_MIN_GAP;
     violation_detail(v, "category %s: not before %s", f->message->category->name, rfc3339_format(v->passes_at_ms, at));
+    fold_unimportant(f, v);
     return true;
 }
