@@ -124,6 +124,7 @@ static bool account_fits(const struct conf_key *k, struct slice account)
 const struct conf_key *conf_authenticate(const struct conf *c, struct slice account, struct slice secret)
 {
     const struct conf_key *found = NULL;
+    size_t n = 0;
     struct digest given = hash_sha256(secret.p, secret.n);
     struct slice digest = {(const char *)given.b, sizeof given.b};
 
@@ -131,8 +132,10 @@ const struct conf_key *conf_authenticate(const struct conf *c, struct slice acco
         const struct conf_key *k = &c->keys[i];
         struct slice own = {(const char *)k->secret_digest.b, sizeof k->secret_digest.b};
         bool same = hash_equal(digest, own);
-        if (account_fits(k, account) && same)
+        if (account_fits(k, account) && same) {
             found = k;
+            n++;
+        }
     }
-    return found;
+    return n == 1 ? found : NULL; /* two accounts may share a secret: then the account must be named */
 }

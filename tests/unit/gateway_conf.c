@@ -1,0 +1,514 @@
+/*
+ * Configuration: what is refused and with which words (the cases of tests/conf), what
+ * the samples become, and who a client is taken for.
+ */
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "gateway/conf.h"
+#include "postern/log.h"
+
+static char dir[64], file[96], pack[112];
+
+static void write_file(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "w");
+    ck_assert_ptr_nonnull(f);
+    ck_assert_uint_eq(fwrite(text, 1, strlen(text), f), strlen(text));
+    ck_assert_int_eq(fclose(f), 0);
+}
+
+static void setup(void)
+{
+    char rules[96];
+    snprintf(dir, sizeof dir, "/tmp/postern_conf_XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+    snprintf(file, sizeof file, "%s/postern.yaml", dir);
+    snprintf(rules, sizeof rules, "%s/rules", dir);
+    snprintf(pack, sizeof pack, "%s/test.yaml", rules);
+    ck_assert_int_eq(mkdir(rules, 0700), 0);
+    setenv("POSTERN_TEST_SECRET", "the secret of a test", 1);
+    setenv("POSTERN_TEST_AUDIT_KEY", "0123456789abcdef", 1);
+    setenv("SENDGRID_API_KEY", "SG.own", 1);
+    setenv("TWILIO_AUTH_TOKEN", "own token", 1);
+    unsetenv("POSTERN_TEST_NOTHING");
+}
+
+static void teardown(void)
+{
+    char rules[96];
+    snprintf(rules, sizeof rules, "%s/rules", dir);
+    unlink(pack);
+    unlink(file);
+    rmdir(rules);
+    rmdir(dir);
+}
+
+static struct conf *load(const char *path)
+{
+    struct errmsg e = {""};
+    struct conf *c = conf_load(path, &e);
+    ck_assert_msg(c != NULL, "%s", e.text);
+    return c;
+}
+
+static struct conf *load_text(const char *text)
+{
+    write_file(file, text);
+    return load(file);
+}
+
+static void check_refused(const char *want)
+{
+    struct errmsg e = {""};
+    struct conf *c = conf_load(file, &e);
+    ck_assert_msg(c == NULL, "was taken; expected %s", want);
+    ck_assert_str_eq(e.text, want);
+}
+
+/* --- cases -------------------------------------------------------------------------- */
+
+struct refusal {
+    char text[2048];
+    char error[512]; /* what stands behind the file's name */
+};
+
+/* Copies src with $BASE replaced. */
+static void fill(char *out, size_t size, const char *src, size_t n, const char *base)
+{
+    const char *mark = n >= 5 && strncmp(src, "$BASE", 5) == 0 ? base : "";
+    size_t skip = mark[0] != '\0' ? strlen("$BASE\n") : 0;
+    int written = snprintf(out, size, "%s%.*s", mark, (int)(n - skip), src + skip);
+    ck_assert_int_lt(written, (int)size);
+}
+
+/* The case that begins at "=== "; returns where it ends. */
+static const char *read_case(const char *at, const char *base, struct refusal *out)
+{
+    const char *text = strchr(at, '\n') + 1;
+    const char *error = strstr(text - 1, "\n--- ");
+    ck_assert_msg(error != NULL, "no error after: %.60s", at);
+    error++;
+    const char *end = strchr(error, '\n');
+    fill(out->text, sizeof out->text, text, (size_t)(error - text), base);
+    snprintf(out->error, sizeof out->error, "%.*s", (int)(end - error) - 4, error + 4);
+    return end;
+}
+
+static void each_case(const char *cases, const char *base, void (*check)(const struct refusal *))
+{
+    char path[256];
+    static char all[65536];
+    size_t count = 0;
+
+    snprintf(path, sizeof path, TESTS_DIR "/conf/%s", cases);
+    FILE *f = fopen(path, "r");
+    ck_assert_msg(f != NULL, "%s cannot be opened", path);
+    size_t n = fread(all, 1, sizeof all - 1, f);
+    fclose(f);
+    ck_assert_uint_lt(n, sizeof all - 1);
+    all[n] = '\0';
+    for (const char *at = strstr(all, "\n=== "); at != NULL; at = strstr(at, "\n=== ")) {
+        struct refusal r;
+        at = read_case(at + 1, base, &r);
+        check(&r);
+        count++;
+    }
+    ck_assert_uint_gt(count, 10);
+}
+
+static void check_configuration(const struct refusal *r)
+{
+    char want[640];
+    write_file(file, r->text);
+    snprintf(want, sizeof want, "%s%s", file, r->error);
+    check_refused(want);
+}
+
+static void check_pack(const struct refusal *r)
+{
+    char want[640];
+    write_file(pack, r->text);
+    snprintf(want, sizeof want, "%s%s", pack, r->error);
+    check_refused(want);
+}
+
+START_TEST(refused)
+{
+    each_case("refused.cases", "listen: { http: 127.0.0.1:0 }\n# BASE\n", check_configuration);
+}
+END_TEST
+
+#define PACK_BASE                                                                                                      \
+    "version: 1\nname: test\ntitle: T\nsource: S\nas_of: 2026-01-01\nconfidence: B\nreview_by: 2027-01-01\n# BASE\n"
+
+START_TEST(packs_refused)
+{
+    write_file(file, "listen: { http: 127.0.0.1:0 }\npolicy: { packs: [test] }\n");
+    each_case("packs_refused.cases", PACK_BASE, check_pack);
+}
+END_TEST
+
+START_TEST(pack_that_is_not_there)
+{
+    char want[320];
+    write_file(file, "listen: { http: 127.0.0.1:0 }\npolicy:\n  packs: [us-federal]\n");
+    snprintf(want, sizeof want, "%s:3: policy.packs[0]: %s/rules/us-federal.yaml: cannot be opened: %s", file, dir,
+             "No such file or directory");
+    check_refused(want);
+}
+END_TEST
+
+START_TEST(files_refused)
+{
+    char want[320];
+
+    snprintf(want, sizeof want, "%s: cannot be opened: No such file or directory", file);
+    check_refused(want);
+
+    /* A good beginning does not help a file that is too large. */
+    FILE *f = fopen(file, "w");
+    ck_assert_ptr_nonnull(f);
+    fputs("listen: { http: 127.0.0.1:0 }\n", f);
+    for (int i = 0; i < 1048576 / 16; i++)
+        fputs("# 3456789012345\n", f);
+    fclose(f);
+    snprintf(want, sizeof want, "%s: is larger than 1048576 bytes", file);
+    check_refused(want);
+
+    write_file(file, "listen: { http: 127.0.0.1:0 }\nstore: \"sqlite:\xff\"\n");
+    snprintf(want, sizeof want, "%s:2: not YAML: invalid leading UTF-8 octet", file);
+    check_refused(want);
+
+    struct errmsg e = {""};
+    ck_assert_ptr_null(conf_load(dir, &e));
+    snprintf(want, sizeof want, "%s: cannot be read: Is a directory", dir);
+    ck_assert_str_eq(e.text, want);
+}
+END_TEST
+
+START_TEST(no_secret_in_errors)
+{
+    struct errmsg e = {""};
+    write_file(file, "listen: { http: 127.0.0.1:0 }\nkeys:\n"
+                     "  - { name: a, secret: hunter2hunter2hunter2, roles: [sender] }\n"
+                     "  - { name: b, secret: hunter2hunter2hunter2, roles: [sender] }\n");
+    ck_assert_ptr_null(conf_load(file, &e));
+    ck_assert_ptr_nonnull(strstr(e.text, "keys[1].secret"));
+    ck_assert_ptr_null(strstr(e.text, "hunter2"));
+}
+END_TEST
+
+/* --- what is taken --------------------------------------------------------------------- */
+
+START_TEST(smallest)
+{
+    AUTO(conf_free) struct conf *c = load_text("listen: { http: 127.0.0.1:0 }\n");
+    ck_assert_str_eq(c->listen_http, "127.0.0.1:0");
+    ck_assert_ptr_null(c->listen_smtp);
+    ck_assert_str_eq(c->public_url, "http://127.0.0.1:0");
+    ck_assert_str_eq(c->store_url, "sqlite:postern.db");
+    ck_assert_int_eq(c->log_level, LOG_INFO);
+    ck_assert_uint_eq(c->cache_bytes, (size_t)256 << 20);
+    ck_assert(!c->clock_settable);
+    ck_assert_uint_eq(c->n_providers, 1);
+    ck_assert_str_eq(c->providers[0].name, "sandbox");
+    ck_assert_ptr_null(c->providers[0].connector);
+    ck_assert_ptr_eq(c->route[CHANNEL_EMAIL], &c->providers[0]);
+    ck_assert_ptr_eq(c->route[CHANNEL_SMS], &c->providers[0]);
+    ck_assert_ptr_null(c->route[CHANNEL_VOICE]);
+    ck_assert_str_eq(c->policy.default_zone->name, "UTC");
+    ck_assert_int_eq(c->policy.margin_s, 120);
+    ck_assert_int_eq(c->policy.delivery_margin_s, 600);
+    ck_assert_int_eq(c->policy.cooling_off_s, 86400);
+    ck_assert_int_eq(c->policy.digest_minute, 540);
+    const struct category *unknown = conf_category(c, SLICE("unclassified"));
+    ck_assert_ptr_nonnull(unknown);
+    ck_assert_int_eq(unknown->class, CLASS_MARKETING);
+    ck_assert_int_eq(unknown->consent, CONSENT_OPT_IN);
+    ck_assert_ptr_null(conf_category(c, SLICE("unclassifie")));
+}
+END_TEST
+
+START_TEST(sample_of_the_documentation)
+{
+    AUTO(conf_free) struct conf *c = load(TESTS_DIR "/conf/product.yaml");
+    ck_assert_str_eq(c->listen_smtp, "127.0.0.1:2525");
+    ck_assert_uint_eq(c->n_providers, 3); /* the relay is none of HTTP's */
+    ck_assert_str_eq(c->route[CHANNEL_EMAIL]->connector->name, "sendgrid");
+    ck_assert(slice_eq_cstr(c->route[CHANNEL_EMAIL]->login.secret, "SG.own"));
+    ck_assert_str_eq(c->route[CHANNEL_SMS]->name, "main-sms");
+    ck_assert(slice_eq_cstr(c->route[CHANNEL_SMS]->login.account, "AC..."));
+    ck_assert_uint_eq(c->policy.n_categories, 4);
+    ck_assert_int_eq(conf_category(c, SLICE("invoice"))->consent, CONSENT_NONE);
+    ck_assert_int_eq(conf_category(c, SLICE("invoice"))->expiry_s, 12 * 3600);
+    ck_assert_uint_eq(c->n_keys, 4);
+    ck_assert_str_eq(c->keys[0].default_category->name, "newsletter");
+    ck_assert(conf_key_may_use(&c->keys[0], conf_category(c, SLICE("invoice"))));
+    ck_assert(!conf_key_may_use(&c->keys[0], conf_category(c, SLICE("helpdesk"))));
+    ck_assert_int_eq(c->keys[2].sender_kind, SENDER_AGENT);
+    ck_assert_uint_eq(c->keys[2].roles, ROLE_SENDER | ROLE_AGENT);
+    ck_assert_str_eq(c->keys[3].default_category->name, "unclassified");
+
+    const struct window_set *sms = &c->policy.organisation_hours[CLASS_MARKETING][CHANNEL_SMS];
+    ck_assert_int_eq(sms->sense, WINDOW_QUIET);
+    ck_assert_int_eq(sms->weekday[MONDAY].w[0].start_min, 21 * 60);
+    ck_assert(window_set_is_empty(&c->policy.organisation_hours[CLASS_MARKETING][CHANNEL_EMAIL]));
+    ck_assert_str_eq(c->policy.default_zone->name, "America/New_York");
+    ck_assert_uint_eq(c->policy.n_caps, 1);
+    ck_assert_uint_eq(c->policy.caps[0].classes, 1u << CLASS_MARKETING);
+    ck_assert_int_eq(c->policy.caps[0].period, PERIOD_DAY);
+    ck_assert_int_eq(c->policy.caps[0].limit, 3);
+}
+END_TEST
+
+START_TEST(federal_pack)
+{
+    AUTO(conf_free) struct conf *c = load(TESTS_DIR "/../deploy/postern.yaml");
+    ck_assert_uint_eq(c->n_packs, 1);
+    ck_assert_str_eq(c->packs[0].name, "us-federal");
+    ck_assert_int_eq(c->packs[0].confidence, 'B');
+    ck_assert_ptr_nonnull(strstr(c->packs[0].source, "64.1200"));
+    ck_assert_uint_eq(c->policy.n_legal, 1);
+    const struct legal_window *w = &c->policy.legal[0];
+    ck_assert_str_eq(w->pack, "us-federal");
+    ck_assert_str_eq(w->country, "US");
+    ck_assert_uint_eq(w->classes, 1u << CLASS_MARKETING);
+    ck_assert_uint_eq(w->channels, 1u << CHANNEL_SMS | 1u << CHANNEL_VOICE);
+    ck_assert(!w->counts_delivery);
+    ck_assert_int_eq(w->set.sense, WINDOW_ALLOWED);
+    for (unsigned day = MONDAY; day <= SUNDAY; day++) {
+        ck_assert_int_eq(w->set.weekday[day].n, 1);
+        ck_assert_int_eq(w->set.weekday[day].w[0].start_min, 8 * 60);
+        ck_assert_int_eq(w->set.weekday[day].w[0].end_min, 21 * 60);
+    }
+}
+END_TEST
+
+START_TEST(several_packs)
+{
+    write_file(pack, PACK_BASE "country: DE\neffective_from: 2026-01-01\nhours:\n"
+                               "  - { classes: [otp], channels: [sms], allowed: \"08:00-20:00; holidays 10:00-12:00\", "
+                               "holidays: [12-25], counts_delivery: true }\n"
+                               "  - { classes: [support], channels: [email], allowed: \"07:00-22:00\" }\n");
+    AUTO(conf_free) struct conf *c = load_text("listen: { http: 127.0.0.1:0 }\npolicy: { packs: [test] }\n");
+    ck_assert_uint_eq(c->policy.n_legal, 2);
+    ck_assert(c->policy.legal[0].counts_delivery);
+    ck_assert_str_eq(c->policy.legal[0].country, "DE");
+    ck_assert_str_eq(c->policy.legal[0].set.holidays->name, "test");
+    ck_assert_ptr_null(c->policy.legal[1].set.holidays);
+    ck_assert_str_eq(c->packs[0].effective_from, "2026-01-01");
+    ck_assert_ptr_null(c->packs[0].effective_to);
+}
+END_TEST
+
+START_TEST(every_key_process)
+{
+    AUTO(conf_free) struct conf *c = load(TESTS_DIR "/conf/full.yaml");
+    ck_assert_str_eq(c->tls_certificate, "/dev/null");
+    ck_assert_str_eq(c->public_url, "https://postern.example");
+    ck_assert_str_eq(c->store_url, "sqlite:/var/lib/postern/postern.db");
+    ck_assert_str_eq(c->audit_key, "0123456789abcdef");
+    ck_assert(c->clock_settable);
+    ck_assert_int_eq(c->log_level, LOG_WARN);
+    ck_assert_uint_eq(c->max_body_bytes, 1048576);
+    ck_assert_uint_eq(c->max_connections, 100);
+    ck_assert_uint_eq(c->max_inflight_bytes, 2097152);
+    ck_assert_int_eq(c->head_ms, 5000);
+    ck_assert_uint_eq(c->cache_bytes, 4194304);
+    const struct conf_provider *mail = c->route[CHANNEL_EMAIL];
+    ck_assert_str_eq(mail->url, "http://127.0.0.1:8025");
+    ck_assert(slice_eq_cstr(mail->login.secret, "the secret of a test"));
+    ck_assert_str_eq(mail->ca_file, "/dev/null");
+    ck_assert(mail->allow_private);
+    ck_assert_int_eq(mail->connect_ms, 100);
+    ck_assert_int_eq(mail->total_ms, 2000);
+    ck_assert_uint_eq(mail->max_concurrency, 8);
+    ck_assert_uint_eq(mail->rate_per_s, 50);
+    ck_assert(!c->route[CHANNEL_SMS]->allow_private);
+    ck_assert_uint_eq(c->n_mappings, 1);
+    ck_assert_str_eq(c->mappings[0].label, "asm:123");
+    ck_assert_ptr_eq(c->mappings[0].category, conf_category(c, SLICE("news")));
+    ck_assert_uint_eq(c->n_callback_allow, 2);
+    ck_assert_str_eq(c->callback_allow[1], "http://127.0.0.1:9000");
+}
+END_TEST
+
+START_TEST(every_key_keys)
+{
+    AUTO(conf_free) struct conf *c = load(TESTS_DIR "/conf/full.yaml");
+    const struct category *news = conf_category(c, SLICE("news")), *code = conf_category(c, SLICE("code"));
+    const struct category *unknown = conf_category(c, SLICE("unclassified"));
+    ck_assert_int_eq(news->consent, CONSENT_OPT_OUT);
+    ck_assert(!news->obeys_cap);
+    ck_assert_int_eq(news->counts, COUNTS_IN_ANY);
+    ck_assert_int_eq(news->expiry_s, 172800);
+    ck_assert_int_eq(news->dedupe_s, 0);
+    ck_assert_ptr_eq(&c->policy.categories[code->id], code);
+    ck_assert_int_eq(c->keys[0].partial, PARTIAL_REJECT);
+    ck_assert_int_eq(c->keys[1].partial, PARTIAL_FORWARD);
+    ck_assert_int_eq(c->keys[1].sender_kind, SENDER_AUTOMATED);
+    /* No categories: all.  Some, and no default: the built-in one beside them. */
+    ck_assert(conf_key_may_use(&c->keys[0], news) && conf_key_may_use(&c->keys[0], unknown));
+    ck_assert(conf_key_may_use(&c->keys[1], code) && conf_key_may_use(&c->keys[1], unknown));
+    ck_assert(!conf_key_may_use(&c->keys[1], news));
+    ck_assert_ptr_eq(c->keys[1].default_category, unknown);
+}
+END_TEST
+
+static void check_default(const struct policy *p, enum preference_key key, const char *text)
+{
+    for (size_t i = 0; i < p->n_defaults; i++) {
+        if (p->defaults[i].key != key)
+            continue;
+        ck_assert(slice_eq_cstr(p->defaults[i].text, text));
+        ck_assert_int_eq(p->defaults[i].authority, AUTHORITY_ORGANISATION);
+        return;
+    }
+    ck_abort_msg("no default of %s", preference_key_name(key));
+}
+
+START_TEST(every_key_policy)
+{
+    AUTO(conf_free) struct conf *c = load(TESTS_DIR "/conf/full.yaml");
+    const struct policy *p = &c->policy;
+    const struct window_set *sms = &p->organisation_hours[CLASS_MARKETING][CHANNEL_SMS];
+    ck_assert_str_eq(sms->holidays->name, "de");
+    ck_assert_uint_eq(sms->holidays->n, 4);
+    ck_assert_uint_eq(sms->n_dates, 1);
+    ck_assert_int_eq(sms->weekday[SATURDAY].w[0].start_min, 20 * 60);
+    ck_assert_int_eq(p->organisation_hours[CLASS_SUPPORT][CHANNEL_EMAIL].sense, WINDOW_ALLOWED);
+    ck_assert_ptr_null(p->organisation_hours[CLASS_MARKETING][CHANNEL_EMAIL].holidays);
+    ck_assert_uint_eq(p->n_caps, 2);
+    ck_assert_int_eq(p->caps[0].period, PERIOD_WEEK);
+    ck_assert_uint_eq(p->caps[0].channels, 1u << CHANNEL_SMS);
+    ck_assert_ptr_eq(p->caps[0].category, conf_category(c, SLICE("news")));
+    ck_assert_int_eq(p->caps[0].min_gap_s, 5400);
+    ck_assert(p->caps[0].reserves);
+    ck_assert_int_eq(p->caps[0].reserve_class, CLASS_SUPPORT);
+    ck_assert_int_eq(p->caps[0].reserve_slots, 2);
+    ck_assert_int_eq(p->caps[1].kind, CAP_ROLLING);
+    ck_assert_int_eq(p->caps[1].rolling_s, 86400);
+    ck_assert_int_eq(p->caps[1].limit, 0);
+    ck_assert(!p->caps[1].reserves);
+    ck_assert(p->shadow && p->carrier_enforces_stop);
+    ck_assert_int_eq(p->margin_s, 0);
+    ck_assert_int_eq(p->delivery_margin_s, 300);
+    ck_assert_int_eq(p->cooling_off_s, 172800);
+    ck_assert_int_eq(p->digest_minute, 17 * 60 + 30);
+    ck_assert_uint_eq(p->n_defaults, 8);
+    check_default(p, PREFERENCE_CHANNEL_NEVER, "sms,voice");
+    check_default(p, PREFERENCE_DAYS_NEVER, "sat,sun");
+    check_default(p, PREFERENCE_MAX_PER_DAY, "2");
+    check_default(p, PREFERENCE_HOURS, "mon-fri 08:00-20:00");
+}
+END_TEST
+
+START_TEST(levels)
+{
+    AUTO(conf_free) struct conf *c = load(TESTS_DIR "/conf/full.yaml");
+    const struct verdict(*language)[SENDER_N] = c->policy.verdicts[RULE_LANGUAGE];
+    ck_assert_int_eq(language[CLASS_SUPPORT][SENDER_AGENT].level, LEVEL_SOFT);
+    ck_assert_int_eq(language[CLASS_SUPPORT][SENDER_AGENT].outcome, OUTCOME_SOFT_BLOCK);
+    ck_assert_int_eq(language[CLASS_SUPPORT][SENDER_AUTOMATED].level, LEVEL_INFO);
+    ck_assert_int_eq(language[CLASS_MARKETING][SENDER_AGENT].level, LEVEL_INFO);
+    /* A level alone brings the outcome that goes with it. */
+    ck_assert_int_eq(c->policy.verdicts[RULE_FORMAT][CLASS_OTP][SENDER_AUTOMATED].outcome, OUTCOME_SOFT_BLOCK);
+    ck_assert(c->policy.verdicts[RULE_DUPLICATE][CLASS_MARKETING][SENDER_AGENT].shadow);
+    ck_assert(!language[CLASS_SUPPORT][SENDER_AGENT].shadow);
+}
+END_TEST
+
+START_TEST(version_follows_the_text)
+{
+    AUTO(conf_free) struct conf *a = load_text("listen: { http: 127.0.0.1:0 }\n");
+    AUTO(conf_free) struct conf *same = load(file);
+    AUTO(conf_free) struct conf *other = load_text("listen: { http: 127.0.0.1:0 }\npolicy: { margin_s: 60 }\n");
+    ck_assert_uint_eq(a->policy.version, same->policy.version);
+    ck_assert_uint_ne(a->policy.version, other->policy.version);
+
+    write_file(file, "listen: { http: 127.0.0.1:0 }\npolicy: { packs: [test] }\n");
+    write_file(pack, PACK_BASE);
+    AUTO(conf_free) struct conf *with = load(file);
+    write_file(pack, PACK_BASE "country: US\n");
+    AUTO(conf_free) struct conf *changed = load(file);
+    ck_assert_uint_ne(with->policy.version, changed->policy.version);
+}
+END_TEST
+
+/* --- clients ---------------------------------------------------------------------------- */
+
+START_TEST(authenticate)
+{
+    static const struct {
+        const char *account, *secret, *name; /* NULL: nobody */
+    } rows[] = {
+        {"", "key-of-all-0123456789", "all"},
+        {"apikey", "key-of-all-0123456789", "all"},
+        {"api", "key-of-all-0123456789", "all"},
+        {"AC2", "key-of-all-0123456789", NULL},
+        {"AC2", "key-of-some-0123456789", "some"},
+        {"", "key-of-some-0123456789", "some"},
+        {"AC1", "key-of-some-0123456789", NULL},
+        {"AC22", "key-of-some-0123456789", NULL},
+        {"apikey", "key-of-some-0123456789", NULL},
+        {"", "key-of-all-012345678", NULL},
+        {"", "key-of-all-01234567890", NULL},
+        {"", "KEY-of-all-0123456789", NULL},
+        {"", "", NULL},
+    };
+    AUTO(conf_free) struct conf *c = load(TESTS_DIR "/conf/full.yaml");
+    for (size_t i = 0; i < N_ELEMENTS(rows); i++) {
+        const struct conf_key *k = conf_authenticate(c, slice_of(rows[i].account), slice_of(rows[i].secret));
+        ck_assert_msg(rows[i].name == NULL ? k == NULL : k != NULL && strcmp(k->name, rows[i].name) == 0,
+                      "\"%s\" \"%s\" is taken for %s", rows[i].account, rows[i].secret, k == NULL ? "nobody" : k->name);
+    }
+}
+END_TEST
+
+START_TEST(authenticate_by_account)
+{
+    /* One secret, two accounts: the account tells; without it nobody is meant. */
+    AUTO(conf_free)
+    struct conf *c = load_text("listen: { http: 127.0.0.1:0 }\nkeys:\n"
+                               "  - { name: a, account: AC1, secret: 0123456789abcdef, roles: [sender] }\n"
+                               "  - { name: b, account: AC2, secret: 0123456789abcdef, roles: [sender] }\n");
+    struct slice secret = SLICE("0123456789abcdef");
+    ck_assert_str_eq(conf_authenticate(c, SLICE("AC1"), secret)->name, "a");
+    ck_assert_str_eq(conf_authenticate(c, SLICE("AC2"), secret)->name, "b");
+    ck_assert_ptr_null(conf_authenticate(c, SLICE(""), secret));
+}
+END_TEST
+
+int main(void)
+{
+    TCase *t = tcase_create("conf");
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_set_timeout(t, 60);
+    tcase_add_test(t, refused);
+    tcase_add_test(t, packs_refused);
+    tcase_add_test(t, pack_that_is_not_there);
+    tcase_add_test(t, files_refused);
+    tcase_add_test(t, no_secret_in_errors);
+    tcase_add_test(t, smallest);
+    tcase_add_test(t, sample_of_the_documentation);
+    tcase_add_test(t, federal_pack);
+    tcase_add_test(t, several_packs);
+    tcase_add_test(t, every_key_process);
+    tcase_add_test(t, every_key_keys);
+    tcase_add_test(t, every_key_policy);
+    tcase_add_test(t, levels);
+    tcase_add_test(t, version_follows_the_text);
+    tcase_add_test(t, authenticate);
+    tcase_add_test(t, authenticate_by_account);
+    Suite *s = suite_create("gateway_conf");
+    suite_add_tcase(s, t);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_NORMAL);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed == 0 ? 0 : 1;
+}
