@@ -10,6 +10,7 @@
 
 #include "api.h"
 #include "callback.h"
+#include "duplicates.h"
 #include "kept.h"
 #include "pages.h"
 #include "postern/clock.h"
@@ -85,8 +86,7 @@ static bool operations(struct gateway *g, struct http_request *r)
     return false;
 }
 
-/* "Bearer x" gives the secret alone, "Basic b64(user:password)" both. */
-static bool credentials(struct http_request *r, struct slice *account, struct slice *secret)
+bool gateway_credentials(struct http_request *r, struct slice *account, struct slice *secret)
 {
     struct slice h = http_request_header(r, "authorization");
 
@@ -113,7 +113,7 @@ static const struct conf_key *key_of(struct gateway *g, struct http_request *r, 
     struct slice account, secret;
     const struct conf_key *key;
 
-    if (!credentials(r, &account, &secret))
+    if (!gateway_credentials(r, &account, &secret))
         return NULL;
     key = conf_authenticate(g->conf, account, secret);
     if (key == NULL || (key->roles & ROLE_SENDER) == 0)
@@ -305,6 +305,9 @@ struct gateway *gateway_new(struct conf *conf, struct errmsg *e)
     g->conf = conf;
     g->loop = loop_new();
     g->metrics = metrics_new();
+    g->duplicates = duplicates_new();
+    if (conf->audit_key != NULL)
+        log_set_address_key(slice_of(conf->audit_key));
     g->started_mono_ms = clock_mono_ms();
     draw_token_key(g);
     if (!open_store(g, e) || !open_upstreams(g, e))
@@ -331,6 +334,7 @@ void gateway_free(struct gateway **gp)
         upstream_free(&g->upstreams[i]);
     free(g->upstreams);
     profiles_free(&g->profiles);
+    duplicates_free(&g->duplicates);
     counters_free(&g->counters);
     store_close(&g->store);
     metrics_free(&g->metrics);

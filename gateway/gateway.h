@@ -13,6 +13,7 @@
 #include "profiles.h"
 #include "upstream.h"
 
+struct duplicates; /* duplicates.c */
 struct releaser; /* release.c */
 struct callbacks; /* callback.c */
 struct submission; /* submission.c */
@@ -23,6 +24,7 @@ struct gateway {
     struct store *store;
     struct counters *counters;
     struct profiles *profiles;
+    struct duplicates *duplicates;
     struct metrics *metrics;
     struct upstream **upstreams; /* by conf->providers; NULL for the sandbox */
     struct http_listener *listener;
@@ -43,6 +45,9 @@ void gateway_free(struct gateway **g);
 
 /* NULL: ready.  Else why not: "store: disk is nearly full". */
 const char *gateway_unready(const struct gateway *g);
+
+/* Authorization: "Bearer x" gives the secret alone, "Basic b64(user:password)" both; false: neither, or two of them. */
+bool gateway_credentials(struct http_request *r, struct slice *account, struct slice *secret);
 
 /* Routes a request: dialects, native API, pages, health. */
 void gateway_on_request(struct http_request *r, void *gateway);

@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "callback.h"
+#include "duplicates.h"
 #include "postern/clock.h"
 #include "postern/hash.h"
 #include "postern/log.h"
@@ -171,21 +171,10 @@ static void decide_item(struct submission *s, struct item *item)
     f->now_ms = s->now_ms;
     f->deferrals = s->deferred != NULL ? s->deferred->deferrals : 0;
     item->contact_hash = counters_contact_hash(&item->profile, &item->message->to);
+    item->profile.last_same_content_ms =
+        duplicates_last_ms(s->g->duplicates, item->contact_hash, item->message->fingerprint);
     policy_prepare(f);
     policy_decide(f, &item->decision);
-}
-
-/* Time that ran out while it waited is the submission's to see: the policy only knows of waiting longer. */
-static void end_if_expired(const struct submission *s, struct item *item)
-{
-    if (s->deferred == NULL || s->deferred->expires_at_ms == 0 || s->now_ms < s->deferred->expires_at_ms)
-        return;
-    struct decision *d = &item->decision;
-    d->outcome = OUTCOME_BLOCK;
-    d->level = LEVEL_HARD;
-    d->reason = REASON_EXPIRED;
-    d->overridable = false;
-    d->expires_at_ms = s->deferred->expires_at_ms;
 }
 
 static enum step_next submission_decide(struct submission *s)
@@ -197,10 +186,8 @@ static enum step_next submission_decide(struct submission *s)
         return STEP_DONE;
     }
     s->now_ms = clock_wall_ms();
-    for (size_t i = 0; i < s->n_items; i++) {
+    for (size_t i = 0; i < s->n_items; i++)
         decide_item(s, &s->items[i]);
-        end_if_expired(s, &s->items[i]);
-    }
     return STEP_DONE;
 }
 

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "duplicates.h"
 #include "postern/clock.h"
 #include "postern/log.h"
 #include "release.h"
@@ -112,6 +113,8 @@ static void settle_slots(struct submission *s, bool sent)
             submission_release_slot(s, item);
         else if (item->send && item->reservation != 0)
             counters_commit(s->g->counters, item->reservation, s->now_ms);
+        if (sent && item->send)
+            duplicates_note(s->g->duplicates, item->contact_hash, item->message->fingerprint, s->now_ms);
         item->reservation = 0;
     }
 }

@@ -96,21 +96,19 @@ void submission_keep(struct submission *s, const struct item *item, enum deferre
     };
 }
 
-/* When a deferred message is due: the opening, plus its share of the spread, inside window and expiry. */
-static int64_t due_ms(const struct item *item)
+/* A message's share of the spread: inside window and expiry, none unless many wait for the same opening. */
+static int64_t spread_ms(const struct item *item)
 {
     const struct decision *d = &item->decision;
-    int64_t due = d->release_at_ms;
+    int64_t spread = (int64_t)(item->id * UINT64_C(0x9E3779B97F4A7C15) >> 33) % JITTER_MS;
 
     if (strcmp(reason_family(d->reason), "QUIET") != 0)
-        return due;
-    int64_t spread = (int64_t)(item->id * UINT64_C(0x9E3779B97F4A7C15) >> 33) % JITTER_MS;
-    int64_t last = due + spread;
-    if (d->window_end_ms != 0 && last >= d->window_end_ms)
-        last = d->window_end_ms - 1;
-    if (d->expires_at_ms != 0 && last > d->expires_at_ms)
-        last = d->expires_at_ms;
-    return last > due ? last : due;
+        return 0;
+    if (d->window_end_ms != 0 && spread >= d->window_end_ms - d->release_at_ms)
+        spread = d->window_end_ms - d->release_at_ms - 1;
+    if (d->expires_at_ms != 0 && spread > d->expires_at_ms - d->release_at_ms)
+        spread = d->expires_at_ms - d->release_at_ms;
+    return spread > 0 ? spread : 0;
 }
 
 static bool kind_of(enum outcome o, enum deferred_kind *kind)
@@ -232,7 +230,8 @@ static bool fill(struct submission *s, struct item *item, struct record_decision
     struct deferred *d = arena_alloc(s->arena, sizeof(*d));
     if (d == NULL)
         return false;
-    submission_keep(s, item, kind, due_ms(item), d);
+    submission_keep(s, item, kind, item->decision.release_at_ms, d);
+    d->spread_ms = spread_ms(item);
     row->deferred = d;
     return true;
 }

@@ -144,6 +144,7 @@ struct deferred {
     int64_t enqueued_at_ms;      /* of the first deferral */
     int64_t updated_at_ms;
     int64_t release_at_ms;
+    int64_t spread_ms;           /* due that much after release_at_ms: messages of one opening are spread; write only */
     int64_t expires_at_ms;       /* 0 = never */
     uint32_t deferrals;
     uint64_t fence;              /* of the lease; a settle with an older one is refused */

@@ -45,7 +45,7 @@ export function configuration({ port, mail, sms, callbacks }) {
       { name: 'sandbox', kind: 'sandbox' },
     ],
     routes: { email: mail ? 'main-mail' : 'sandbox', sms: sms ? 'main-sms' : 'sandbox' },
-    ...(callbacks ? { callback_allow: [callbacks.url] } : {}),
+    ...(callbacks ? { callbacks: { allow: [callbacks.url] } } : {}),
     categories: [
       { name: 'newsletter', class: 'marketing', consent: 'opt_in' },
       { name: 'promo-out', class: 'marketing', consent: 'opt_out' },
