@@ -48,7 +48,7 @@ bool binding_opt_out(const struct opt_out *o, const struct deferred *d, bool sam
     case SCOPE_N:
         break;
     }
-    ensure(!"a scope");
+    never("a scope");
 }
 
 bool binding_revocation(const struct consent *c, const struct deferred *d)

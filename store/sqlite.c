@@ -18,13 +18,13 @@
 #include "postern/limits.h"
 #include "postern/secret.h"
 
-#define BUSY_MS             2000 /* how long another program may hold the database before a batch fails */
-#define CHECKPOINT_PAGES    1000 /* SQLite's own figure */
-#define AUDIT_KEY_BYTES     32
-#define OPENING_SHIFT       40 /* 2^40 decisions per opening, 2^23 openings */
-#define KEY_FILE_SUFFIX     ".audit-key"
-#define LOCK_FILE_SUFFIX    ".lock"
-#define SCRATCH_BYTES       LIMIT_ARENA_BYTES
+#define BUSY_MS          2000 /* how long another program may hold the database before a batch fails */
+#define CHECKPOINT_PAGES 1000 /* SQLite's own figure */
+#define AUDIT_KEY_BYTES  32
+#define OPENING_SHIFT    40 /* 2^40 decisions per opening, 2^23 openings */
+#define KEY_FILE_SUFFIX  ".audit-key"
+#define LOCK_FILE_SUFFIX ".lock"
+#define SCRATCH_BYTES    LIMIT_ARENA_BYTES
 
 static const char *const statement_texts[] = {
 #define S(id, text) [SQL_##id] = text,
@@ -150,8 +150,9 @@ static bool set_pragmas(struct backend *b, struct errmsg *e)
     sqlite3_busy_timeout(b->db, BUSY_MS);
     sqlite3_extended_result_codes(b->db, 1);
     /* The automatic checkpoint hides a failed fsync and tries it again later; ours (sqlite_tend) does not. */
-    return sqlite_exec(b->db, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;"
-                              "PRAGMA wal_autocheckpoint = 0; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -32768;",
+    return sqlite_exec(b->db,
+                       "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;"
+                       "PRAGMA wal_autocheckpoint = 0; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -32768;",
                        e);
 }
 
@@ -277,7 +278,7 @@ static bool sqlite_may_fail(const struct store_request *r)
     case STORE_REQUEST_N:
         break;
     }
-    ensure(!"a kind of request");
+    never("a kind of request");
 }
 
 static enum err sqlite_tend(struct backend *b)
@@ -395,7 +396,7 @@ const struct store_ops sqlite_ops = {
 #define X(id, name) .name = sqlite_##name,
     STORE_REQUESTS(X)
 #undef X
-    .tend = sqlite_tend,
+        .tend = sqlite_tend,
     .fault = sqlite_fault,
     .stop_writing = sqlite_stop_writing,
     .free_bytes = sqlite_free_bytes,

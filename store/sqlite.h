@@ -77,12 +77,12 @@ struct sql_value {
 #define V_NULL    ((struct sql_value){.type = SQL_NULL})
 
 /* Start a statement with its values; then sql_row until it is false.  Values are borrowed until then. */
-#define SQL_START(b, id, ...) \
-    sql_start((b), (id), (const struct sql_value[]){__VA_ARGS__}, \
+#define SQL_START(b, id, ...)                                                                                          \
+    sql_start((b), (id), (const struct sql_value[]){__VA_ARGS__},                                                      \
               sizeof((const struct sql_value[]){__VA_ARGS__}) / sizeof(struct sql_value))
 /* Run a statement that gives no rows. */
-#define SQL_RUN(b, id, ...) \
-    sql_run((b), (id), (const struct sql_value[]){__VA_ARGS__}, \
+#define SQL_RUN(b, id, ...)                                                                                            \
+    sql_run((b), (id), (const struct sql_value[]){__VA_ARGS__},                                                        \
             sizeof((const struct sql_value[]){__VA_ARGS__}) / sizeof(struct sql_value))
 
 sqlite3_stmt *sql_start(struct backend *b, enum sql id, const struct sql_value *values, size_t n);
@@ -92,8 +92,8 @@ bool sql_row(struct backend *b, sqlite3_stmt *st);
 void sql_end(sqlite3_stmt *st);
 void sql_run(struct backend *b, enum sql id, const struct sql_value *values, size_t n);
 /* The first column of the first row, or otherwise. */
-#define SQL_GET(b, id, otherwise, ...) \
-    sql_get((b), (id), (otherwise), (const struct sql_value[]){__VA_ARGS__}, \
+#define SQL_GET(b, id, otherwise, ...)                                                                                 \
+    sql_get((b), (id), (otherwise), (const struct sql_value[]){__VA_ARGS__},                                           \
             sizeof((const struct sql_value[]){__VA_ARGS__}) / sizeof(struct sql_value))
 int64_t sql_get(struct backend *b, enum sql id, int64_t otherwise, const struct sql_value *values, size_t n);
 
@@ -104,8 +104,8 @@ enum store_fault sql_fault_kind(int rc);
 int64_t sql_last_id(struct backend *b);
 
 int64_t col_int(sqlite3_stmt *st, int i);
-struct slice col_borrow(sqlite3_stmt *st, int i);                                      /* until the next row */
-struct slice col_slice(struct backend *b, sqlite3_stmt *st, int i, struct arena *a);   /* a copy */
+struct slice col_borrow(sqlite3_stmt *st, int i);                                    /* until the next row */
+struct slice col_slice(struct backend *b, sqlite3_stmt *st, int i, struct arena *a); /* a copy */
 void col_address(sqlite3_stmt *st, int kind, int text, struct address *out);
 /* arena_calloc that sets arena_spent. */
 void *sql_alloc(struct backend *b, struct arena *a, size_t n, size_t size);
@@ -149,9 +149,10 @@ enum err sqlite_sandbox_list(struct backend *b, struct store_sandbox_list *r);
 /* Inserts a row; *submission_row is made at the first use.  Returns the row's id. */
 uint64_t deferred_insert(struct backend *b, const struct deferred *d, const struct message *m, uint64_t decision,
                          const struct stored_submission *s, int64_t *submission_row);
-#define DEFERRED_COLUMNS \
-    "id, decision, kind, state, message_index, kept_id, key, account, contact_id, to_kind, to_text, channel, category, " \
-    "class, priority, reason, batch_id, collapse_key, topic, sender, local_rule, enqueued_at_ms, updated_at_ms, " \
+#define DEFERRED_COLUMNS                                                                                               \
+    "id, decision, kind, state, message_index, kept_id, key, account, contact_id, to_kind, to_text, channel, "         \
+    "category, "                                                                                                       \
+    "class, priority, reason, batch_id, collapse_key, topic, sender, local_rule, enqueued_at_ms, updated_at_ms, "      \
     "release_at_ms, expires_at_ms, deferrals, fence, end_reason, submission"
 /* A row of a statement that selects DEFERRED_COLUMNS first; returns the submission's row. */
 int64_t deferred_read(struct backend *b, sqlite3_stmt *st, struct arena *a, struct deferred *d);

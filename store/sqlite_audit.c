@@ -36,8 +36,8 @@ uint64_t audit_append(struct backend *b, int64_t at_ms, const char *kind, uint64
         b->arena_spent = true;
         return 0;
     }
-    struct audit_row row = {.seq = b->chain.seq + 1, .at_ms = at_ms, .kind = slice_of(kind), .ref = ref,
-                            .body = buf_slice(body)};
+    struct audit_row row = {
+        .seq = b->chain.seq + 1, .at_ms = at_ms, .kind = slice_of(kind), .ref = ref, .body = buf_slice(body)};
     struct digest personal_digest;
     if (personal != NULL) {
         row.has_personal = true;
@@ -47,8 +47,7 @@ uint64_t audit_append(struct backend *b, int64_t at_ms, const char *kind, uint64
     }
     struct digest hash = audit_row_hash(&b->chain, &row);
     SQL_RUN(b, SQL_AUDIT_INSERT, V_INT(row.seq), V_INT(at_ms), V_TEXT(row.kind), V_INT(ref), V_TEXT(row.body),
-            row.has_personal ? V_TEXT(row.personal) : V_NULL, V_BLOB(row.personal_digest),
-            V_BLOB(digest_slice(&hash)));
+            row.has_personal ? V_TEXT(row.personal) : V_NULL, V_BLOB(row.personal_digest), V_BLOB(digest_slice(&hash)));
     b->chain = (struct audit_chain){row.seq, hash};
     return row.seq;
 }
@@ -56,8 +55,7 @@ uint64_t audit_append(struct backend *b, int64_t at_ms, const char *kind, uint64
 void sqlite_audit_sign(struct backend *b)
 {
     struct digest mac = audit_head_mac(b->audit_key, &b->chain);
-    SQL_RUN(b, SQL_AUDIT_SIGN, V_INT(b->chain.seq), V_BLOB(digest_slice(&b->chain.hash)),
-            V_BLOB(digest_slice(&mac)));
+    SQL_RUN(b, SQL_AUDIT_SIGN, V_INT(b->chain.seq), V_BLOB(digest_slice(&b->chain.hash)), V_BLOB(digest_slice(&mac)));
 }
 
 /* The head is read, its signature and the last row's hash checked: an audit that was cut is not written on. */
@@ -85,8 +83,7 @@ bool sqlite_audit_open(struct backend *b, bool read_only, struct errmsg *e)
     b->chain = b->chain_committed = head;
     struct audit_verdict v = {0};
     bool is_new = !has_head && last.seq == 0 && sql_get(b, SQL_OPENINGS, 0, NULL, 0) == 0;
-    if (read_only || is_new ||
-        audit_walk_end(&last, b->audit_key, &head, digest_slice(&mac), &v))
+    if (read_only || is_new || audit_walk_end(&last, b->audit_key, &head, digest_slice(&mac), &v))
         return true; /* read_only: `audit verify` wants to open it and say more */
     errmsg_set(e, "%s: audit %s; run posternctl audit verify, and bring back a whole copy", b->path, v.why.text);
     return false;
@@ -155,8 +152,8 @@ enum err sqlite_sends(struct backend *b, int64_t since_ms, void (*each)(const st
 /* Types are looked at too: a blob with the bytes of the text hashes alike, and is a change all the same. */
 static bool read_row(sqlite3_stmt *st, struct audit_row *row, struct slice *hash)
 {
-    static const int types[] = {SQLITE_INTEGER, SQLITE_INTEGER, SQLITE_TEXT, SQLITE_INTEGER, SQLITE_TEXT,
-                                SQLITE_NULL,    SQLITE_BLOB,    SQLITE_BLOB};
+    static const int types[] = {SQLITE_INTEGER, SQLITE_INTEGER, SQLITE_TEXT, SQLITE_INTEGER,
+                                SQLITE_TEXT,    SQLITE_NULL,    SQLITE_BLOB, SQLITE_BLOB};
     for (int i = 0; i < (int)N_ELEMENTS(types); i++) {
         int type = sqlite3_column_type(st, i);
         bool erasable = types[i] == SQLITE_NULL && type == SQLITE_TEXT;
@@ -207,9 +204,9 @@ static bool walk_rows(sqlite3 *db, struct audit_chain *walk, uint64_t total,
                       void (*progress)(uint64_t rows, uint64_t total, void *arg), void *arg, struct audit_verdict *out)
 {
     AUTO(statement_free) sqlite3_stmt *st = NULL;
-    if (sqlite3_prepare_v2(db,
-                           "SELECT seq, at_ms, kind, ref, body, personal, personal_digest, hash FROM audit ORDER BY seq",
-                           -1, &st, NULL) != SQLITE_OK)
+    if (sqlite3_prepare_v2(
+            db, "SELECT seq, at_ms, kind, ref, body, personal, personal_digest, hash FROM audit ORDER BY seq", -1, &st,
+            NULL) != SQLITE_OK)
         return unreadable(db, 1, out);
     int rc;
     while ((rc = sqlite3_step(st)) == SQLITE_ROW) {

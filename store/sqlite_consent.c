@@ -161,8 +161,8 @@ enum err sqlite_opt_out_add(struct backend *b, struct store_opt_out_add *r)
     if (r->opt_out_id == 0)
         insert_opt_out(b, r, folded_text, contact);
     list_touched(b, r, contact);
-    struct emptying e = {.opt_out = &r->opt_out, .own_folded = folded_text, .actor = r->actor, .now_ms = r->now_ms,
-                         .arena = r->arena};
+    struct emptying e = {
+        .opt_out = &r->opt_out, .own_folded = folded_text, .actor = r->actor, .now_ms = r->now_ms, .arena = r->arena};
     if (!b->arena_spent)
         empty_queue(b, r->contact_id, r->touched, r->n_touched, &e);
     r->cancelled = e.found.items;

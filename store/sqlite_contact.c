@@ -58,8 +58,8 @@ static bool addresses_are_free(struct backend *b, struct store_contact_put *r, i
         sqlite3_stmt *st = SQL_START(b, SQL_CONTACT_GET, V_INT(other));
         if (sql_row(b, st)) {
             struct slice id = col_borrow(st, 0);
-            r->conflict = slice_of(arena_printf(r->arena, "%s belongs to contact \"%.*s\"", r->addresses[i].text,
-                                                SLICE_ARG(id)));
+            r->conflict =
+                slice_of(arena_printf(r->arena, "%s belongs to contact \"%.*s\"", r->addresses[i].text, SLICE_ARG(id)));
             sql_end(st);
         }
         return false;

@@ -70,10 +70,16 @@ static void put_children(struct backend *b, uint64_t id, json_t *decision)
     json_object_set_new(decision, "child_decisions", children);
 }
 
-/* The state of the row that this decision deferred, unless a later decision has taken it over. */
-static const char *put_deferred(struct backend *b, uint64_t id, json_t *decision)
+static bool waits(enum outcome o)
+{
+    return o == OUTCOME_DEFER || o == OUTCOME_DIGEST || o == OUTCOME_HOLD;
+}
+
+/* Where the row ended that this decision deferred, unless a later decision has taken it over; NULL: it did not. */
+static const char *put_deferred(struct backend *b, uint64_t id, enum outcome outcome, json_t *decision)
 {
     const char *status = NULL;
+    enum reason reason;
     sqlite3_stmt *st = SQL_START(b, SQL_DEFERRED_OF_DECISION, V_INT(id));
     if (!sql_row(b, st))
         return NULL;
@@ -90,8 +96,9 @@ static const char *put_deferred(struct backend *b, uint64_t id, json_t *decision
         status = "cancelled";
     else if (state == DEFERRED_DEAD)
         status = "dead";
-    else if (slice_eq_cstr(end_reason, reason_name(REASON_EXPIRED)))
-        status = "expired";
+    else if (state == DEFERRED_ENDED && reason_parse(end_reason, &reason) &&
+             (reason == REASON_EXPIRED || waits(outcome)))
+        status = reason_name(reason);
     sql_end(st);
     return status;
 }
@@ -115,17 +122,17 @@ static const char *status_of_outcome(enum outcome outcome, bool intent_is_open)
     case OUTCOME_N:
         break;
     }
-    ensure(!"an outcome");
+    never("an outcome");
 }
 
 /* What has become of it, in one word: its result, else where its deferred row ended, else its outcome. */
 static void put_status(struct backend *b, uint64_t id, json_t *decision)
 {
     const char *result = json_string_value(json_object_get(json_object_get(decision, "result"), "result"));
-    const char *ended = put_deferred(b, id, decision);
     enum outcome outcome;
     if (!outcome_parse(slice_of(json_string_value(json_object_get(decision, "outcome"))), &outcome))
         outcome = OUTCOME_BLOCK;
+    const char *ended = put_deferred(b, id, outcome, decision);
     const char *status;
     if (result != NULL && strcmp(result, result_name(RESULT_SANDBOX)) == 0)
         status = result_name(RESULT_FORWARDED);

@@ -162,7 +162,7 @@ static bool is_final(enum deferred_state s)
     case DEFERRED_STATE_N:
         break;
     }
-    ensure(!"a deferred state");
+    never("a deferred state");
 }
 
 void deferred_set_state(struct backend *b, uint64_t id, enum deferred_state from, enum deferred_state to,

@@ -75,10 +75,14 @@ static void supersede(struct backend *b, const struct store_record *r, const str
                                      V_TEXT(d->message->collapse_key), V_TEXT(r->key));
         if (!sql_row(b, st))
             return;
-        uint64_t id = (uint64_t)col_int(st, 0);
+        struct deferred old = {.id = (uint64_t)col_int(st, 0),
+                               .state = DEFERRED_ENDED,
+                               .decision = (uint64_t)col_int(st, 2),
+                               .end_reason = slice_of(reason_name(REASON_SUPERSEDED))};
         enum deferred_state was = (enum deferred_state)col_int(st, 1);
         sql_end(st);
-        deferred_set_state(b, id, was, DEFERRED_ENDED, r->now_ms, slice_of(reason_name(REASON_SUPERSEDED)));
+        deferred_set_state(b, old.id, was, old.state, r->now_ms, old.end_reason);
+        deferred_audit(b, &old, was, "supersede", r->key, r->now_ms);
     }
 }
 

@@ -19,7 +19,7 @@ static int bind(sqlite3_stmt *st, int i, const struct sql_value *v)
     case SQL_NULL:
         return sqlite3_bind_null(st, i);
     }
-    ensure(!"a type of value");
+    never("a type of value");
 }
 
 enum store_fault sql_fault_kind(int rc)

@@ -88,7 +88,7 @@ static bool kind_writes(enum store_request_kind kind)
     case STORE_REQUEST_N:
         break;
     }
-    ensure(!"a kind of request");
+    never("a kind of request");
 }
 
 static bool batch_writes(const struct store_request *first)
@@ -103,15 +103,15 @@ static bool batch_writes(const struct store_request *first)
 static enum err dispatch(struct store *s, struct store_request *r)
 {
     switch (r->kind) {
-#define X(id, name) \
-    case STORE_##id: \
+#define X(id, name)                                                                                                    \
+    case STORE_##id:                                                                                                   \
         return s->ops->name(s->backend, (struct store_##name *)(void *)r);
         STORE_REQUESTS(X)
 #undef X
     case STORE_REQUEST_N:
         break;
     }
-    ensure(!"a kind of request");
+    never("a kind of request");
 }
 
 static bool is_failed(struct store *s)
@@ -130,7 +130,7 @@ static bool is_refused(struct store *s, const struct store_request *r)
     case STORE_FAILED:
         return kind_writes(r->kind);
     }
-    ensure(!"a state of health");
+    never("a state of health");
 }
 
 /* ERR_UNAVAILABLE: a fault; the transaction cannot go on. */

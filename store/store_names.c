@@ -65,8 +65,7 @@ bool decision_id_parse(struct slice s, uint64_t *out)
 {
     uint8_t bytes[8];
     size_t prefix_n = sizeof ID_PREFIX - 1;
-    if (!slice_starts(s, ID_PREFIX) ||
-        !hash_unhex((struct slice){s.p + prefix_n, s.n - prefix_n}, bytes, sizeof bytes))
+    if (!slice_starts(s, ID_PREFIX) || !hash_unhex((struct slice){s.p + prefix_n, s.n - prefix_n}, bytes, sizeof bytes))
         return false;
     uint64_t id = 0;
     for (int i = 0; i < 8; i++)

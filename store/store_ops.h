@@ -43,7 +43,7 @@ struct store_ops {
     enum err (*mark)(struct backend *b);
     enum err (*keep)(struct backend *b);
     enum err (*undo)(struct backend *b);
-#define X(id, name) enum err (*name)(struct backend * b, struct store_##name *r);
+#define X(id, name) enum err (*name)(struct backend * b, struct store_##name * r);
     STORE_REQUESTS(X)
 #undef X
     /* Upkeep after a commit; its callbacks are on their way already. */

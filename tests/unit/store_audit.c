@@ -30,8 +30,8 @@ END_TEST
 START_TEST(each_column_is_in_the_hash)
 {
     struct audit_chain start = {0};
-    struct audit_row row = {.seq = 1, .at_ms = 2, .kind = SLICE("k"), .ref = 3, .body = SLICE("b"),
-                            .personal_digest = SLICE("d")};
+    struct audit_row row = {
+        .seq = 1, .at_ms = 2, .kind = SLICE("k"), .ref = 3, .body = SLICE("b"), .personal_digest = SLICE("d")};
     struct digest first = audit_row_hash(&start, &row);
     struct audit_row changed[5];
     for (size_t i = 0; i < N_ELEMENTS(changed); i++)
@@ -176,8 +176,8 @@ START_TEST(every_flipped_bit_is_found)
     static const struct {
         const char *name;
         int type; /* 0 number, 1 text, 2 blob */
-    } columns[] = {{"at_ms", 0}, {"ref", 0}, {"kind", 1}, {"body", 1}, {"personal", 1}, {"personal_digest", 2},
-                   {"hash", 2}};
+    } columns[] = {{"at_ms", 0},           {"ref", 0}, {"kind", 1}, {"body", 1}, {"personal", 1},
+                   {"personal_digest", 2}, {"hash", 2}};
     int found = 0;
     for (int i = 0; i < 4000; i++) {
         size_t c = next_random() % N_ELEMENTS(columns);
@@ -195,7 +195,8 @@ START_TEST(every_flipped_bit_is_found)
         run("COMMIT");
         assert_broken_at((uint64_t)seq, columns[c].name);
         found++;
-        sqlite3_snprintf(sizeof sql, sql, "UPDATE audit SET %s = (SELECT %s FROM saved WHERE saved.seq = audit.seq) WHERE seq = %lld",
+        sqlite3_snprintf(sizeof sql, sql,
+                         "UPDATE audit SET %s = (SELECT %s FROM saved WHERE saved.seq = audit.seq) WHERE seq = %lld",
                          columns[c].name, columns[c].name, seq);
         run(sql);
     }
@@ -273,10 +274,12 @@ START_TEST(a_rewritten_chain_does_not_fit_its_head)
 {
     run("UPDATE audit SET body = '{}' WHERE seq = 7");
     sqlite3_stmt *st, *update;
-    ck_assert_int_eq(sqlite3_prepare_v2(vandal, "SELECT seq, at_ms, kind, ref, body, personal_digest FROM audit ORDER BY seq", -1,
-                                        &st, NULL),
+    ck_assert_int_eq(sqlite3_prepare_v2(vandal,
+                                        "SELECT seq, at_ms, kind, ref, body, personal_digest FROM audit ORDER BY seq",
+                                        -1, &st, NULL),
                      SQLITE_OK);
-    ck_assert_int_eq(sqlite3_prepare_v2(vandal, "UPDATE audit SET hash = ? WHERE seq = ?", -1, &update, NULL), SQLITE_OK);
+    ck_assert_int_eq(sqlite3_prepare_v2(vandal, "UPDATE audit SET hash = ? WHERE seq = ?", -1, &update, NULL),
+                     SQLITE_OK);
     struct audit_chain chain = {0};
     run("BEGIN");
     while (sqlite3_step(st) == SQLITE_ROW) {
@@ -341,8 +344,9 @@ START_TEST(bodies_are_free_of_the_recipient)
     ck_assert_int_eq(sqlite3_column_int(st, 0), 0);
     sqlite3_finalize(st);
     /* Equal content, different digests: the salt keeps an address from being guessed. */
-    ck_assert_int_eq(sqlite3_prepare_v2(vandal, "SELECT count(*), count(DISTINCT personal_digest) FROM audit "
-                                                "WHERE kind = 'decision'",
+    ck_assert_int_eq(sqlite3_prepare_v2(vandal,
+                                        "SELECT count(*), count(DISTINCT personal_digest) FROM audit "
+                                        "WHERE kind = 'decision'",
                                         -1, &st, NULL),
                      SQLITE_OK);
     ck_assert_int_eq(sqlite3_step(st), SQLITE_ROW);

@@ -465,12 +465,8 @@ START_TEST(touched_names_old_and_new_addresses)
 {
     put_contact("ann", (const char *[]){"a@example.com", "b@example.com"}, 2, 0);
     struct address list[] = {address_of("b@example.com"), address_of("c@example.com")};
-    struct store_contact_put put = {.arena = &arena,
-                                    .id = SLICE("ann"),
-                                    .expected_version = 1,
-                                    .now_ms = NOW,
-                                    .addresses = list,
-                                    .n_addresses = 2};
+    struct store_contact_put put = {
+        .arena = &arena, .id = SLICE("ann"), .expected_version = 1, .now_ms = NOW, .addresses = list, .n_addresses = 2};
     ASK_OK(&put, CONTACT_PUT);
     ck_assert_uint_eq(put.n_touched, 3);
     ck_assert_str_eq(put.touched[2].text, "c@example.com");
@@ -699,8 +695,7 @@ static struct deferred get_deferred(uint64_t id)
 
 static struct store_deferred_claim claim(int64_t now_ms, size_t max)
 {
-    struct store_deferred_claim c = {
-        .arena = &arena, .now_ms = now_ms, .lease_until_ms = now_ms + 60000, .max = max};
+    struct store_deferred_claim c = {.arena = &arena, .now_ms = now_ms, .lease_until_ms = now_ms + 60000, .max = max};
     ASK_OK(&c, DEFERRED_CLAIM);
     return c;
 }
@@ -766,6 +761,22 @@ START_TEST(claims_take_what_is_due_in_release_order)
 }
 END_TEST
 
+START_TEST(a_spread_delays_the_claim_alone)
+{
+    struct sample s;
+    sample_init(&s, "a@example.com", &newsletter, OUTCOME_DEFER);
+    sample_defer(&s, NOW);
+    s.deferred.spread_ms = 5000;
+    ASK_OK(&s.record, RECORD);
+    struct store_deferred_claim c = claim(NOW, 1);
+    ck_assert_uint_eq(c.n, 0);
+    ck_assert_int_eq(c.next_due_ms, NOW + 5000);
+    c = claim(NOW + 5000, 1);
+    ck_assert_uint_eq(c.n, 1);
+    ck_assert_int_eq(c.rows[0].release_at_ms, NOW);
+}
+END_TEST
+
 /* The release of a claimed row: decided again, with the outcome and what becomes of the row. */
 static enum err settle(const struct deferred *d, struct sample *s, enum outcome outcome, enum deferred_state state)
 {
@@ -786,12 +797,8 @@ START_TEST(a_release_is_forwarded)
     ck_assert_int_eq(settle(&d, &s, OUTCOME_FORWARD, DEFERRED_LEASED), OK);
     ck_assert_uint_eq(claim(NOW + HOUR, 1).n, 0); /* its intent holds the lease, however long */
     struct record_result x = {.decision = s.row.id, .result = RESULT_FORWARDED};
-    struct store_result r = {.now_ms = NOW,
-                             .results = &x,
-                             .n = 1,
-                             .settles = id,
-                             .fence = d.fence,
-                             .settle_state = DEFERRED_RELEASED};
+    struct store_result r = {
+        .now_ms = NOW, .results = &x, .n = 1, .settles = id, .fence = d.fence, .settle_state = DEFERRED_RELEASED};
     ASK_OK(&r, RESULT);
     d = get_deferred(id);
     ck_assert_int_eq(d.state, DEFERRED_RELEASED);
@@ -991,6 +998,23 @@ START_TEST(the_list_filters_and_pages)
 }
 END_TEST
 
+START_TEST(a_newer_message_takes_the_place_of_an_older)
+{
+    struct sample s[3];
+    for (int i = 0; i < 3; i++) {
+        sample_init(&s[i], "a@example.com", &newsletter, OUTCOME_DEFER);
+        sample_defer(&s[i], NOW + HOUR);
+        s[i].message.collapse_key = s[i].deferred.collapse_key = i == 1 ? SLICE("other") : SLICE("cart");
+        ASK_OK(&s[i].record, RECORD);
+    }
+    ASSERT_HAS(decision_json(s[0].row.id), "\"status\":\"superseded\"");
+    ASSERT_HAS(decision_json(s[1].row.id), "\"status\":\"deferred\"");
+    ASSERT_HAS(decision_json(s[2].row.id), "\"status\":\"deferred\"");
+    ck_assert_uint_eq(verify().rows, 4); /* the change has its row, too */
+    ck_assert_uint_eq(store_queue_depth(store).n[DEFERRED_WAITING], 2);
+}
+END_TEST
+
 /* One body for three messages: the last one takes it along. */
 START_TEST(a_shared_body_goes_with_the_last_row)
 {
@@ -1025,10 +1049,10 @@ START_TEST(an_opt_out_empties_the_queue)
         const char *to;
         struct category *category;
     };
-    static const struct waiting waiting[] = {{"a@example.com", &newsletter},  {"a@example.com", &invoice},
-                                             {"a@example.com", &support},     {"a@example.com", &otp},
-                                             {"+15550100001", &newsletter},   {"+15550100001", &invoice},
-                                             {"+15550100001", &otp},          {"z@example.com", &newsletter}};
+    static const struct waiting waiting[] = {{"a@example.com", &newsletter}, {"a@example.com", &invoice},
+                                             {"a@example.com", &support},    {"a@example.com", &otp},
+                                             {"+15550100001", &newsletter},  {"+15550100001", &invoice},
+                                             {"+15550100001", &otp},         {"z@example.com", &newsletter}};
     static const struct {
         const char *address;
         struct opt_out o;
@@ -1123,7 +1147,7 @@ static TCase *tests(const char *name, const TTest *const *list, size_t n)
     return c;
 }
 
-#define TESTS(name, ...) \
+#define TESTS(name, ...)                                                                                               \
     tests(name, (const TTest *const[]){__VA_ARGS__}, sizeof((const TTest *const[]){__VA_ARGS__}) / sizeof(TTest *))
 
 int main(void)
@@ -1141,12 +1165,12 @@ int main(void)
     suite_add_tcase(s, TESTS("opt-outs", an_opt_out_of_an_unknown_address_folds, an_opt_out_binds_the_contact,
                              a_contact_shows_each_opt_out_once, a_consent_lifts_exactly_its_scope));
     suite_add_tcase(s, TESTS("deferred", a_deferred_message_is_kept_whole, claims_take_what_is_due_in_release_order,
-                             a_release_is_forwarded, an_old_fence_is_refused, a_release_may_defer_again,
-                             a_release_may_end_or_try_later, a_crash_during_a_release_ends_it_as_unknown,
-                             a_provider_that_is_down_keeps_the_message, people_change_deferred_rows,
-                             a_key_changes_only_its_own_rows, the_list_filters_and_pages,
-                             a_shared_body_goes_with_the_last_row, an_opt_out_empties_the_queue,
-                             a_revoked_consent_empties_the_queue));
+                             a_spread_delays_the_claim_alone, a_release_is_forwarded, an_old_fence_is_refused,
+                             a_release_may_defer_again, a_release_may_end_or_try_later,
+                             a_crash_during_a_release_ends_it_as_unknown, a_provider_that_is_down_keeps_the_message,
+                             people_change_deferred_rows, a_key_changes_only_its_own_rows, the_list_filters_and_pages,
+                             a_newer_message_takes_the_place_of_an_older, a_shared_body_goes_with_the_last_row,
+                             an_opt_out_empties_the_queue, a_revoked_consent_empties_the_queue));
     suite_add_tcase(s, TESTS("health", little_free_disk_refuses_new_messages_only, notes_are_in_the_chain));
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_ENV);

@@ -24,7 +24,7 @@ static struct {
     bool for_ever;
     bool syncs_only;
     _Atomic int fired;
-    _Atomic int syncs_after;  /* after the first failure */
+    _Atomic int syncs_after; /* after the first failure */
     _Atomic int writes_after;
 } shim;
 
@@ -180,8 +180,8 @@ static void shim_register(void)
 
 /* --- a run under a fault ------------------------------------------------------------------ */
 
-#define RUN_RECORDS  12
-#define BIG_BYTES    900000 /* of facts: a few of them fill the log up to a checkpoint */
+#define RUN_RECORDS 12
+#define BIG_BYTES   900000 /* of facts: a few of them fill the log up to a checkpoint */
 
 static struct slice big_facts(void)
 {
@@ -373,7 +373,7 @@ END_TEST
 
 /* --- kill -9 -------------------------------------------------------------------------------------- */
 
-#define KILLS    30
+#define KILLS     30
 #define IN_FLIGHT 8
 
 struct slot {

@@ -15,8 +15,8 @@
 #include "postern/policy.h"
 #include "postern/store.h"
 
-#define NOW   INT64_C(1800000000000) /* 2027-01-15T08:00:00Z */
-#define HOUR  INT64_C(3600000)
+#define NOW    INT64_C(1800000000000) /* 2027-01-15T08:00:00Z */
+#define HOUR   INT64_C(3600000)
 #define UNUSED __attribute__((unused))
 
 static char harness_dir[64];
@@ -36,7 +36,8 @@ UNUSED static void harness_open(int64_t reserve_bytes)
 UNUSED static void harness_new_dir(void)
 {
     /* In memory where there is such a disk: thousands of commits, and what is proved is above the disk. */
-    snprintf(harness_dir, sizeof harness_dir, "%s/postern-store-XXXXXX", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+    snprintf(harness_dir, sizeof harness_dir, "%s/postern-store-XXXXXX",
+             access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
     ck_assert_ptr_nonnull(mkdtemp(harness_dir));
     snprintf(harness_path, sizeof harness_path, "%s/postern.db", harness_dir);
     /* Another backend: POSTERN_STORE_URL names an empty database of it. */
@@ -112,7 +113,7 @@ UNUSED static enum err ask(struct store_request *r, enum store_request_kind kind
     return w.status;
 }
 
-#define ASK(request, KIND) ask(&(request)->r, STORE_##KIND)
+#define ASK(request, KIND)    ask(&(request)->r, STORE_##KIND)
 #define ASK_OK(request, KIND) ck_assert_int_eq(ASK(request, KIND), OK)
 
 UNUSED static struct address address_of(const char *text)
