@@ -14,6 +14,8 @@ struct pruning {
     struct edits edits;
     size_t envelope;  /* index of the next personalization */
     uint32_t message; /* index of the next recipient of the list that is walked */
+    const char
+        *only_bcc; /* the copy of mail_settings.bcc goes alone: "[{"email":...}]", for the first personalization */
     size_t envelopes_left;
 };
 
@@ -85,12 +87,33 @@ static bool drop_list(struct pruning *x, uint32_t child, const struct sendgrid_l
     return false;
 }
 
+/* The list that stands as `to` when the mail leaves: SendGrid sends no copies alone. */
+static size_t primary_list(const struct pruning *x, const struct sendgrid_envelope *e)
+{
+    size_t i = SG_PERSON_TO;
+    while (i < SG_LISTS && n_sent(&e->lists[i], x->send) == 0)
+        i++;
+    return i;
+}
+
+static bool drop_one_list(struct pruning *x, uint32_t child, const struct sendgrid_envelope *e, size_t which)
+{
+    const struct json_node *node = &x->sg->scan.nodes[child];
+    if (x->only_bcc != NULL && which == SG_PERSON_TO) {
+        edit_replace(&x->edits, node->start, node->end, slice_of(x->only_bcc));
+        return false;
+    }
+    if (which != SG_PERSON_TO && which == primary_list(x, e))
+        edit_replace(&x->edits, node->key_start, node->key_end, SLICE("\"to\""));
+    return drop_list(x, child, &e->lists[which]);
+}
+
 static bool drop_envelope_member(struct pruning *x, uint32_t child)
 {
     const struct sendgrid_envelope *e = &x->sg->envelopes[x->envelope];
     for (size_t i = 0; i < SG_LISTS; i++) {
         if (child == e->members[i])
-            return drop_list(x, child, &e->lists[i]);
+            return drop_one_list(x, child, e, i);
     }
     if (child == e->members[SG_PERSON_SEND_AT])
         return has_passed(x, child);
@@ -104,7 +127,7 @@ static bool drop_envelope_member(struct pruning *x, uint32_t child)
 static bool drop_envelope(struct pruning *x, uint32_t child)
 {
     const struct sendgrid_envelope *e = &x->sg->envelopes[x->envelope];
-    bool goes = n_sent(&e->lists[SG_PERSON_TO], x->send) > 0;
+    bool goes = primary_list(x, e) < SG_LISTS || (x->only_bcc != NULL && x->envelope == 0);
     if (goes) {
         x->envelopes_left++;
         walk(x, child, drop_envelope_member);
@@ -120,7 +143,8 @@ static bool drop_setting(struct pruning *x, uint32_t child)
 {
     const struct sendgrid *sg = x->sg;
     for (size_t i = 0; i < SG_SETTING_N; i++) {
-        bool off = i < SG_BYPASSES || (i == SG_SETTING_BCC && sg->bcc_setting && !x->send[sg->n_listed]);
+        bool off = i < SG_BYPASSES ||
+                   (i == SG_SETTING_BCC && sg->bcc_setting && (x->only_bcc != NULL || !x->send[sg->n_listed]));
         if (child != sg->settings[i] || !off || sg->enables[i] == JSON_NONE)
             continue;
         const struct json_node *enable = &sg->scan.nodes[sg->enables[i]];
@@ -165,18 +189,21 @@ size_t sendgrid_settle(const struct parsed *p, bool *send)
     return cleared;
 }
 
-/* Does every message that shall leave have a `to` that leaves?  settle() sees to it. */
-static bool is_settled(const struct sendgrid *sg, const bool *send)
+/* Only the copy of mail_settings.bcc is to leave: it becomes the recipient of the first personalization. */
+static enum err find_only_bcc(struct pruning *x, struct arena *a)
 {
-    for (size_t i = 0; i < sg->n_envelopes; i++) {
-        const struct sendgrid_list *lists = sg->envelopes[i].lists;
-        if (n_sent(&lists[SG_PERSON_TO], send) == 0 &&
-            n_sent(&lists[SG_PERSON_CC], send) + n_sent(&lists[SG_PERSON_BCC], send) > 0)
-            return false;
+    const struct sendgrid *sg = x->sg;
+    for (uint32_t i = 0; i < sg->n_listed; i++) {
+        if (x->send[i])
+            return OK;
     }
-    return true;
+    if (!sg->bcc_setting || !x->send[sg->n_listed])
+        return ERR_CONFLICT;
+    x->only_bcc = arena_printf(a, "[{\"email\":%.*s}]", SLICE_ARG(json_scan_raw(&sg->scan, sg->bcc_email)));
+    return x->only_bcc == NULL ? ERR_LIMIT : OK;
 }
 
+/* The parameters are the contract's.  NOLINTNEXTLINE(readability-function-size) */
 enum err sendgrid_forward(const struct wire_request *r, const struct route *route, const struct parsed *p,
                           const bool *send, const struct forward_options *options, struct arena *a,
                           struct outgoing *out)
@@ -185,12 +212,12 @@ enum err sendgrid_forward(const struct wire_request *r, const struct route *rout
     const struct sendgrid *sg = p->dialect;
     struct pruning x = {.sg = sg, .send = send, .now_ms = options->now_ms, .edits = {.arena = a}};
     *out = (struct outgoing){.method = SLICE("POST"), .path_and_query = wire_target(r->path, r->query, a)};
-    if (!is_settled(sg, send))
-        return ERR_CONFLICT;
+    enum err err = find_only_bcc(&x, a);
+    if (err != OK)
+        return err;
     walk(&x, 0, drop_root_member);
-    if (x.envelopes_left == 0)
-        return ERR_CONFLICT;
-    enum err err = edit_apply(&x.edits, r->body, &out->body);
+    ensure(x.envelopes_left > 0);
+    err = edit_apply(&x.edits, r->body, &out->body);
     if (err != OK || out->path_and_query.p == NULL)
         return ERR_LIMIT;
     return sendgrid_outgoing_fields(r, options->login, a, out);

@@ -176,6 +176,8 @@ static enum err read_setting(struct sendgrid_reading *g, enum sendgrid_setting w
         return sendgrid_refuse_type(g, path, enable, "true or false");
     }
     g->sg->enables[which] = enable;
+    if (which == SG_SETTING_BCC)
+        g->sg->bcc_email = members[1];
     if (which == SG_SETTING_BCC && json_scan_is(s, members[1], JSON_KIND_STRING) &&
         !json_scan_text(s, members[1], g->arena, email))
         return sendgrid_out_of_memory(g);

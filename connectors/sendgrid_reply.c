@@ -21,7 +21,7 @@ static void add_blocked(struct buf *b, const struct send_report *r, const struct
 {
     char text[WIRE_TEXT_MAX];
     add_error(b, slice_of(wire_text(a, text)), a->message->field);
-    if (a->decision->outcome == OUTCOME_SOFT_BLOCK && a->decision->overridable && !a->left_out) {
+    if (a->decision->outcome == OUTCOME_SOFT_BLOCK && a->decision->overridable) {
         buf_add_cstr(b, "{\"postern\":");
         wire_add_decision(b, r, a);
         buf_add_cstr(b, "}}");

@@ -29,6 +29,12 @@ static bool has_method(const struct wire_request *r, const char *method)
     return slice_eq_cstr(r->method, method);
 }
 
+/* What we keep is shown on the first page only; the further ones carry a token. */
+static bool is_first_page(struct slice query)
+{
+    return query.n == 0 || memmem(query.p, query.n, "PageToken=", strlen("PageToken=")) == NULL;
+}
+
 /* at: the index of "Messages". */
 static enum call match_messages(const struct wire_request *r, const struct wire_path *p, size_t at, struct route *out)
 {
@@ -37,15 +43,17 @@ static enum call match_messages(const struct wire_request *r, const struct wire_
     if (p->n == at + 1) {
         if (has_method(r, "POST"))
             return CALL_SEND;
+        out->query = r->query;
         bool json = slice_eq_cstr(p->segments[at], "Messages.json");
-        return has_method(r, "GET") && json ? CALL_MESSAGE_LIST : CALL_PASS;
+        return has_method(r, "GET") && json && is_first_page(r->query) ? CALL_MESSAGE_LIST : CALL_PASS;
     }
     if (p->n > at + 2)
         return CALL_PASS;
     out->id = without_extension(p->segments[at + 1]);
     if (has_method(r, "GET"))
         return CALL_MESSAGE_FETCH;
-    return has_method(r, "POST") || has_method(r, "DELETE") ? CALL_MESSAGE_CHANGE : CALL_PASS;
+    out->deletes = has_method(r, "DELETE");
+    return has_method(r, "POST") || out->deletes ? CALL_MESSAGE_CHANGE : CALL_PASS;
 }
 
 static enum call twilio_match(const struct wire_request *r, struct route *out)
@@ -109,6 +117,7 @@ static bool is_dropped(const struct twilio *t, struct slice name, const struct f
     return options->own_callback && slice_eq_cstr(name, "StatusCallback");
 }
 
+/* The parameters are the contract's.  NOLINTNEXTLINE(readability-function-size) */
 static enum err twilio_forward(const struct wire_request *r, const struct route *route, const struct parsed *p,
                                const bool *send, const struct forward_options *options, struct arena *a,
                                struct outgoing *out)

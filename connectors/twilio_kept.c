@@ -162,41 +162,73 @@ static enum err reply_list(const struct route *route, const struct kept_message 
     return b.failed ? ERR_LIMIT : edit_apply(&edits, provider->body, &out->body);
 }
 
+/* Does a kept message answer to the filters of a list?  Nothing that is kept has a DateSent. */
+static bool passes_filters(const struct kept_message *k, const struct form *filters, struct arena *a)
+{
+    struct form form;
+    struct errmsg why;
+    struct slice to = form_get(filters, "To"), from = form_get(filters, "From");
+    for (size_t i = 0; i < filters->n; i++) {
+        if (slice_starts(filters->fields[i].name, "DateSent"))
+            return false;
+    }
+    if (twilio_form(k->body, a, &form, &why) != OK)
+        return false;
+    return (to.n == 0 || slice_eq(to, form_get(&form, "To"))) &&
+           (from.n == 0 || slice_eq(from, form_get(&form, "From")));
+}
+
+static enum err list_filtered(const struct route *route, const struct kept_message *kept, size_t n,
+                              const struct provider_answer *provider, struct arena *a, struct wire_reply *out)
+{
+    struct form filters;
+    struct errmsg why;
+    struct kept_message *shown = arena_calloc(a, n, sizeof *shown);
+    size_t n_shown = 0;
+    if (shown == NULL)
+        return ERR_LIMIT;
+    /* Filters that cannot be read are the provider's to refuse. */
+    if (twilio_form(route->query, a, &filters, &why) != OK)
+        n = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (passes_filters(&kept[i], &filters, a))
+            shown[n_shown++] = kept[i];
+    }
+    return reply_list(route, shown, n_shown, provider, a, out);
+}
+
 enum err twilio_kept_reply(const struct route *route, const struct kept_message *kept, size_t n,
                            const struct provider_answer *provider, struct arena *a, struct wire_reply *out)
 {
-    *out = (struct wire_reply){0};
+    *out = (struct wire_reply){.status = 204};
     if (route->call == CALL_MESSAGE_LIST)
-        return reply_list(route, kept, n, provider, a, out);
+        return list_filtered(route, kept, n, provider, a, out);
+    if (route->deletes && n > 0)
+        return OK;
     return reply_fetch(route, kept, n, provider, a, out);
 }
 
 /* --- changes -------------------------------------------------------------------------------------- */
 
+/* A DELETE cancels: Twilio itself refuses it while a message waits, but what was asked is that it never goes. */
 enum err twilio_change(const struct wire_request *r, const struct route *route, struct arena *a,
                        struct kept_change *out, struct fault *fault)
 {
-    (void)route;
-    *out = (struct kept_change){.action = KEPT_READ};
+    *out = (struct kept_change){.action = route->deletes ? KEPT_CANCEL : KEPT_READ};
     *fault = (struct fault){0};
-    if (slice_eq_cstr(r->method, "DELETE"))
-        return wire_fault(
-            fault, FAULT_CONFLICT, NULL,
-            "A message that is kept for later cannot be deleted; cancel it first (POST Status=canceled).");
+    if (route->deletes)
+        return OK;
     struct form form;
     struct errmsg why = {"too many fields"};
     if (twilio_form(r->body, a, &form, &why) != OK)
         return wire_fault(fault, FAULT_SYNTAX, NULL, "%s.", why.text);
     struct slice status = form_get(&form, "Status"), body = form_get(&form, "Body");
-    if (status.p != NULL && !slice_eq_cstr(status, "canceled"))
-        return wire_fault(fault, FAULT_SYNTAX, "Status", "Status can only be set to \"canceled\".");
-    if (body.p != NULL && body.n > 0)
-        return wire_fault(fault, FAULT_SYNTAX, "Body", "Body can only be set to the empty text, which redacts it.");
     if (status.p != NULL && body.p != NULL)
         return wire_fault(fault, FAULT_SYNTAX, "Status", "Give either Status=canceled or an empty Body, not both.");
-    if (status.p != NULL)
+    /* Anything else is the provider's to answer. */
+    if (slice_eq_cstr(status, "canceled"))
         out->action = KEPT_CANCEL;
-    else if (body.p != NULL)
+    else if (body.p != NULL && body.n == 0)
         out->action = KEPT_REDACT;
     return OK;
 }

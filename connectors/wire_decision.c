@@ -13,7 +13,7 @@
 
 static bool is_overridable(const struct answer *a)
 {
-    return !a->left_out && a->decision->outcome == OUTCOME_SOFT_BLOCK && a->decision->overridable;
+    return a->decision->outcome == OUTCOME_SOFT_BLOCK && a->decision->overridable;
 }
 
 enum wire_fate wire_fate(const struct send_report *r, const struct answer *a)
@@ -31,8 +31,6 @@ enum wire_fate wire_fate(const struct send_report *r, const struct answer *a)
     case OUTCOME_N:
         break;
     }
-    if (a->left_out)
-        return FATE_BLOCKED;
     if (r->partial_reject)
         return FATE_REFUSED;
     if (r->provider != NULL)
@@ -87,9 +85,7 @@ void wire_tally(const struct send_report *r, struct wire_tally *out)
 char *wire_code(const struct send_report *r, const struct answer *a, char out[PST_CODE_MAX])
 {
     bool passes = a->decision->outcome == OUTCOME_FORWARD || a->decision->outcome == OUTCOME_REDIRECT;
-    if (a->left_out)
-        snprintf(out, PST_CODE_MAX, "PST-HARD-PRIMARY");
-    else if (r != NULL && passes && wire_fate(r, a) == FATE_KEPT)
+    if (r != NULL && passes && wire_fate(r, a) == FATE_KEPT)
         snprintf(out, PST_CODE_MAX, "PST-UPSTREAM-DOWN");
     else
         decision_code(a->decision, out);
@@ -118,7 +114,7 @@ static const char *outcome_word(const struct answer *a, enum wire_fate fate)
 /* A soft block beside a hard violation cannot be overridden: to the application it is hard. */
 static const char *level_word(const struct answer *a)
 {
-    bool hard = a->left_out || (a->decision->outcome == OUTCOME_SOFT_BLOCK && !a->decision->overridable);
+    bool hard = a->decision->outcome == OUTCOME_SOFT_BLOCK && !a->decision->overridable;
     return level_name(hard ? LEVEL_HARD : a->decision->level);
 }
 
@@ -136,11 +132,9 @@ static const char *detail_of(const struct decision *d)
 static char *reason_text(const struct answer *a, char out[REASON_TEXT_MAX])
 {
     const char *detail = detail_of(a->decision);
-    if (a->left_out)
-        snprintf(out, REASON_TEXT_MAX, "no primary recipient left");
-    else
-        snprintf(out, REASON_TEXT_MAX, "%s%s%s", reason_sentence(a->decision->reason), /* DETAIL_MAX: fits */
-                 detail[0] == '\0' ? "" : ": ", detail);
+    /* DETAIL_MAX and the longest sentence fit. */
+    snprintf(out, REASON_TEXT_MAX, "%s%s%s", reason_sentence(a->decision->reason), detail[0] == '\0' ? "" : ": ",
+             detail);
     return out;
 }
 

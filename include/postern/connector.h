@@ -56,6 +56,8 @@ struct route {
     enum call call;
     struct slice account; /* Twilio's AC sid in the path; empty elsewhere */
     struct slice id;      /* message sid, batch id */
+    struct slice query;   /* of a list: its filters, for kept_reply */
+    bool deletes;         /* a CALL_MESSAGE_CHANGE by DELETE */
 };
 
 /* Why a request is refused before or beside a decision. */
@@ -167,7 +169,6 @@ struct answer {
     char token[TOKEN_MAX];    /* "ovr_..." for an overridable soft block; else empty */
     int64_t token_expires_at_ms;
     char prompt[PROMPT_MAX];  /* of a soft block (policy_prompt); else empty */
-    bool left_out;            /* passes, but settle() cleared it: answered as blocked */
 };
 
 /* Everything that reply() may know. */
@@ -216,7 +217,8 @@ struct connector {
 
     /*
      * The call that sends exactly the messages with send[i] true: bytes as received, the others cut
-     * out, our own fields stripped, times that have passed dropped.  own_callback: the application
+     * out, our own fields stripped, times that have passed dropped.  A copy that is sent without its
+     * primary recipient (a kept one at its release) becomes the primary one.  own_callback: the application
      * knows this message by our id: its StatusCallback is taken out (we post the states ourselves).
      */
     enum err (*forward)(const struct wire_request *r, const struct route *route, const struct parsed *p,

@@ -362,7 +362,7 @@ static const struct provider_login *login_of(const struct run *r)
     return r->connector->channel == CHANNEL_EMAIL ? &sendgrid_login : &twilio_login;
 }
 
-/* As the gateway does: what settle clears of those that pass is left out. */
+/* As the gateway does: what settle clears of those that pass is blocked. */
 static void show_settled(struct run *r, struct buf *b)
 {
     bool before[MESSAGES_MAX];
@@ -370,7 +370,9 @@ static void show_settled(struct run *r, struct buf *b)
     size_t cleared = r->connector->settle == NULL ? 0 : r->connector->settle(&r->parsed, r->send);
     buf_printf(b, "%zu:", cleared);
     for (size_t i = 0; i < r->parsed.n_messages; i++) {
-        r->answers[i].left_out = before[i] && !r->send[i];
+        if (before[i] && !r->send[i])
+            r->decisions[i] = (struct decision){
+                .outcome = OUTCOME_BLOCK, .level = LEVEL_HARD, .reason = REASON_NO_PRIMARY, .n_violations = 0};
         buf_printf(b, " %d", r->send[i]);
     }
     buf_add_cstr(b, "\n");
