@@ -132,11 +132,22 @@ static void refuse(struct gateway *g, struct http_request *r, const struct conne
 
     if (kind == FAULT_AUTH) {
         errmsg_set(&f.message, "The provided authorization grant is invalid, expired, or revoked");
+    } else if (kind == FAULT_OVERLOAD) {
+        f.retry_after_ms = 2000;
+        errmsg_set(&f.message, "too many requests");
     } else {
         f.retry_after_ms = 5000;
         errmsg_set(&f.message, "nothing was accepted: %s; try again later", why != NULL ? why : "not ready");
     }
     submission_fault(g, r, c, route, &f);
+}
+
+/* Better said early than timed out late: more is under way than can be answered in time. */
+static bool overloaded(const struct gateway *g)
+{
+    int64_t oldest_ms = 0;
+    return g->submissions >= LIMIT_SUBMISSIONS ||
+           (store_backlog(g->store, &oldest_ms) > 0 && oldest_ms > LIMIT_STORE_LAG_MS);
 }
 
 static void dialect(struct gateway *g, struct http_request *r, const struct connector *c, const struct route *route)
@@ -149,6 +160,8 @@ static void dialect(struct gateway *g, struct http_request *r, const struct conn
         kept_on_request(g, r, c, route, key);
     else if (gateway_unready(g) != NULL && !g->draining)
         refuse(g, r, c, route, FAULT_UNAVAILABLE);
+    else if (overloaded(g))
+        refuse(g, r, c, route, FAULT_OVERLOAD);
     else
         submission_start(g, r, c, route, key);
 }

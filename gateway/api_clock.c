@@ -1,0 +1,37 @@
+/* The test clock: there only when the configuration says clock: settable, which a loopback listener allows alone. */
+#include "api.h"
+
+#include "api_json.h"
+#include "postern/clock.h"
+#include "postern/log.h"
+#include "release.h"
+
+static const char *const members[] = {"now"};
+
+void api_clock_put(struct api_call *c)
+{
+    struct api_object o;
+    struct api_fault f = {0};
+    int64_t now_ms = 0;
+    struct buf b;
+
+    if (!c->g->conf->clock_settable || !c->r->loopback_listener) {
+        api_problem(&c, 404, "the clock is the system's; a test sets clock: settable in postern.yaml");
+        return;
+    }
+    api_object_open(&o, c->body, API_WORDS(members), &f);
+    api_need(&o, "now", "an RFC 3339 time, like 2026-11-22T10:00:00Z");
+    api_time(&o, "now", &now_ms);
+    if (f.set) {
+        api_problem_of_fault(&c, &f);
+        return;
+    }
+    clock_set(now_ms);
+    releaser_wake(c->g->releaser);
+    log_line(LOG_INFO, NULL, "api", "clock_set", "now_ms=%lld", (long long)now_ms);
+    api_answer_init(c, &b);
+    api_put_open(&b, '{');
+    api_put_time(&b, "now", now_ms);
+    api_put_close(&b, '}');
+    api_answer(&c, 200, &b);
+}
