@@ -89,7 +89,7 @@ void audit_personal_open(struct buf *b)
     char hex[2 * SALT_BYTES + 1];
     hash_random(salt, sizeof salt);
     buf_add_cstr(b, "{\"salt\":\"");
-    buf_add(b, hash_hex(salt, sizeof salt, hex), 2 * SALT_BYTES);
+    buf_add(b, hash_hex(salt, sizeof salt, hex), sizeof hex - 1);
     buf_add(b, "\"", 1);
 }
 

@@ -126,6 +126,19 @@ static const char *status_of_outcome(enum outcome outcome, bool intent_is_open)
 }
 
 /* What has become of it, in one word: its result, else where its deferred row ended, else its outcome. */
+static const char *status_of(struct backend *b, uint64_t id, enum outcome outcome, const char *result,
+                             const char *ended)
+{
+    if (result != NULL && strcmp(result, result_name(RESULT_SANDBOX)) == 0)
+        return result_name(RESULT_FORWARDED);
+    bool was_kept = result != NULL && strcmp(result, result_name(RESULT_DEFERRED)) == 0;
+    if (ended != NULL && (result == NULL || was_kept))
+        return ended;
+    if (result != NULL)
+        return result;
+    return status_of_outcome(outcome, SQL_GET(b, SQL_INTENT_IS_OPEN, 0, V_INT(id)) != 0);
+}
+
 static void put_status(struct backend *b, uint64_t id, json_t *decision)
 {
     const char *result = json_string_value(json_object_get(json_object_get(decision, "result"), "result"));
@@ -133,18 +146,7 @@ static void put_status(struct backend *b, uint64_t id, json_t *decision)
     if (!outcome_parse(slice_of(json_string_value(json_object_get(decision, "outcome"))), &outcome))
         outcome = OUTCOME_BLOCK;
     const char *ended = put_deferred(b, id, outcome, decision);
-    const char *status;
-    if (result != NULL && strcmp(result, result_name(RESULT_SANDBOX)) == 0)
-        status = result_name(RESULT_FORWARDED);
-    else if (result != NULL && strcmp(result, result_name(RESULT_DEFERRED)) != 0)
-        status = result;
-    else if (ended != NULL)
-        status = ended;
-    else if (result != NULL)
-        status = result;
-    else
-        status = status_of_outcome(outcome, SQL_GET(b, SQL_INTENT_IS_OPEN, 0, V_INT(id)) != 0);
-    set_text(decision, "status", status);
+    set_text(decision, "status", status_of(b, id, outcome, result, ended));
 }
 
 enum err sqlite_decision_get(struct backend *b, struct store_decision_get *r)

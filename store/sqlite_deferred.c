@@ -37,7 +37,7 @@ static bool take_piece(struct slice *in, struct slice *out)
 static int64_t insert_submission(struct backend *b, const struct stored_submission *s)
 {
     struct buf fields;
-    buf_init(&fields, scratch_new(b), LIMIT_HTTP_HEAD_BYTES * 2);
+    buf_init(&fields, scratch_new(b), (size_t)LIMIT_HTTP_HEAD_BYTES * 2);
     for (size_t i = 0; i < s->n_fields; i++) {
         put_piece(&fields, s->fields[i].name);
         put_piece(&fields, s->fields[i].value);

@@ -57,15 +57,32 @@ const struct preference *contact_preferences(struct backend *b, enum sql id, int
     return rows.items;
 }
 
-/* consents: newest first.  Does the new one stand for a channel and category that an earlier one does not? */
-static bool is_in_force(const struct consent *seen, size_t n, const struct consent *c)
+static bool is_seen(const struct rows *seen, const struct consent *c)
 {
-    for (size_t i = 0; i < n; i++) {
-        if (seen[i].any_channel == c->any_channel && seen[i].channel == c->channel &&
-            slice_eq(seen[i].category, c->category))
-            return false;
+    const struct consent *s = seen->items;
+    for (size_t i = 0; i < seen->n; i++) {
+        if (s[i].any_channel == c->any_channel && s[i].channel == c->channel && slice_eq(s[i].category, c->category))
+            return true;
     }
-    return true;
+    return false;
+}
+
+static void keep_consent(struct backend *b, struct rows *rows, struct arena *a, const struct consent *c)
+{
+    struct consent *kept = rows_add(b, rows, a, sizeof *c);
+    if (kept != NULL)
+        *kept = *c;
+}
+
+static void read_consent(struct backend *b, sqlite3_stmt *st, struct arena *a, struct consent *c)
+{
+    *c = (struct consent){.any_channel = col_int(st, 0) != 0,
+                          .channel = (enum channel)col_int(st, 1),
+                          .category = col_slice(b, st, 2, a),
+                          .state = (enum consent_state)col_int(st, 3),
+                          .source = (enum source)col_int(st, 4),
+                          .at_ms = col_int(st, 5),
+                          .expires_at_ms = col_int(st, 6)};
 }
 
 const struct consent *consents_read(struct backend *b, int64_t contact, bool in_force, struct arena *a, size_t *n)
@@ -73,29 +90,17 @@ const struct consent *consents_read(struct backend *b, int64_t contact, bool in_
     struct rows rows = {0}, pending = {0};
     sqlite3_stmt *st = SQL_START(b, SQL_CONSENTS_OF, V_INT(contact));
     while (sql_row(b, st) && !b->arena_spent) {
-        struct consent c = {.any_channel = col_int(st, 0) != 0,
-                            .channel = (enum channel)col_int(st, 1),
-                            .category = col_slice(b, st, 2, a),
-                            .state = (enum consent_state)col_int(st, 3),
-                            .source = (enum source)col_int(st, 4),
-                            .at_ms = col_int(st, 5),
-                            .expires_at_ms = col_int(st, 6)};
-        if (in_force && !is_in_force(rows.items, rows.n, &c))
-            continue;
-        struct rows *to = in_force && c.state == CONSENT_PENDING ? &pending : &rows;
-        struct consent *kept = rows_add(b, to, a, sizeof c);
-        if (kept != NULL)
-            *kept = c;
+        struct consent c;
+        read_consent(b, st, a, &c);
+        if (!in_force || !is_seen(&rows, &c))
+            keep_consent(b, in_force && c.state == CONSENT_PENDING ? &pending : &rows, a, &c);
     }
     sql_end(st);
     /* A pending one never activates by itself: it shows only where nothing else stands. */
+    const struct consent *p = pending.items;
     for (size_t i = 0; i < pending.n && !b->arena_spent; i++) {
-        const struct consent *c = (const struct consent *)pending.items + i;
-        if (!is_in_force(rows.items, rows.n, c))
-            continue;
-        struct consent *kept = rows_add(b, &rows, a, sizeof *c);
-        if (kept != NULL)
-            *kept = *c;
+        if (!is_seen(&rows, &p[i]))
+            keep_consent(b, &rows, a, &p[i]);
     }
     *n = rows.n;
     return rows.items;

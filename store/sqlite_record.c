@@ -42,24 +42,26 @@ static void append_decision(struct backend *b, const struct store_record *r, con
     audit_append(b, r->now_ms, "decision", d->id, &body, &personal);
 }
 
+static void defer_again(struct backend *b, const struct store_record *r, const struct deferred *d)
+{
+    SQL_RUN(b, SQL_DEFERRED_AGAIN, V_INT(r->settles), V_INT(r->decisions[0].id), V_INT(d->kind),
+            V_TEXT(slice_of(reason_name(d->reason))), V_TEXT(d->local_rule), V_INT(d->release_at_ms),
+            V_INT(d->expires_at_ms == 0 ? INT64_MAX : d->expires_at_ms), V_INT(d->deferrals), V_INT(d->spread_ms));
+}
+
 /* The row that this release leased goes on: kept for its result, deferred again, or at its end. */
 static void settle_record(struct backend *b, const struct store_record *r)
 {
-    const struct record_decision *d = r->n > 0 ? &r->decisions[0] : NULL;
+    const struct record_decision *d = &r->decisions[0];
     bool stays = r->settle_state == DEFERRED_LEASED;
-    if (d != NULL)
-        SQL_RUN(b, SQL_DEFERRED_SET_DECISION, V_INT(r->settles), V_INT(d->id), V_INT(stays && d->intent ? d->id : 0),
-                V_INT(r->now_ms));
+    SQL_RUN(b, SQL_DEFERRED_SET_DECISION, V_INT(r->settles), V_INT(d->id), V_INT(stays && d->intent ? d->id : 0),
+            V_INT(r->now_ms));
     if (stays)
         return;
-    const struct deferred *again = d == NULL ? NULL : d->deferred;
-    if (r->settle_state == DEFERRED_WAITING && again != NULL)
-        SQL_RUN(b, SQL_DEFERRED_AGAIN, V_INT(r->settles), V_INT(d->id), V_INT(again->kind),
-                V_TEXT(slice_of(reason_name(again->reason))), V_TEXT(again->local_rule), V_INT(again->release_at_ms),
-                V_INT(again->expires_at_ms == 0 ? INT64_MAX : again->expires_at_ms), V_INT(again->deferrals),
-                V_INT(again->spread_ms));
+    if (r->settle_state == DEFERRED_WAITING && d->deferred != NULL)
+        defer_again(b, r, d->deferred);
     bool ends = r->settle_state != DEFERRED_WAITING && r->settle_state != DEFERRED_RELEASED;
-    struct slice end_reason = slice_of(ends && d != NULL ? reason_name(d->decision->reason) : NULL);
+    struct slice end_reason = slice_of(ends ? reason_name(d->decision->reason) : NULL);
     deferred_set_state(b, r->settles, DEFERRED_LEASED, r->settle_state, r->now_ms, end_reason);
 }
 
@@ -86,30 +88,32 @@ static void supersede(struct backend *b, const struct store_record *r, const str
     }
 }
 
+/* leased: the row that this release holds, or 0. */
+static void record_one(struct backend *b, const struct store_record *r, const struct record_decision *d,
+                       uint64_t leased, int64_t *submission_row)
+{
+    uint64_t deferred_id = leased;
+    supersede(b, r, d);
+    if (leased == 0 && d->deferred != NULL)
+        deferred_id = deferred_insert(b, d->deferred, d->message, d->id, r->submission, submission_row);
+    append_decision(b, r, d, deferred_id);
+    if (b->arena_spent)
+        return;
+    if (d->parent != 0)
+        SQL_RUN(b, SQL_CHILD_INSERT, V_INT(d->parent), V_INT(d->id));
+    if (d->intent)
+        insert_intent(b, d);
+}
+
 enum err sqlite_record(struct backend *b, struct store_record *r)
 {
+    ensure(r->settles == 0 || r->n > 0);
+    enum err lease = r->settles == 0 ? OK : lease_check(b, r->settles, r->fence);
+    if (lease != OK)
+        return lease;
     int64_t submission_row = 0;
-    if (r->settles != 0) {
-        enum err lease = lease_check(b, r->settles, r->fence);
-        if (lease != OK)
-            return lease;
-    }
-    for (size_t i = 0; i < r->n; i++) {
-        const struct record_decision *d = &r->decisions[i];
-        uint64_t deferred_id = 0;
-        supersede(b, r, d);
-        if (r->settles != 0 && i == 0)
-            deferred_id = r->settles;
-        else if (d->deferred != NULL)
-            deferred_id = deferred_insert(b, d->deferred, d->message, d->id, r->submission, &submission_row);
-        append_decision(b, r, d, deferred_id);
-        if (b->arena_spent)
-            break;
-        if (d->parent != 0)
-            SQL_RUN(b, SQL_CHILD_INSERT, V_INT(d->parent), V_INT(d->id));
-        if (d->intent)
-            insert_intent(b, d);
-    }
+    for (size_t i = 0; i < r->n && !b->arena_spent; i++)
+        record_one(b, r, &r->decisions[i], i == 0 ? r->settles : 0, &submission_row);
     if (r->settles != 0 && !b->arena_spent)
         settle_record(b, r);
     return sql_done(b, OK);
@@ -146,26 +150,28 @@ static void insert_sandbox(struct backend *b, const struct sandbox_message *m)
     SQL_RUN(b, SQL_SANDBOX_PRUNE, V_INT(sql_last_id(b) - SANDBOX_KEPT));
 }
 
+static void result_one(struct backend *b, const struct store_result *r, const struct record_result *x, uint64_t leased,
+                       int64_t *submission_row)
+{
+    uint64_t deferred_id = leased;
+    if (leased == 0 && x->deferred != NULL)
+        deferred_id = deferred_insert(b, x->deferred, NULL, x->decision, r->submission, submission_row);
+    append_result(b, x, r->now_ms, deferred_id);
+    if (b->arena_spent)
+        return;
+    SQL_RUN(b, SQL_INTENT_DELETE, V_INT(x->decision));
+    if (x->counts)
+        insert_send(b, x, r->now_ms);
+}
+
 enum err sqlite_result(struct backend *b, struct store_result *r)
 {
+    enum err lease = r->settles == 0 ? OK : lease_check(b, r->settles, r->fence);
+    if (lease != OK)
+        return lease;
     int64_t submission_row = 0;
-    if (r->settles != 0) {
-        enum err lease = lease_check(b, r->settles, r->fence);
-        if (lease != OK)
-            return lease;
-    }
-    for (size_t i = 0; i < r->n; i++) {
-        const struct record_result *x = &r->results[i];
-        uint64_t deferred_id = r->settles != 0 && i == 0 ? r->settles : 0;
-        if (x->deferred != NULL && deferred_id == 0)
-            deferred_id = deferred_insert(b, x->deferred, NULL, x->decision, r->submission, &submission_row);
-        append_result(b, x, r->now_ms, deferred_id);
-        if (b->arena_spent)
-            break;
-        SQL_RUN(b, SQL_INTENT_DELETE, V_INT(x->decision));
-        if (x->counts)
-            insert_send(b, x, r->now_ms);
-    }
+    for (size_t i = 0; i < r->n && !b->arena_spent; i++)
+        result_one(b, r, &r->results[i], i == 0 ? r->settles : 0, &submission_row);
     for (size_t i = 0; i < r->n_sandbox && !b->arena_spent; i++)
         insert_sandbox(b, &r->sandbox[i]);
     if (r->settles != 0 && !b->arena_spent)

@@ -435,7 +435,7 @@ void store_poll(struct store *s)
 
 size_t store_backlog(const struct store *cs, int64_t *oldest_ms)
 {
-    struct store *s = (struct store *)(uintptr_t)cs; /* the lock is not part of what const promises */
+    struct store *s = (struct store *)cs; /* the lock is not part of what const promises */
     pthread_mutex_lock(&s->lock);
     size_t n = s->outstanding;
     const struct store_request *oldest = s->done.head != NULL ? s->done.head
@@ -450,7 +450,7 @@ size_t store_backlog(const struct store *cs, int64_t *oldest_ms)
 
 struct store_counters store_counters(const struct store *cs)
 {
-    struct store *s = (struct store *)(uintptr_t)cs;
+    struct store *s = (struct store *)cs;
     pthread_mutex_lock(&s->lock);
     struct store_counters c = s->counters;
     pthread_mutex_unlock(&s->lock);
@@ -459,7 +459,7 @@ struct store_counters store_counters(const struct store *cs)
 
 struct store_queue_depth store_queue_depth(const struct store *cs)
 {
-    struct store *s = (struct store *)(uintptr_t)cs;
+    struct store *s = (struct store *)cs;
     pthread_mutex_lock(&s->lock);
     struct store_queue_depth d = s->depth;
     pthread_mutex_unlock(&s->lock);

@@ -213,7 +213,7 @@ static struct outcome_of_run record_some(void)
     struct outcome_of_run out = {0};
     for (int i = 0; i < RUN_RECORDS; i++) {
         uint64_t id;
-        enum err status = record_one(i % 2 == 1, &id);
+        enum err status = record_one(i % 6 != 0, &id);
         ck_assert(status == OK || status == ERR_UNAVAILABLE);
         if (status == OK)
             out.ok[out.n_ok++] = id;
@@ -273,7 +273,7 @@ static bool run_with_fault(int n, int error, bool for_ever, bool syncs_only)
 static int run_all(int error, bool for_ever, bool syncs_only)
 {
     int runs = 0;
-    for (int n = 1; run_with_fault(n, error, for_ever, syncs_only); n += syncs_only || n < 24 ? 1 : 1 + n / 6)
+    for (int n = 1; run_with_fault(n, error, for_ever, syncs_only); n += syncs_only || n < 24 ? 1 : 1 + n / 3)
         runs++;
     return runs;
 }
