@@ -26,6 +26,31 @@ static const char *member_path(const struct sendgrid_envelope *e, size_t index, 
 
 /* --- claims ------------------------------------------------------------------------ */
 
+/* A member of `headers` (http) or `custom_args` whose key says that it is ours; CLAIM_N when none of the table. */
+static enum claim find_claim(const struct json_scan *s, uint32_t member, bool http)
+{
+    enum claim claim = 0;
+    for (; claim < CLAIM_N; claim++) {
+        enum json_key key = json_scan_key(s, member, http ? claims_field(claim) : claims_key(claim));
+        if (key == JSON_KEY_SAME || (key == JSON_KEY_FOLDS && http))
+            break;
+    }
+    return claim;
+}
+
+static enum err read_claim(struct sendgrid_reading *g, uint32_t member, const char *path, bool http, struct claims *c)
+{
+    const struct json_scan *s = &g->sg->scan;
+    enum claim claim = find_claim(s, member, http);
+    struct slice value;
+    if (claim == CLAIM_N)
+        return OK;
+    if (!json_scan_is(s, member, JSON_KIND_STRING))
+        return sendgrid_refuse_type(g, path, member, "a string");
+    return json_scan_text(s, member, g->arena, &value) ? claims_say(c, claim, value, g->fault)
+                                                       : sendgrid_out_of_memory(g);
+}
+
 /* Those among the members of `headers` (http) or `custom_args`. */
 static enum err read_claims(struct sendgrid_reading *g, uint32_t object, const char *path, bool http, struct claims *c)
 {
@@ -34,25 +59,12 @@ static enum err read_claims(struct sendgrid_reading *g, uint32_t object, const c
         return OK;
     if (!json_scan_is(s, object, JSON_KIND_OBJECT))
         return sendgrid_refuse_type(g, path, object, "an object");
-    const char *prefix = http ? "x-postern-" : "postern_";
-    for (uint32_t m = object + 1; m < s->nodes[object].next; m = s->nodes[m].next) {
-        if (!json_scan_key_starts(s, m, prefix, http))
-            continue;
-        for (enum claim claim = 0; claim < CLAIM_N; claim++) {
-            enum json_key key = json_scan_key(s, m, http ? claims_field(claim) : claims_key(claim));
-            if (key == JSON_KEY_OTHER || (key == JSON_KEY_FOLDS && !http))
-                continue;
-            struct slice value;
-            if (!json_scan_is(s, m, JSON_KIND_STRING))
-                return sendgrid_refuse_type(g, path, m, "a string");
-            if (!json_scan_text(s, m, g->arena, &value))
-                return sendgrid_out_of_memory(g);
-            enum err err = claims_say(c, claim, value, g->fault);
-            if (err != OK)
-                return err;
-        }
+    enum err err = OK;
+    for (uint32_t m = object + 1; m < s->nodes[object].next && err == OK; m = s->nodes[m].next) {
+        if (json_scan_key_starts(s, m, http ? "x-postern-" : "postern_", http))
+            err = read_claim(g, m, path, http, c);
     }
-    return OK;
+    return err;
 }
 
 /* over's values where it has any, else under's. */
@@ -96,6 +108,7 @@ static enum err read_envelope_claims(struct sendgrid_reading *g, const struct se
         g->out->idempotency_key = out->value[CLAIM_IDEMPOTENCY_KEY];
     } else if (!slice_eq(g->out->category, out->value[CLAIM_CATEGORY]) ||
                !slice_eq(g->out->idempotency_key, out->value[CLAIM_IDEMPOTENCY_KEY])) {
+        snprintf(path, sizeof path, "personalizations.%zu", index);
         return wire_fault(g->fault, FAULT_SYNTAX, path,
                           "personalizations.%zu states another Postern category or idempotency key than "
                           "personalizations.0; send them as two requests.",

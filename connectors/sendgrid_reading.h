@@ -14,7 +14,6 @@ struct sendgrid_reading {
     struct fault *fault;
     struct claims claims;  /* of the request: HTTP fields */
     struct claims body;    /* and of the body's top level over them */
-    struct slice category; /* of the first personalization: all must agree */
     int64_t not_before_ms; /* send_at of the top level */
     uint64_t fingerprint;  /* of the top level */
     uint64_t *addresses;   /* hashes of one personalization's addresses, to find one given twice */
