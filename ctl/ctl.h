@@ -18,6 +18,7 @@ struct ctl_option {
     const char *name;  /* without the dashes */
     const char *value; /* what follows it: "ID"; NULL: a flag */
     const char *help;
+    bool required;
 };
 
 #define CTL_OPTIONS_MAX 8

@@ -52,10 +52,17 @@ size_t args_distance(const char *a, const char *b)
 
 void args_print_usage(const struct ctl_command *command, FILE *out)
 {
+    bool has_more = false;
+
     fprintf(out, "usage: posternctl [-c FILE] %s", command->name);
-    for (const struct ctl_option *o = command->options; o->name != NULL; o++)
-        fprintf(out, o->value != NULL ? " [--%s %s]" : " [--%s]", o->name, o->value);
-    fprintf(out, "%s%s\n", command->operands != NULL ? " " : "", command->operands != NULL ? command->operands : "");
+    for (const struct ctl_option *o = command->options; o->name != NULL; o++) {
+        if (o->required)
+            fprintf(out, " --%s %s", o->name, o->value);
+        else
+            has_more = true;
+    }
+    fprintf(out, "%s%s%s\n", has_more ? " [OPTION ...]" : "", command->operands != NULL ? " " : "",
+            command->operands != NULL ? command->operands : "");
 }
 
 static void print_option(const char *name, const char *value, const char *help, FILE *out)
@@ -174,11 +181,20 @@ static enum args_result one_option(struct ctl_call *call, int argc, char **argv,
     return ARGS_RUN;
 }
 
-static enum args_result check_operands(const struct ctl_call *call)
+/* Whether all is there that must be, and nothing too much. */
+static enum args_result check(const struct ctl_call *call)
 {
     const struct ctl_command *command = call->command;
+
+    for (size_t i = 0; command->options[i].name != NULL; i++) {
+        const struct ctl_option *o = &command->options[i];
+        if (!o->required || call->values[i] != NULL)
+            continue;
+        ctl_complain("%s: --%s %s is missing: %s", command->name, o->name, o->value, o->help);
+        return ARGS_WRONG;
+    }
     if (command->operands == NULL && call->n_operands > 0)
-        ctl_complain("%s: %s is one word too many: see posternctl help %s", command->name, call->operands[0],
+        ctl_complain("%s: \"%s\" is one word too many: see posternctl help %s", command->name, call->operands[0],
                      command->name);
     else if (command->operands != NULL && call->n_operands == 0)
         ctl_complain("%s: %s is missing: see posternctl help %s", command->name, command->operands, command->name);
@@ -205,5 +221,5 @@ enum args_result args_parse(struct ctl_call *call, int argc, char **argv)
         if (result != ARGS_RUN)
             return result;
     }
-    return check_operands(call);
+    return check(call);
 }

@@ -63,6 +63,17 @@ static enum ctl_exit report(const char *url, enum err walked, const struct audit
     return CTL_NO;
 }
 
+static void complain_of_store(const char *url, const struct errmsg *e)
+{
+    const char *path = strchr(url, ':') != NULL ? strchr(url, ':') + 1 : url;
+
+    ctl_complain("%s", e->text);
+    if (access(path, F_OK) == -1 && path[0] != '/')
+        ctl_complain("store %s is relative: run posternctl in the working directory of posternd", url);
+    else if (access(path, R_OK) == -1)
+        ctl_complain("store %s: run posternctl as the user who runs posternd", url);
+}
+
 static enum ctl_exit verify(const struct conf *conf)
 {
     struct errmsg e = {{0}};
@@ -74,7 +85,7 @@ static enum ctl_exit verify(const struct conf *conf)
     };
     struct store *store = store_open(&options, &e);
     if (store == NULL) {
-        ctl_complain("%s", e.text);
+        complain_of_store(conf->store_url, &e);
         return CTL_FAILED;
     }
     struct progress progress = {isatty(STDERR_FILENO) == 1, false, 0};

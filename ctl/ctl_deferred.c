@@ -16,6 +16,9 @@
 
 #define RESOURCE         "/postern/v1/deferred"
 #define TARGET_MAX_BYTES 8000 /* the daemon reads request lines of 8192 bytes */
+#define ARENA_BYTES      (4 * TARGET_MAX_BYTES)
+#define LIST_COLUMNS     8
+#define ID_MAX           32
 
 enum { LIST_CONTACT, LIST_ADDRESS, LIST_STATE, LIST_JSON };
 
@@ -25,16 +28,6 @@ static const char *text_of(const json_t *row, const char *name)
 }
 
 /* --- list ---------------------------------------------------------------------------- */
-
-static void add_parameter(struct buf *target, const char *name, const char *value)
-{
-    if (value == NULL)
-        return;
-    buf_add_cstr(target, memchr(target->p, '?', target->n) == NULL ? "?" : "&");
-    buf_add_cstr(target, name);
-    buf_add_cstr(target, "=");
-    buf_add_form(target, slice_of(value));
-}
 
 /* What the daemon shows of the recipient, masked: a list is read over shoulders. */
 static const char *masked(const char *to, char out[ADDRESS_MASKED_MAX])
@@ -46,10 +39,12 @@ static const char *masked(const char *to, char out[ADDRESS_MASKED_MAX])
     return address_mask(&address, out);
 }
 
+/* Why it waits, or why it ended. */
 static const char *why(const json_t *row)
 {
     enum reason reason;
-    const char *name = text_of(row, "reason");
+    const char *ended = text_of(row, "end_reason");
+    const char *name = ended != NULL ? ended : text_of(row, "reason");
     return name != NULL && reason_parse(slice_of(name), &reason) ? reason_sentence(reason) : name;
 }
 
@@ -81,7 +76,7 @@ static void add_row(struct text_table *table, const json_t *row)
 
 static void print_list(const json_t *rows)
 {
-    struct text_table table = {.n_columns = TABLE_COLUMNS};
+    struct text_table table = {.n_columns = LIST_COLUMNS};
     const json_t *row;
     size_t i;
 
@@ -95,23 +90,53 @@ static void print_list(const json_t *rows)
     text_table_clear(&table);
 }
 
-static enum ctl_exit show_list(struct http_reply *reply, bool as_json)
+static void add_parameter(struct buf *target, const char *name, const char *value)
 {
-    if (reply->status == 0)
-        return CTL_FAILED;
-    if (!http_succeeded(reply)) {
-        ctl_complain("deferred list: %s", http_problem(reply));
-        http_reply_clear(reply);
-        return CTL_FAILED;
+    if (value == NULL)
+        return;
+    buf_printf(target, "&%s=", name);
+    buf_add_form(target, slice_of(value));
+}
+
+/* One page of the list, after the row of that ID (NULL: the first); its rows are added to all. */
+static enum ctl_exit get_page(struct http_link *link, const struct ctl_call *call, const char *after, json_t *all,
+                              char next[ID_MAX])
+{
+    enum ctl_exit status = CTL_FAILED;
+    struct arena arena;
+    struct buf target;
+
+    arena_init(&arena, ARENA_BYTES);
+    buf_init(&target, &arena, TARGET_MAX_BYTES);
+    buf_add_cstr(&target, RESOURCE "?limit=1000");
+    add_parameter(&target, "contact", call->values[LIST_CONTACT]);
+    add_parameter(&target, "address", call->values[LIST_ADDRESS]);
+    add_parameter(&target, "state", call->values[LIST_STATE]);
+    add_parameter(&target, "after", after);
+    struct http_reply reply = target.failed ? (struct http_reply){0, NULL} : http_get(link, target.p);
+    const char *next_after = text_of(reply.body, "next_after");
+
+    snprintf(next, ID_MAX, "%s", next_after != NULL ? next_after : "");
+    if (target.failed)
+        ctl_complain("deferred list: the contact or the address is too long to ask for");
+    else if (http_succeeded(&reply) && json_array_extend(all, json_object_get(reply.body, "deferred")) == 0)
+        status = CTL_DONE;
+    else if (reply.status != 0)
+        ctl_complain("deferred list: %s", http_problem(&reply));
+    http_reply_clear(&reply);
+    arena_clear(&arena);
+    return status;
+}
+
+static enum ctl_exit get_all(struct http_link *link, const struct ctl_call *call, json_t *all)
+{
+    char after[ID_MAX] = "", next[ID_MAX];
+    for (;;) {
+        enum ctl_exit status = get_page(link, call, after[0] != '\0' ? after : NULL, all, next);
+        if (status != CTL_DONE || next[0] == '\0' || strcmp(next, after) == 0)
+            return status;
+        memcpy(after, next, sizeof after);
     }
-    if (as_json) {
-        json_dumpf(reply->body, stdout, JSON_INDENT(2));
-        putchar('\n');
-    } else {
-        print_list(json_object_get(reply->body, "deferred"));
-    }
-    http_reply_clear(reply);
-    return CTL_DONE;
 }
 
 static enum ctl_exit run_list(const struct ctl_call *call)
@@ -119,23 +144,16 @@ static enum ctl_exit run_list(const struct ctl_call *call)
     struct http_link *link = http_link_new(call->conf_path);
     if (link == NULL)
         return CTL_FAILED;
-    struct arena arena;
-    struct buf target;
-    arena_init(&arena, 4 * TARGET_MAX_BYTES);
-    buf_init(&target, &arena, TARGET_MAX_BYTES);
-    buf_add_cstr(&target, RESOURCE);
-    add_parameter(&target, "contact", call->values[LIST_CONTACT]);
-    add_parameter(&target, "address", call->values[LIST_ADDRESS]);
-    add_parameter(&target, "state", call->values[LIST_STATE]);
+    json_t *all = json_array();
+    enum ctl_exit status = get_all(link, call, all);
 
-    enum ctl_exit status = CTL_FAILED;
-    if (target.failed) {
-        ctl_complain("deferred list: contact or address is too long to ask for");
-    } else {
-        struct http_reply reply = http_get(link, target.p);
-        status = show_list(&reply, call->values[LIST_JSON] != NULL);
+    if (status == CTL_DONE && call->values[LIST_JSON] != NULL) {
+        json_dumpf(all, stdout, JSON_INDENT(2));
+        putchar('\n');
+    } else if (status == CTL_DONE) {
+        print_list(all);
     }
-    arena_clear(&arena);
+    json_decref(all);
     http_link_free(&link);
     return status;
 }
@@ -145,11 +163,10 @@ static enum ctl_exit run_list(const struct ctl_call *call)
 /* Ask for one row.  CTL_FAILED when the daemon could not be asked: the rest need not be tried. */
 static enum ctl_exit change(struct http_link *link, const char *id, const char *action, const char *done)
 {
-    char bytes[512];
     struct arena arena;
     struct buf target;
-    arena_init(&arena, 4 * sizeof bytes);
-    buf_init(&target, &arena, sizeof bytes);
+    arena_init(&arena, ARENA_BYTES);
+    buf_init(&target, &arena, TARGET_MAX_BYTES);
     buf_add_cstr(&target, RESOURCE "/");
     buf_add_form(&target, slice_of(id));
     buf_printf(&target, "/%s", action);
@@ -202,11 +219,12 @@ const struct ctl_command ctl_deferred_list = {
     .summary = "what waits: for whom, why, until when",
     .options =
         {
-            [LIST_CONTACT] = {"contact", "ID", "only messages to this contact"},
-            [LIST_ADDRESS] = {"address", "A", "only messages to this e-mail address or phone number"},
-            [LIST_STATE] = {"state", "STATE",
-                            "only waiting, paused, releasing, released, cancelled, ended or dead ones"},
-            [LIST_JSON] = {"json", NULL, "the daemon's answer as it is, addresses in full"},
+            [LIST_CONTACT] = {"contact", "ID", "only messages to this contact", false},
+            [LIST_ADDRESS] = {"address", "A", "only messages to this e-mail address or phone number", false},
+            [LIST_STATE] =
+                {"state", "STATE",
+                 "waiting, paused, releasing, released, cancelled, ended, dead, or any; by default what waits", false},
+            [LIST_JSON] = {"json", NULL, "the rows as a JSON array, addresses in full", false},
         },
     .help = "Recipients are masked. DUE is in UTC, and as the recipient's own clock shows it.\n"
             "Exit status: 0 listed, also when nothing waits; 2 posternd could not be asked.\n",

@@ -40,10 +40,6 @@ static const char *channel_of(const char *to)
 static json_t *question(const struct ctl_call *call)
 {
     const char *to = call->values[OPT_TO];
-    if (to == NULL) {
-        ctl_complain("explain: --to is missing: --to a@b.c or --to +15550100001");
-        return NULL;
-    }
     const char *channel = call->values[OPT_CHANNEL];
     if (channel == NULL)
         channel = channel_of(to);
@@ -147,7 +143,7 @@ static void add_rule(struct text_table *table, const json_t *decision, const jso
     char at[TEXT_TIME_MAX], verdict[48];
     const char *name = text_of(rule, "rule");
     const json_t *said = name != NULL ? violation_of(decision, name) : NULL;
-    bool shadow = json_is_true(json_object_get(said, "shadow"));
+    bool shadow = json_is_true(json_object_get(rule, "shadow"));
     const char *word = text_of(rule, "verdict");
 
     snprintf(verdict, sizeof verdict, "%.30s%s", word != NULL ? word : "", shadow ? " (shadow)" : "");
@@ -191,34 +187,27 @@ static const char *scalar(const json_t *value, const struct zone *zone, char *ou
     return out;
 }
 
-static void append(char *line, size_t size, const char *separator, const char *name, const char *value)
+/* Add ", name value" to a line; nothing when there is no value. */
+static void append(char *line, size_t size, const char *name, const char *value)
 {
     size_t n = strlen(line);
-    snprintf(line + n, size - n, "%s%s%s%s", n > 0 ? separator : "", name, name[0] != '\0' ? " " : "", value);
+    if (value[0] != '\0')
+        snprintf(line + n, size - n, "%s%s%s%s", n > 0 ? ", " : "", name, name[0] != '\0' ? " " : "", value);
 }
 
-/* "channel sms, category newsletter, state granted": one item of a list. */
-static const char *one_line(const json_t *value, const struct zone *zone, char *out, size_t size)
+/* "channel sms, category newsletter, state granted": one item of a list.  As deep as json_parse lets it be. */
+static const char *one_line(json_t *value, const struct zone *zone, char *out, size_t size)
 {
     char part[LINE_MAX_BYTES];
     const char *name;
-    const json_t *member;
+    json_t *member;
     size_t i;
 
-    if (json_is_array(value)) {
-        out[0] = '\0';
-        json_array_foreach(value, i, member) append(out, size, ", ", "", scalar(member, zone, part, sizeof part));
-        return out;
-    }
-    if (!json_is_object(value))
+    if (!json_is_object(value) && !json_is_array(value))
         return scalar(value, zone, out, size);
     out[0] = '\0';
-    json_object_foreach((json_t *)(uintptr_t)value, name, member)
-    {
-        scalar(member, zone, part, sizeof part);
-        if (part[0] != '\0')
-            append(out, size, ", ", name, part);
-    }
+    json_array_foreach(value, i, member) append(out, size, "", one_line(member, zone, part, sizeof part));
+    json_object_foreach(value, name, member) append(out, size, name, one_line(member, zone, part, sizeof part));
     return out;
 }
 
@@ -234,37 +223,72 @@ static bool is_list_of_objects(const json_t *value)
     return json_is_array(value) && json_is_object(json_array_get(value, 0));
 }
 
-/* Objects go a level deeper, lists take a line for each item, what is null is not known and left out. */
-static void add_facts(struct text_table *table, const json_t *facts, const struct zone *zone, int depth)
+/* Objects go a level deeper; what is null is not known, and left out; lists of objects have tables of their own. */
+static void add_facts(struct text_table *table, json_t *facts, const struct zone *zone, int depth)
 {
     char line[LINE_MAX_BYTES];
     const char *name;
-    const json_t *value, *item;
-    size_t i;
+    json_t *value;
 
-    json_object_foreach((json_t *)(uintptr_t)facts, name, value)
+    json_object_foreach(facts, name, value)
     {
         if (json_is_object(value) && json_object_size(value) > 0 && depth < DEPTH_MAX) {
             add_fact(table, depth, name, "");
             add_facts(table, value, zone, depth + 1);
-        } else if (is_list_of_objects(value)) {
-            json_array_foreach(value, i, item)
-                add_fact(table, depth, i == 0 ? name : "", one_line(item, zone, line, sizeof line));
         } else if (json_is_array(value) && json_array_size(value) == 0) {
             add_fact(table, depth, name, "none");
-        } else if (!json_is_null(value)) {
+        } else if (!json_is_null(value) && !is_list_of_objects(value)) {
             add_fact(table, depth, name, one_line(value, zone, line, sizeof line));
         }
     }
 }
 
+/*
+ * One column for each member of the first item: the daemon writes all items alike.  Many
+ * times stand side by side here: in UTC alone they are easier to compare.
+ */
+static void print_list(const char *name, json_t *list)
+{
+    struct text_table table = {.indent = 2};
+    char cells[TABLE_COLUMNS][LINE_MAX_BYTES];
+    const char *row[TABLE_COLUMNS], *heads[TABLE_COLUMNS];
+    const char *member;
+    json_t *value, *item;
+    size_t i;
+
+    json_object_foreach(json_array_get(list, 0), member, value)
+    {
+        if (table.n_columns < TABLE_COLUMNS)
+            heads[table.n_columns++] = member;
+    }
+    text_table_add(&table, heads);
+    json_array_foreach(list, i, item)
+    {
+        for (size_t c = 0; c < table.n_columns; c++)
+            row[c] = one_line(json_object_get(item, heads[c]), NULL, cells[c], sizeof cells[c]);
+        text_table_add(&table, row);
+    }
+    puts(name);
+    text_table_print(&table, true, stdout);
+    text_table_clear(&table);
+}
+
 static void print_facts(const json_t *decision, const struct zone *zone)
 {
     struct text_table table = {.n_columns = 2};
+    json_t *facts = json_object_get(decision, "facts");
+    const char *name;
+    json_t *value;
+
     puts("\nFACTS");
-    add_facts(&table, json_object_get(decision, "facts"), zone, 0);
+    add_facts(&table, facts, zone, 0);
     text_table_print(&table, false, stdout);
     text_table_clear(&table);
+    json_object_foreach(facts, name, value)
+    {
+        if (is_list_of_objects(value))
+            print_list(name, value);
+    }
 }
 
 static enum ctl_exit show(const struct http_reply *reply, bool as_json)
@@ -308,13 +332,13 @@ const struct ctl_command ctl_explain = {
     .summary = "what would be decided for a message, and why; sends and counts nothing",
     .options =
         {
-            [OPT_TO] = {"to", "ADDRESS", "the recipient: a@b.c or +15550100001"},
-            [OPT_CHANNEL] = {"channel", "NAME", "email or sms; by the look of the address when not given"},
-            [OPT_CATEGORY] = {"category", "NAME", "what the message is, as the configuration names it"},
-            [OPT_PRIORITY] = {"priority", "P0..P3", "P2 when not given"},
-            [OPT_AT] = {"at", "TIME", "when it would be sent: 2026-11-22T10:00:00Z; now when not given"},
-            [OPT_SENDER] = {"sender", "KIND", "automated or agent; automated when not given"},
-            [OPT_JSON] = {"json", NULL, "the daemon's answer as it is"},
+            [OPT_TO] = {"to", "ADDRESS", "the recipient: a@b.c or +15550100001", true},
+            [OPT_CHANNEL] = {"channel", "NAME", "email or sms; by the look of the address when not given", false},
+            [OPT_CATEGORY] = {"category", "NAME", "what the message is, as the configuration names it", false},
+            [OPT_PRIORITY] = {"priority", "P0..P3", "P2 when not given", false},
+            [OPT_AT] = {"at", "TIME", "when it would be sent: 2026-11-22T10:00:00Z; now when not given", false},
+            [OPT_SENDER] = {"sender", "KIND", "automated or agent; automated when not given", false},
+            [OPT_JSON] = {"json", NULL, "the daemon's answer as it is", false},
         },
     .help = "Prints the decision, the verdict of every rule, and the facts that the rules read.\n"
             "Times are in UTC, and as the recipient's own clock shows them.\n"

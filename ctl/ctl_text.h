@@ -9,7 +9,7 @@
 
 #include "postern/civil.h"
 
-#define TABLE_COLUMNS 8
+#define TABLE_COLUMNS 12
 
 /* Zero bytes and n_columns make an empty table. */
 struct text_table {
