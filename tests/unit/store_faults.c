@@ -5,30 +5,24 @@
  */
 #include "tests/unit/store_harness.h"
 
+#include "tests/unit/store_shim.h"
+
 #include <signal.h>
-#include <sqlite3.h>
 #include <sys/wait.h>
 
-/* --- the shim -------------------------------------------------------------------------- */
+/* --- faults ----------------------------------------------------------------------------- */
 
-struct shim_file {
-    sqlite3_file base;
-    sqlite3_file *real;
-};
-
-/* The store's thread counts, the test arms and reads: between requests, so atomics order them. */
+/* The store's thread counts, the test arms and reads: between requests, and atomics order them. */
 static struct {
     _Atomic int armed;
     _Atomic int countdown; /* of writes and syncs; at 0 it fails */
-    int error;             /* what it fails with */
+    int error;             /* SQLITE_IOERR or SQLITE_FULL */
     bool for_ever;
     bool syncs_only;
     _Atomic int fired;
     _Atomic int syncs_after; /* after the first failure */
     _Atomic int writes_after;
 } shim;
-
-static sqlite3_vfs *real_vfs;
 
 static void shim_disarm(void)
 {
@@ -63,120 +57,26 @@ static bool shim_fails(bool is_sync)
     return true;
 }
 
-static sqlite3_file *real_of(sqlite3_file *f)
+static int fault_write(struct shim_file *f, const void *p, int n, sqlite3_int64 at)
 {
-    return ((struct shim_file *)(void *)f)->real;
+    (void)f;
+    (void)p;
+    (void)n;
+    (void)at;
+    if (!shim_fails(false))
+        return SQLITE_OK;
+    return shim.error == SQLITE_FULL ? SQLITE_FULL : SQLITE_IOERR_WRITE;
 }
 
-static int shim_close(sqlite3_file *f)
+static int fault_sync(struct shim_file *f)
 {
-    return real_of(f)->pMethods->xClose(real_of(f));
-}
-static int shim_read(sqlite3_file *f, void *p, int n, sqlite3_int64 at)
-{
-    return real_of(f)->pMethods->xRead(real_of(f), p, n, at);
-}
-static int shim_write(sqlite3_file *f, const void *p, int n, sqlite3_int64 at)
-{
-    if (shim_fails(false))
-        return shim.error == SQLITE_FULL ? SQLITE_FULL : SQLITE_IOERR_WRITE;
-    return real_of(f)->pMethods->xWrite(real_of(f), p, n, at);
-}
-static int shim_truncate(sqlite3_file *f, sqlite3_int64 size)
-{
-    return real_of(f)->pMethods->xTruncate(real_of(f), size);
-}
-static int shim_sync(sqlite3_file *f, int flags)
-{
-    if (shim_fails(true))
-        return shim.error == SQLITE_FULL ? SQLITE_FULL : SQLITE_IOERR_FSYNC;
-    return real_of(f)->pMethods->xSync(real_of(f), flags);
-}
-static int shim_size(sqlite3_file *f, sqlite3_int64 *size)
-{
-    return real_of(f)->pMethods->xFileSize(real_of(f), size);
-}
-static int shim_lock(sqlite3_file *f, int level)
-{
-    return real_of(f)->pMethods->xLock(real_of(f), level);
-}
-static int shim_unlock(sqlite3_file *f, int level)
-{
-    return real_of(f)->pMethods->xUnlock(real_of(f), level);
-}
-static int shim_reserved(sqlite3_file *f, int *out)
-{
-    return real_of(f)->pMethods->xCheckReservedLock(real_of(f), out);
-}
-static int shim_control(sqlite3_file *f, int op, void *arg)
-{
-    return real_of(f)->pMethods->xFileControl(real_of(f), op, arg);
-}
-static int shim_sector(sqlite3_file *f)
-{
-    return real_of(f)->pMethods->xSectorSize(real_of(f));
-}
-static int shim_traits(sqlite3_file *f)
-{
-    return real_of(f)->pMethods->xDeviceCharacteristics(real_of(f));
-}
-static int shim_shm_map(sqlite3_file *f, int page, int size, int extend, void volatile **p)
-{
-    return real_of(f)->pMethods->xShmMap(real_of(f), page, size, extend, p);
-}
-static int shim_shm_lock(sqlite3_file *f, int offset, int n, int flags)
-{
-    return real_of(f)->pMethods->xShmLock(real_of(f), offset, n, flags);
-}
-static void shim_shm_barrier(sqlite3_file *f)
-{
-    real_of(f)->pMethods->xShmBarrier(real_of(f));
-}
-static int shim_shm_unmap(sqlite3_file *f, int delete)
-{
-    return real_of(f)->pMethods->xShmUnmap(real_of(f), delete);
+    (void)f;
+    if (!shim_fails(true))
+        return SQLITE_OK;
+    return shim.error == SQLITE_FULL ? SQLITE_FULL : SQLITE_IOERR_FSYNC;
 }
 
-static const sqlite3_io_methods shim_methods = {
-    .iVersion = 2,
-    .xClose = shim_close,
-    .xRead = shim_read,
-    .xWrite = shim_write,
-    .xTruncate = shim_truncate,
-    .xSync = shim_sync,
-    .xFileSize = shim_size,
-    .xLock = shim_lock,
-    .xUnlock = shim_unlock,
-    .xCheckReservedLock = shim_reserved,
-    .xFileControl = shim_control,
-    .xSectorSize = shim_sector,
-    .xDeviceCharacteristics = shim_traits,
-    .xShmMap = shim_shm_map,
-    .xShmLock = shim_shm_lock,
-    .xShmBarrier = shim_shm_barrier,
-    .xShmUnmap = shim_shm_unmap,
-};
-
-static int shim_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *f, int flags, int *out_flags)
-{
-    (void)vfs;
-    struct shim_file *s = (struct shim_file *)(void *)f;
-    s->real = (sqlite3_file *)(void *)(s + 1);
-    int rc = real_vfs->xOpen(real_vfs, name, s->real, flags, out_flags);
-    s->base.pMethods = rc == SQLITE_OK ? &shim_methods : NULL;
-    return rc;
-}
-
-static void shim_register(void)
-{
-    static sqlite3_vfs vfs;
-    real_vfs = sqlite3_vfs_find(NULL);
-    vfs = *real_vfs;
-    vfs.zName = "shim";
-    vfs.szOsFile = (int)sizeof(struct shim_file) + real_vfs->szOsFile;
-    vfs.xOpen = shim_open;
-    ck_assert_int_eq(sqlite3_vfs_register(&vfs, 1), SQLITE_OK);
-}
+static const struct shim_hooks faults = {.write = fault_write, .sync = fault_sync};
 
 /* --- a run under a fault ------------------------------------------------------------------ */
 
@@ -280,7 +180,7 @@ static int run_all(int error, bool for_ever, bool syncs_only)
 
 START_TEST(no_ok_without_a_durable_row)
 {
-    shim_register();
+    shim_register(faults);
     ck_assert_int_gt(run_all(SQLITE_IOERR, false, false), 30);
     ck_assert_int_gt(run_all(SQLITE_IOERR, true, false), 30);
 }
@@ -288,7 +188,7 @@ END_TEST
 
 START_TEST(a_failed_sync_is_not_tried_again)
 {
-    shim_register();
+    shim_register(faults);
     ck_assert_int_gt(run_all(SQLITE_IOERR, false, true), RUN_RECORDS); /* the checkpoint's too */
     ck_assert_int_gt(run_all(SQLITE_IOERR, true, true), RUN_RECORDS);
 }
@@ -296,7 +196,7 @@ END_TEST
 
 START_TEST(a_full_disk_passes)
 {
-    shim_register();
+    shim_register(faults);
     ck_assert_int_gt(run_all(SQLITE_FULL, false, false), 30);
     ck_assert_int_gt(run_all(SQLITE_FULL, true, false), 30);
 }
@@ -306,7 +206,7 @@ END_TEST
 START_TEST(a_failed_commit_fails_its_whole_batch)
 {
     enum { N = 20 };
-    shim_register();
+    shim_register(faults);
     harness_setup();
     struct sample *all = calloc(N, sizeof *all);
     struct wait w[N] = {{0}};
