@@ -49,10 +49,10 @@ static const char *title_of(int status)
         int status;
         const char *title;
     } titles[] = {
-        {400, "Bad Request"},         {401, "Unauthorized"},          {403, "Forbidden"},
-        {404, "Not Found"},           {405, "Method Not Allowed"},    {409, "Conflict"},
-        {413, "Content Too Large"},   {415, "Unsupported Media Type"}, {500, "Internal Server Error"},
-        {501, "Not Implemented"},     {503, "Service Unavailable"},
+        {400, "Bad Request"},       {401, "Unauthorized"},           {403, "Forbidden"},
+        {404, "Not Found"},         {405, "Method Not Allowed"},     {409, "Conflict"},
+        {413, "Content Too Large"}, {415, "Unsupported Media Type"}, {500, "Internal Server Error"},
+        {501, "Not Implemented"},   {503, "Service Unavailable"},
     };
     for (size_t i = 0; i < N_ELEMENTS(titles); i++) {
         if (titles[i].status == status)
@@ -399,7 +399,8 @@ void api_on_request(struct gateway *g, struct http_request *r)
 
     ensure(c != NULL); /* the request's arena is fresh: a struct fits */
     *c = (struct api_call){.g = g, .r = r};
-    struct slice path = slice_starts(r->path, PREFIX) ? (struct slice){r->path.p + n, r->path.n - n} : (struct slice){0};
+    struct slice path =
+        slice_starts(r->path, PREFIX) ? (struct slice){r->path.p + n, r->path.n - n} : (struct slice){0};
     const struct route_row *route = find(c, path);
     if (route == NULL) {
         if (authenticate(&c, ANY_KEY)) /* who has no key learns nothing of what is here */

@@ -44,7 +44,8 @@ void *api_state(struct api_call *c, size_t bytes);
 
 /* Has the caller one of these roles (bit set of enum conf_role)? */
 bool api_may(const struct api_call *c, uint32_t roles);
-/* Who claims to speak for whom: source agent needs an agent's key, source organisation an admin's.  Else 403, answered. */
+/* Who claims to speak for whom: source agent needs an agent's key, source organisation an admin's.  Else 403, answered.
+ */
 bool api_source_allowed(struct api_call **c, enum source source);
 
 /* A query parameter's decoded value; p == NULL when absent. */

@@ -18,7 +18,7 @@ struct consent_call {
     int64_t confirm_at_ms; /* pending: when the cooling-off is over */
 };
 
-static const char *const members[] = {"channel", "category", "state",      "basis",
+static const char *const members[] = {"channel",  "category", "state",      "basis",
                                       "evidence", "source",   "expires_at", "banner_acknowledged"};
 static const char *const states[] = {"granted", "revoked"};
 static const char *const sources[] = {"customer", "agent", "import", "sync"};

@@ -15,9 +15,8 @@
 
 #include "api_preferences.h"
 
-static const char *const members[] = {"addresses",  "account",   "zone",    "language", "preferences",
-                                      "by_channel", "by_category", "by_topic", "source",   "system",
-                                      "confidence", "locked"};
+static const char *const members[] = {"addresses",   "account",  "zone",   "language", "preferences", "by_channel",
+                                      "by_category", "by_topic", "source", "system",   "confidence",  "locked"};
 static const char *const address_kinds[] = {"email", "sms"};
 
 /* What the readers share. */
@@ -168,8 +167,7 @@ static size_t count_in(const json_t *object, unsigned depth)
     json_t *value;
     size_t n = 0;
 
-    json_object_foreach((json_t *)object, name, value)
-        n += depth == 0 ? 1 : count_in(value, depth - 1);
+    json_object_foreach((json_t *)object, name, value) n += depth == 0 ? 1 : count_in(value, depth - 1);
     return n;
 }
 
@@ -317,7 +315,8 @@ static bool apply_preferences(const struct contact_wish *w, const struct contact
             changed[put->n_preferences++] = p;
             break;
         case CHANGE_PENDING:
-            name_preference(&p, f, "an equal claim states a stricter value, which stays in force until someone reviews it");
+            name_preference(&p, f,
+                            "an equal claim states a stricter value, which stays in force until someone reviews it");
             break;
         case CHANGE_REFUSE:
             name_preference(&p, f, e.text);
@@ -328,26 +327,34 @@ static bool apply_preferences(const struct contact_wish *w, const struct contact
     return !f->set;
 }
 
-/* The whole list: those of the wish, and of the contact's those kinds that the wish leaves out. */
+/* Those of one kind: the wish's when it states them, else the contact's.  Returns how many. */
+static size_t list_kind(const struct contact_wish *w, const struct contact *before, enum address_kind kind,
+                        struct address *out)
+{
+    bool stated = kind == ADDRESS_EMAIL ? w->has_emails : w->has_phones;
+    size_t n = 0;
+
+    for (size_t i = 0; i < (stated ? w->n_addresses : before->n_addresses); i++) {
+        const struct address *a = stated ? &w->addresses[i] : &before->addresses[i].address;
+        if (a->kind == kind)
+            out[n++] = *a;
+    }
+    return n;
+}
+
+/* The whole list, e-mail first.  True when it is another one than before. */
 static bool apply_addresses(const struct contact_wish *w, const struct contact *before, struct store_contact_put *put,
                             struct api_fault *f)
 {
     struct address *all = arena_calloc(put->arena, w->n_addresses + before->n_addresses + 1, sizeof(*all));
-    bool same = true;
-    size_t n = 0;
 
     if (all == NULL) {
         api_fault_set(f, "", "the body needs more memory than it may have");
         return false;
     }
-    for (size_t i = 0; i < before->n_addresses; i++) {
-        const struct address *a = &before->addresses[i].address;
-        if (a->kind == ADDRESS_EMAIL ? !w->has_emails : !w->has_phones)
-            all[n++] = *a;
-    }
-    memcpy(all + n, w->addresses, w->n_addresses * sizeof(*all));
-    n += w->n_addresses;
-    same = n == before->n_addresses;
+    size_t n = list_kind(w, before, ADDRESS_EMAIL, all);
+    n += list_kind(w, before, ADDRESS_PHONE, all + n);
+    bool same = n == before->n_addresses;
     for (size_t i = 0; i < n && same; i++)
         same = strcmp(all[i].text, before->addresses[i].address.text) == 0;
     put->addresses = same ? NULL : all;

@@ -287,7 +287,8 @@ void api_contact_put(struct api_call *c)
 
     call->c = c;
     if (c->body == NULL)
-        api_fault_set(&f, "", "the body is missing: send a JSON object, like {\"addresses\":{\"email\":[\"a@b.example\"]}}");
+        api_fault_set(&f, "",
+                      "the body is missing: send a JSON object, like {\"addresses\":{\"email\":[\"a@b.example\"]}}");
     if (f.set || !contact_wish_read(c, clock_wall_ms(), &call->wish, &f)) {
         api_problem_of_fault(&c, &f);
         return;

@@ -1,4 +1,5 @@
-/* What the files of the contact resource share: api_contacts.c answers, api_contact_change.c reads what is asked for. */
+/* What the files of the contact resource share: api_contacts.c answers, api_contact_change.c reads what is asked for.
+ */
 #ifndef GATEWAY_API_CONTACTS_H
 #define GATEWAY_API_CONTACTS_H
 

@@ -109,9 +109,8 @@ static void put_stated(struct buf *b, const struct profile *p)
 
 static void put_caps(struct buf *b, const struct facts *f)
 {
-    static const char *const origins[] = {[CAP_OF_REGULATION] = "regulation",
-                                          [CAP_OF_ORGANISATION] = "organisation",
-                                          [CAP_OF_CUSTOMER] = "customer"};
+    static const char *const origins[] = {
+        [CAP_OF_REGULATION] = "regulation", [CAP_OF_ORGANISATION] = "organisation", [CAP_OF_CUSTOMER] = "customer"};
     api_put_in(b, "caps", '[');
     for (size_t i = 0; i < f->n_checks; i++) {
         const struct cap_check *check = &f->checks[i];

@@ -65,7 +65,8 @@ static bool read_question(struct dry_call *call, struct api_fault *f)
     if (category != NULL)
         m->category = category;
     m->priority = api_word(&o, "priority", api_priorities, &word) ? (enum priority)word : PRIORITY_P2;
-    m->sender_kind = api_word(&o, "sender_kind", api_sender_kinds, &word) ? (enum sender_kind)word : c->key->sender_kind;
+    m->sender_kind =
+        api_word(&o, "sender_kind", api_sender_kinds, &word) ? (enum sender_kind)word : c->key->sender_kind;
     if (!api_time(&o, "at", &call->run.at_ms))
         call->run.at_ms = clock_wall_ms();
     m->topic = api_text(&o, "topic", API_NAME_MAX);
@@ -130,8 +131,8 @@ static const char *result_word(const json_t *decision)
         return "pending";
     if (strcmp(status, "soft_blocked") == 0)
         return "blocked"; /* the level and the outcome say that it was a soft one */
-    if (strcmp(status, "cancelled") == 0 &&
-        strcmp(text_of(json_object_get(decision, "deferred"), "end_reason"), reason_name(REASON_OPTED_OUT_MEANWHILE)) == 0)
+    if (strcmp(status, "cancelled") == 0 && strcmp(text_of(json_object_get(decision, "deferred"), "end_reason"),
+                                                   reason_name(REASON_OPTED_OUT_MEANWHILE)) == 0)
         return reason_name(REASON_OPTED_OUT_MEANWHILE);
     return status;
 }
@@ -144,9 +145,12 @@ static void reshape(json_t *decision)
 {
     static const struct {
         const char *from, *to;
-    } moved[] = {{"provider", "provider"},       {"provider_status", "provider_status"},
-                 {"provider_id", "provider_id"}, {"detail", "result_detail"},
-                 {"at", "result_at"},            {"counted", "counted"}};
+    } moved[] = {{"provider", "provider"},
+                 {"provider_status", "provider_status"},
+                 {"provider_id", "provider_id"},
+                 {"detail", "result_detail"},
+                 {"at", "result_at"},
+                 {"counted", "counted"}};
     const char *word = result_word(decision);
     const json_t *result = json_object_get(decision, "result");
 

@@ -154,7 +154,8 @@ static void on_changed(enum err status, void *arg)
         return;
     }
     if (status == ERR_CONFLICT) {
-        api_problem(&c, 409, "\"%.*s\" is not waiting any more; GET /postern/v1/deferred?id=%.*s says what became of it",
+        api_problem(&c, 409,
+                    "\"%.*s\" is not waiting any more; GET /postern/v1/deferred?id=%.*s says what became of it",
                     SLICE_ARG(c->id), SLICE_ARG(c->id));
         return;
     }
@@ -180,7 +181,8 @@ void api_deferred_post(struct api_call *c)
 
     call->c = c;
     if (!api_id_parse(c->id, "def_", &id)) {
-        api_problem(&c, 404, "there is no deferred message \"%.*s\": ids look like def_0000000000000001", SLICE_ARG(c->id));
+        api_problem(&c, 404, "there is no deferred message \"%.*s\": ids look like def_0000000000000001",
+                    SLICE_ARG(c->id));
         return;
     }
     call->change = (struct store_deferred_change){

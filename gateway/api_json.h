@@ -47,7 +47,7 @@ bool api_object_in(const struct api_object *o, const char *name, struct api_obje
 /* The same, refusing members that are not in known. */
 bool api_object_in_of(const struct api_object *o, const char *name, struct api_words known, struct api_object *out);
 
-bool api_has(const struct api_object *o, const char *name); /* also when it is null */
+bool api_has(const struct api_object *o, const char *name);              /* also when it is null */
 struct json_t *api_member(const struct api_object *o, const char *name); /* NULL when absent or null */
 void api_refuse(const struct api_object *o, const char *name, const char *fmt, ...) PRINTF_LIKE(3, 4);
 /* Refuse that it is absent: "hint" says what would be right. */
@@ -83,7 +83,7 @@ void api_put_text(struct buf *b, const char *name, struct slice text); /* empty:
 void api_put_word(struct buf *b, const char *name, const char *word);
 void api_put_number(struct buf *b, const char *name, int64_t value);
 void api_put_flag(struct buf *b, const char *name, bool value);
-void api_put_time(struct buf *b, const char *name, int64_t wall_ms); /* 0 and INT64_MAX: null */
+void api_put_time(struct buf *b, const char *name, int64_t wall_ms);               /* 0 and INT64_MAX: null */
 void api_put_id(struct buf *b, const char *name, const char *prefix, uint64_t id); /* 0: null */
 
 /* What was said of a recipient, as every resource shows it. */

@@ -178,7 +178,8 @@ static void on_contact(enum err status, void *arg)
     const struct contact *contact = &call->contact;
 
     if (status == ERR_NOT_FOUND)
-        api_problem(&c, 404, "there is no contact \"%.*s\"; an opt-out of an address needs none", SLICE_ARG(call->contact_id));
+        api_problem(&c, 404, "there is no contact \"%.*s\"; an opt-out of an address needs none",
+                    SLICE_ARG(call->contact_id));
     else if (status != OK)
         api_problem_of_store(&c, status);
     else if (contact->n_addresses == 0)

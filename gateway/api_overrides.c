@@ -59,8 +59,10 @@ static void on_decision(enum err status, void *arg)
         api_problem(&c, 409, "decision \"%.*s\" is not a soft block (%s): there is nothing to override",
                     SLICE_ARG(c->id), outcome_name(outcome));
     else
-        api_problem(&c, 501, "this release does not act on overrides yet; decision \"%.*s\" stays blocked and nothing "
-                             "was sent", SLICE_ARG(c->id));
+        api_problem(&c, 501,
+                    "this release does not act on overrides yet; decision \"%.*s\" stays blocked and nothing "
+                    "was sent",
+                    SLICE_ARG(c->id));
 }
 
 void api_override_post(struct api_call *c)

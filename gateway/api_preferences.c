@@ -154,8 +154,8 @@ static struct slice read_zone(const struct api_object *o, const char *name, stru
     if (zone_get(text) != NULL)
         return s;
     const char *near = zone_suggest(text);
-    api_refuse(o, name, "\"%s\" is not a time zone of the IANA database%s%s%s", text, near != NULL ? "; did you mean \"" : "",
-               near != NULL ? near : "", near != NULL ? "\"?" : "");
+    api_refuse(o, name, "\"%s\" is not a time zone of the IANA database%s%s%s", text,
+               near != NULL ? "; did you mean \"" : "", near != NULL ? near : "", near != NULL ? "\"?" : "");
     return nothing();
 }
 

@@ -15,7 +15,7 @@
 #include "pages_web.h"
 
 #define PAGE_MAX_BYTES (8u << 20)
-#define KEPT_MAX       1000u      /* as many as the store keeps */
+#define KEPT_MAX       1000u       /* as many as the store keeps */
 #define ROWS_MAX_BYTES (64u << 20) /* rows come with their bodies */
 
 struct page_call {
@@ -32,8 +32,8 @@ struct page_call {
 static void reply(struct http_request *r, int status, const struct buf *b, const struct http_header *extra)
 {
     struct http_header headers[6] = {
-        {SLICE("Content-Security-Policy"),
-         SLICE("default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")},
+        {SLICE("Content-Security-Policy"), SLICE("default-src 'none'; style-src 'self'; img-src 'self'; base-uri "
+                                                 "'none'; form-action 'none'; frame-ancestors 'none'")},
         {SLICE("X-Content-Type-Options"), SLICE("nosniff")},
         {SLICE("Referrer-Policy"), SLICE("no-referrer")},
         {SLICE("Cache-Control"), SLICE("no-store")},
@@ -85,8 +85,7 @@ static bool may_see(struct gateway *g, struct http_request *r)
 
     if (r->loopback_listener && is_loopback_name(r->host))
         return true;
-    return gateway_credentials(r, &account, &secret) &&
-           conf_authenticate(g->conf, (struct slice){0}, secret) != NULL;
+    return gateway_credentials(r, &account, &secret) && conf_authenticate(g->conf, (struct slice){0}, secret) != NULL;
 }
 
 /* --- the sandbox --------------------------------------------------------------------------- */
@@ -123,7 +122,8 @@ static void show_message(struct page_call *p)
         reply(p->r, 200, &b, NULL);
         return;
     }
-    reply_problem(p->r, 404, "No such message", "The sandbox keeps the newest 1000 messages; this is none of them.", NULL);
+    reply_problem(p->r, 404, "No such message", "The sandbox keeps the newest 1000 messages; this is none of them.",
+                  NULL);
 }
 
 static void on_listed(enum err status, void *arg)
@@ -131,8 +131,10 @@ static void on_listed(enum err status, void *arg)
     struct page_call *p = arg;
 
     if (status != OK)
-        reply_problem(p->r, 503, "The sandbox cannot be read", "The store of record does not answer, or the messages are "
-                      "too large to be shown together. Look again later.", NULL);
+        reply_problem(p->r, 503, "The sandbox cannot be read",
+                      "The store of record does not answer, or the messages are "
+                      "too large to be shown together. Look again later.",
+                      NULL);
     else if (p->decision != 0)
         show_message(p);
     else
@@ -178,15 +180,15 @@ static void front(struct gateway *g, struct http_request *r)
     reply(r, 200, &b, NULL);
 }
 
-static void style(struct http_request *r)
+/* What pages are made with: the same for everybody. */
+static void asset(struct http_request *r, const char *type, struct slice body)
 {
     const struct http_header headers[] = {{SLICE("Cache-Control"), SLICE("max-age=300")},
                                           {SLICE("X-Content-Type-Options"), SLICE("nosniff")}};
-    http_reply(r, &(struct http_reply){.status = 200,
-                                       .content_type = "text/css; charset=utf-8",
-                                       .headers = headers,
-                                       .n_headers = N_ELEMENTS(headers),
-                                       .body = web_style_css});
+    http_reply(
+        r,
+        &(struct http_reply){
+            .status = 200, .content_type = type, .headers = headers, .n_headers = N_ELEMENTS(headers), .body = body});
 }
 
 static bool message_of(struct slice path, uint64_t *decision)
@@ -199,21 +201,26 @@ static bool message_of(struct slice path, uint64_t *decision)
 bool pages_on_request(struct gateway *g, struct http_request *r)
 {
     static const struct http_header allow = {SLICE("Allow"), SLICE("GET, HEAD")};
-    static const struct http_header ask = {SLICE("WWW-Authenticate"), SLICE("Basic realm=\"Postern\", charset=\"UTF-8\"")};
-    bool is_front = slice_eq_cstr(r->path, "/"), is_style = slice_eq_cstr(r->path, "/style.css");
+    static const struct http_header ask = {SLICE("WWW-Authenticate"),
+                                           SLICE("Basic realm=\"Postern\", charset=\"UTF-8\"")};
+    bool is_front = slice_eq_cstr(r->path, "/"), is_style = slice_eq_cstr(r->path, "/style.css"),
+         is_icon = slice_eq_cstr(r->path, "/icon.svg");
     bool is_sandbox = slice_eq_cstr(r->path, "/sandbox") || slice_starts(r->path, "/sandbox/");
     uint64_t decision = 0;
 
-    if (!is_front && !is_style && !is_sandbox)
+    if (!is_front && !is_style && !is_icon && !is_sandbox)
         return false;
     if (r->method != HTTP_GET && r->method != HTTP_HEAD)
         reply_problem(r, 405, "Only to be read", "This page is read with GET.", &allow);
     else if (is_style)
-        style(r);
+        asset(r, "text/css; charset=utf-8", web_style_css);
+    else if (is_icon)
+        asset(r, "image/svg+xml", web_icon_svg);
     else if (is_front)
         front(g, r);
     else if (!may_see(g, r))
-        reply_problem(r, 401, "Who is there?", "The password is the secret of any key of postern.yaml; the name is free.", &ask);
+        reply_problem(r, 401, "Who is there?",
+                      "The password is the secret of any key of postern.yaml; the name is free.", &ask);
     else if (r->path.n > sizeof("/sandbox") - 1 && !message_of(r->path, &decision))
         reply_problem(r, 404, "No such message", "Messages are listed at /sandbox.", NULL);
     else

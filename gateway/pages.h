@@ -4,7 +4,8 @@
 
 #include "gateway.h"
 
-/* True when the path is a page's; the request is then answered.  "/", "/sandbox", "/sandbox/<n>", "/style.css". */
+/* True when the path is a page's; the request is then answered.  "/", "/sandbox", "/sandbox/dec_...", "/style.css",
+ * "/icon.svg". */
 bool pages_on_request(struct gateway *g, struct http_request *r);
 
 #endif

@@ -52,7 +52,7 @@ void pages_frame(struct buf *b, const char *title, bool is_sandbox, struct slice
 {
     const struct page_value values[] = {
         {"title", slice_of(title)},
-        {"sandbox_current", is_sandbox ? SLICE(" aria-current=\"page\"") : (struct slice){0}},
+        {"sandbox_current", is_sandbox ? SLICE(" aria-current=\"true\"") : (struct slice){0}},
         {"main", main},
         {"version", SLICE(POSTERN_VERSION)},
     };
@@ -153,22 +153,22 @@ static struct slice pager(struct arena *a, size_t page, bool older)
 void pages_sandbox(struct buf *b, const struct sandbox_message *rows, size_t n, size_t page)
 {
     struct buf list, main;
-    size_t first = (page - 1) * PAGES_ROWS, end = page * PAGES_ROWS < n ? page * PAGES_ROWS : n;
-    const char *count = first < end ? arena_printf(b->arena, "%zu to %zu%s", first + 1, end, n > end ? " of more" : "")
-                                    : "no more";
+    size_t end = page * PAGES_ROWS < n ? page * PAGES_ROWS : n;
+    size_t first = (page - 1) * PAGES_ROWS < end ? (page - 1) * PAGES_ROWS : end;
+    const char *count = page == 1 && n <= end ? "" : arena_printf(b->arena, ": %zu to %zu", first + 1, end);
 
     buf_init(&list, b->arena, FRAGMENT_MAX);
     buf_init(&main, b->arena, FRAGMENT_MAX);
     for (size_t i = first; i < end; i++)
         put_row(&list, &rows[i]);
     const struct page_value values[] = {
-        {"count", n == 1 ? SLICE("one message") : slice_of(count)},
+        {"count", slice_of(count)},
         {"rows", buf_slice(&list)},
         {"pager", pager(b->arena, page, n > end)},
     };
     pages_fill(&main, web_sandbox_html, VALUES(values));
     pages_frame(b, "Sandbox", true, buf_slice(&main));
-    b->failed = b->failed || list.failed || main.failed;
+    b->failed = b->failed || list.failed || main.failed; /* half a page is none */
 }
 
 void pages_sandbox_empty(struct buf *b, const char *hint, const char *url)
@@ -199,9 +199,8 @@ void pages_message(struct buf *b, const struct sandbox_message *m)
         {"dialect", m->dialect},
         {"text", m->text.n > 0 ? m->text : SLICE("(no plain text)")},
         {"body", body},
-        {"body_note", body.n < m->body.n
-                          ? slice_of(arena_printf(a, "The first %zu of %zu bytes.", body.n, m->body.n))
-                          : (struct slice){0}},
+        {"body_note", body.n < m->body.n ? slice_of(arena_printf(a, "The first %zu of %zu bytes.", body.n, m->body.n))
+                                         : (struct slice){0}},
     };
     buf_init(&main, a, FRAGMENT_MAX);
     pages_fill(&main, web_message_html, VALUES(values));

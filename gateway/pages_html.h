@@ -20,7 +20,8 @@ void pages_fill(struct buf *b, struct slice template, const struct page_value *v
 /* A whole page around main, which is HTML. */
 void pages_frame(struct buf *b, const char *title, bool is_sandbox, struct slice main);
 
-/* The inbox: rows are newest first; page is 1.., of PAGES_ROWS each; the row after a full page means that there are older ones. */
+/* The inbox: rows are newest first; page is 1.., of PAGES_ROWS each; the row after a full page means that there are
+ * older ones. */
 #define PAGES_ROWS 25u
 void pages_sandbox(struct buf *b, const struct sandbox_message *rows, size_t n, size_t page);
 /* Nothing yet: hint says what to do, url is where applications send to. */

@@ -1,7 +1,8 @@
-# Puts the templates and the stylesheet of web/ into the binary: one generated C file, a slice for each file.
+# Puts the templates, the stylesheet and the icon of web/ into the binary: one generated C file, a slice for each file.
 # Included by the top CMakeLists.txt (adds the file to the library), and run as a script by that rule.
 if(NOT CMAKE_SCRIPT_MODE_FILE)
-    file(GLOB web_files CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/*.html ${CMAKE_CURRENT_LIST_DIR}/*.css)
+    file(GLOB web_files CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/*.html ${CMAKE_CURRENT_LIST_DIR}/*.css
+        ${CMAKE_CURRENT_LIST_DIR}/*.svg)
     add_custom_command(OUTPUT ${CMAKE_BINARY_DIR}/gateway_web.c
         COMMAND ${CMAKE_COMMAND} -D OUT=${CMAKE_BINARY_DIR}/gateway_web.c -P ${CMAKE_CURRENT_LIST_DIR}/embed.cmake
         DEPENDS ${web_files} ${CMAKE_CURRENT_LIST_DIR}/embed.cmake)
@@ -10,7 +11,7 @@ if(NOT CMAKE_SCRIPT_MODE_FILE)
     return()
 endif()
 
-file(GLOB files ${CMAKE_CURRENT_LIST_DIR}/*.html ${CMAKE_CURRENT_LIST_DIR}/*.css)
+file(GLOB files ${CMAKE_CURRENT_LIST_DIR}/*.html ${CMAKE_CURRENT_LIST_DIR}/*.css ${CMAKE_CURRENT_LIST_DIR}/*.svg)
 list(SORT files)
 set(code "/* Made from web/ by web/embed.cmake. */\n#include \"gateway/pages_web.h\"\n")
 foreach(file ${files})
