@@ -12,6 +12,9 @@
 #define HELP_COLUMN 24
 #define FAR_ENOUGH  3 /* a typing mistake changes fewer letters */
 
+static const struct ctl_option option_config = {"config", "FILE",
+                                                "configuration of the daemon; postern.yaml when not given", false};
+
 void ctl_complain(const char *fmt, ...)
 {
     va_list ap;
@@ -84,19 +87,25 @@ void args_print_help(const struct ctl_command *command, FILE *out)
         snprintf(name, sizeof name, "--%s", o->name);
         print_option(name, o->value, o->help, out);
     }
-    print_option("-c, --config", "FILE", "configuration of the daemon; postern.yaml when not given", out);
+    print_option("-c, --config", option_config.value, option_config.help, out);
     print_option("-h, --help", NULL, "print this", out);
     if (command->help != NULL)
         fprintf(out, "\n%s", command->help);
 }
 
-/* The index of an option, -1 when the command has none of that name. */
-static int find_option(const struct ctl_command *command, struct slice name)
+/* The option of that name and, in *slot, where its value goes; NULL when the command has none. */
+static const struct ctl_option *find_option(struct ctl_call *call, struct slice name, const char ***slot)
 {
-    for (int i = 0; command->options[i].name != NULL; i++)
-        if (slice_eq_cstr(name, command->options[i].name))
-            return i;
-    return -1;
+    if (slice_eq_cstr(name, option_config.name)) {
+        *slot = &call->conf_path;
+        return &option_config;
+    }
+    for (size_t i = 0; call->command->options[i].name != NULL; i++) {
+        *slot = &call->values[i];
+        if (slice_eq_cstr(name, call->command->options[i].name))
+            return &call->command->options[i];
+    }
+    return NULL;
 }
 
 static enum args_result unknown_option(const struct ctl_command *command, const char *arg, struct slice name)
@@ -133,33 +142,29 @@ static enum args_result long_option(struct ctl_call *call, int argc, char **argv
     const char *arg = argv[*i];
     const char *equals = strchr(arg, '=');
     struct slice name = {arg + 2, equals != NULL ? (size_t)(equals - arg - 2) : strlen(arg + 2)};
+    const char **slot = NULL;
 
     if (slice_eq_cstr(name, "help"))
         return ARGS_HELP;
-    bool is_config = slice_eq_cstr(name, "config");
-    int at = is_config ? -1 : find_option(call->command, name);
-    if (at == -1 && !is_config)
+    const struct ctl_option *o = find_option(call, name, &slot);
+    if (o == NULL)
         return unknown_option(call->command, arg, name);
-    const struct ctl_option *o = is_config ? NULL : &call->command->options[at];
-    const char **value = is_config ? &call->conf_path : &call->values[at];
-
-    if (o != NULL && *value != NULL) {
+    if (o != &option_config && *slot != NULL) {
         ctl_complain("%s: --%s is given twice: once is enough", call->command->name, o->name);
         return ARGS_WRONG;
     }
-    if (o != NULL && o->value == NULL) {
-        *value = "";
+    if (o->value == NULL) {
+        *slot = "";
         if (equals != NULL)
             ctl_complain("%s: --%s takes no value", call->command->name, o->name);
         return equals != NULL ? ARGS_WRONG : ARGS_RUN;
     }
     const char *given = option_value(equals != NULL ? equals + 1 : NULL, argc, argv, i);
     if (given == NULL || given[0] == '\0') {
-        ctl_complain("%s: %.*s needs a value: --%.*s %s", call->command->name, (int)(name.n + 2), arg, SLICE_ARG(name),
-                     o != NULL ? o->value : "FILE");
+        ctl_complain("%s: --%s needs a value: --%s %s", call->command->name, o->name, o->name, o->value);
         return ARGS_WRONG;
     }
-    *value = given;
+    *slot = given;
     return ARGS_RUN;
 }
 

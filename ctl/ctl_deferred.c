@@ -15,8 +15,8 @@
 #include "postern/zone.h"
 
 #define RESOURCE         "/postern/v1/deferred"
-#define TARGET_MAX_BYTES 8000 /* the daemon reads request lines of 8192 bytes */
-#define ARENA_BYTES      (4 * TARGET_MAX_BYTES)
+#define TARGET_MAX_BYTES 8000u /* the daemon reads request lines of 8192 bytes */
+#define ARENA_BYTES      ((size_t)4 * TARGET_MAX_BYTES)
 #define LIST_COLUMNS     8
 #define ID_MAX           32
 

@@ -126,7 +126,8 @@ static void print_decision(const json_t *decision, const struct zone *zone)
     add_pair(&table, "code", text_of(decision, "code"));
     add_pair(&table, "why", known ? reason_sentence(reason) : name);
     add_pair(&table, "passes", passes(decision, zone, passes_at));
-    add_pair(&table, "expires", text_time_of(text_of(decision, "expires_at"), zone, expires_at));
+    if (text_of(decision, "release_at") != NULL)
+        add_pair(&table, "expires", text_time_of(text_of(decision, "expires_at"), zone, expires_at));
     add_pair(&table, "zone", text_of(decision, "zones"));
     if (outcome != NULL && would_have != NULL && strcmp(outcome, would_have) != 0)
         add_pair(&table, "shadow", "its rules would make this: see the verdicts marked shadow");

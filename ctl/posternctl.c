@@ -43,6 +43,7 @@ static int words_of(const struct ctl_command *command, int argc, char **argv)
     return strcmp(blank + 1, argv[1]) == 0 ? 2 : 0;
 }
 
+/* The command, and of how many words its name is; 0 words: none. */
 static const struct ctl_command *find_command(int argc, char **argv, int *n_words)
 {
     for (size_t i = 0; i < N_ELEMENTS(commands); i++) {
@@ -109,7 +110,7 @@ static enum ctl_exit help(int argc, char **argv)
         return CTL_DONE;
     }
     const struct ctl_command *command = find_command(argc, argv, &n_words);
-    if (command != NULL)
+    if (n_words > 0)
         args_print_help(command, stdout);
     else if (argc > 1 || !list_family(argv[0], stdout))
         return unknown_command(argc, argv);
@@ -123,7 +124,7 @@ static enum ctl_exit run(const char *conf_path, int argc, char **argv)
     if (strcmp(argv[0], "help") == 0)
         return help(argc - 1, argv + 1);
     const struct ctl_command *command = find_command(argc, argv, &n_words);
-    if (command == NULL) {
+    if (n_words == 0) {
         bool asks_help = argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0);
         return asks_help ? help(1, argv) : unknown_command(argc, argv);
     }
