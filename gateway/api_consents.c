@@ -2,12 +2,16 @@
  * Consents: granted, withdrawn, asked for again.
  *
  * Who may lift what is the policy's (change_consent); here the contact becomes
- * the profile that it reads.  A withdrawal is in force before it is answered.
+ * the profile that it reads.  A withdrawal is in force before it is answered.  A
+ * grant is written only against the version that was read: an opt-out that comes in
+ * between is seen, not lifted.
  */
 #include "api.h"
 #include "api_json.h"
 #include "postern/clock.h"
 #include "revocation.h"
+
+#define TRIES_MAX 3
 
 struct consent_call {
     struct api_call *c;
@@ -16,7 +20,10 @@ struct consent_call {
     struct store_contact_get get;
     struct store_consent_add add;
     int64_t confirm_at_ms; /* pending: when the cooling-off is over */
+    unsigned tries;
 };
+
+static void start(struct consent_call *call);
 
 static const char *const members[] = {"channel",  "category", "state",      "basis",
                                       "evidence", "source",   "expires_at", "banner_acknowledged"};
@@ -151,6 +158,10 @@ static void on_added(enum err status, void *arg)
     struct api_call *c = call->c;
     const struct store_consent_add *add = &call->add;
 
+    if (status == ERR_CONFLICT && call->tries < TRIES_MAX) {
+        start(call);
+        return;
+    }
     if (status != OK) {
         api_problem_of_store(&c, status);
         return;
@@ -169,6 +180,8 @@ static void decide(struct consent_call *call, const struct profile *p)
     int64_t now_ms = clock_wall_ms(), cooling_off_s = c->g->conf->policy.cooling_off_s;
     struct errmsg e = {{0}};
 
+    add->consent.state = call->change.state;
+    add->lifts = false;
     switch (change_consent(p, &call->change, now_ms, cooling_off_s, &e)) {
     case CHANGE_REFUSE:
         api_problem(&c, 409, "%s; nothing was changed", e.text);
@@ -184,6 +197,7 @@ static void decide(struct consent_call *call, const struct profile *p)
     add->r = (struct store_request){.kind = STORE_CONSENT_ADD, .cb = on_added, .arg = call};
     add->arena = c->r->arena;
     add->contact_id = c->id;
+    add->expected_version = add->consent.state == CONSENT_REVOKED ? 0 : call->contact.version;
     add->consent.at_ms = add->now_ms = now_ms;
     add->actor = slice_of(c->key->name);
     store_submit(c->g->store, &add->r);
@@ -205,18 +219,12 @@ static void on_contact(enum err status, void *arg)
         decide(call, &p);
 }
 
-void api_consent_post(struct api_call *c)
+static void start(struct consent_call *call)
 {
-    struct consent_call *call = api_state(c, sizeof(*call));
-    struct api_fault f = {0};
+    struct api_call *c = call->c;
 
-    call->c = c;
-    if (!read_change(call, &f)) {
-        api_problem_of_fault(&c, &f);
-        return;
-    }
-    if (!api_source_allowed(&c, call->change.source))
-        return;
+    call->tries++;
+    call->contact = (struct contact){0};
     call->get = (struct store_contact_get){
         .r = {.kind = STORE_CONTACT_GET, .cb = on_contact, .arg = call},
         .arena = c->r->arena,
@@ -224,4 +232,16 @@ void api_consent_post(struct api_call *c)
         .contact = &call->contact,
     };
     store_submit(c->g->store, &call->get.r);
+}
+
+void api_consent_post(struct api_call *c)
+{
+    struct consent_call *call = api_state(c, sizeof(*call));
+    struct api_fault f = {0};
+
+    call->c = c;
+    if (!read_change(call, &f))
+        api_problem_of_fault(&c, &f);
+    else if (api_source_allowed(&c, call->change.source))
+        start(call);
 }

@@ -241,11 +241,25 @@ static void insert_consent(struct backend *b, const struct store_consent_add *r,
             V_TEXT(r->actor), V_INT(c->at_ms), V_INT(c->expires_at_ms));
 }
 
+static bool is_of_version(struct backend *b, int64_t contact, uint64_t version)
+{
+    uint64_t is = 0;
+    sqlite3_stmt *st = SQL_START(b, SQL_CONTACT_GET, V_INT(contact));
+    if (sql_row(b, st)) {
+        is = (uint64_t)col_int(st, 2);
+        sql_end(st);
+    }
+    return is == version;
+}
+
 enum err sqlite_consent_add(struct backend *b, struct store_consent_add *r)
 {
     int64_t contact = contact_of_id(b, r->contact_id);
     if (contact == 0)
         return sql_done(b, ERR_NOT_FOUND);
+    /* A grant is decided over what was read: an opt-out that came meanwhile must not be lifted unseen. */
+    if (r->expected_version != 0 && !is_of_version(b, contact, r->expected_version))
+        return sql_done(b, ERR_CONFLICT);
     r->touched = contact_addresses(b, contact, r->arena, &r->n_touched);
     struct rows ids = {0};
     if (r->lifts)

@@ -560,6 +560,12 @@ START_TEST(the_latest_consent_is_in_force)
     ck_assert_uint_eq(c.n_consents, 4);
     ck_assert_int_eq(c.consents[3].state, CONSENT_GRANTED);
     ck_assert_uint_eq(c.version, 5);
+    add.expected_version = 4; /* decided over what has changed since */
+    ck_assert_int_eq(ASK(&add, CONSENT_ADD), ERR_CONFLICT);
+    ck_assert_int_eq(get_contact("ann", NULL, &c), OK);
+    ck_assert_uint_eq(c.n_consents, 4);
+    add.expected_version = 5;
+    ASK_OK(&add, CONSENT_ADD);
     add.contact_id = SLICE("nobody");
     ck_assert_int_eq(ASK(&add, CONSENT_ADD), ERR_NOT_FOUND);
     assert_chain_holds();
