@@ -340,7 +340,7 @@ static bool read_depth(struct backend *b)
 }
 
 /* The first transaction of an opening: its number, and what a crash left. */
-static bool start(struct backend *b, const struct store_options *o, uint64_t *decision_base, struct errmsg *e)
+static bool start(struct backend *b, const struct store_options *o, uint64_t *decision_base)
 {
     bool ok = sqlite_begin(b, true) == OK;
     if (ok) {
@@ -349,10 +349,8 @@ static bool start(struct backend *b, const struct store_options *o, uint64_t *de
         sqlite_audit_sign(b); /* of an empty audit as well: from now on a missing head is a removed one */
         ok = ok && sqlite_commit(b) == OK;
     }
-    if (!ok) {
-        errmsg_set(e, "%s", b->why.text);
+    if (!ok)
         sqlite_rollback(b);
-    }
     return ok;
 }
 
@@ -372,11 +370,11 @@ static struct backend *sqlite_open(const struct store_options *o, struct slice w
         goto fail;
     if (!sqlite_audit_open(b, o->read_only, e))
         goto fail;
-    if (!o->read_only) {
-        sqlite3_wal_hook(b->db, on_wal, b);
-        if (!start(b, o, decision_base, e))
-            goto fail;
+    if (o->read_only ? !read_depth(b) : !start(b, o, decision_base)) {
+        errmsg_set(e, "%s", b->why.text);
+        goto fail;
     }
+    sqlite3_wal_hook(b->db, on_wal, b);
     return b;
 fail:
     sqlite_close(&b);

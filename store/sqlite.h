@@ -168,6 +168,9 @@ enum err sqlite_deferred_claim(struct backend *b, struct store_deferred_claim *r
 enum err sqlite_deferred_list(struct backend *b, struct store_deferred_list *r);
 enum err sqlite_deferred_change(struct backend *b, struct store_deferred_change *r);
 
+#define OPT_OUT_COLUMNS                                                                                                \
+    "id, scope, any_channel, channel, category, topic, sender, source, at_ms, lifted_at_ms, changed_seq"
+
 /* --- contacts (sqlite_profile.c, sqlite_contact.c, sqlite_consent.c) ------------------------------ */
 
 enum err sqlite_profile_get(struct backend *b, struct store_profile_get *r);

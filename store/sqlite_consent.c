@@ -199,7 +199,7 @@ static uint64_t audit_consent(struct backend *b, const struct store_consent_add 
     return audit_append(b, r->now_ms, "consent", 0, &body, &personal);
 }
 
-/* Exactly the consent's scope: a narrower opt-in never lifts a wider opt-out, a wider one not a narrower either. */
+/* Exactly the consent's scope, as policy's change_lifts has it: narrower never lifts wider, nor wider narrower. */
 static bool is_same_scope(sqlite3_stmt *st, const struct consent *c)
 {
     bool any_channel = col_int(st, 2) != 0;
@@ -262,7 +262,7 @@ enum err sqlite_consent_add(struct backend *b, struct store_consent_add *r)
         return sql_done(b, ERR_CONFLICT);
     r->touched = contact_addresses(b, contact, r->arena, &r->n_touched);
     struct rows ids = {0};
-    if (r->lifts)
+    if (r->lifts && r->consent.state == CONSENT_GRANTED)
         find_lifted(b, contact, r, &ids);
     if (b->arena_spent)
         return sql_done(b, OK);

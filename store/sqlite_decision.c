@@ -153,10 +153,13 @@ enum err sqlite_decision_get(struct backend *b, struct store_decision_get *r)
 {
     AUTO(json_free) json_t *decision = NULL;
     sqlite3_stmt *st = SQL_START(b, SQL_AUDIT_OF, V_INT(r->id));
-    while (sql_row(b, st))
+    bool is_there = false;
+    while (sql_row(b, st)) {
+        is_there = is_there || slice_eq_cstr(col_borrow(st, 0), "decision");
         put_row(&decision, st);
+    }
     if (decision == NULL)
-        return sql_done(b, ERR_NOT_FOUND);
+        return sql_done(b, is_there ? ERR_INTERNAL : ERR_NOT_FOUND);
     if (json_object_get(decision, "result") == NULL)
         json_object_set_new(decision, "result", json_null());
     put_status(b, r->id, decision);

@@ -6,7 +6,7 @@
  */
 #include "store/sqlite.h"
 
-#define ACTIVATE_MAX 2000 /* rows that enter the active set per claim */
+#define ACTIVATE_MAX 500 /* rows that enter the active set per claim */
 
 /* --- claim ---------------------------------------------------------------------------------- */
 
