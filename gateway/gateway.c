@@ -62,25 +62,40 @@ static void reply_metrics(struct gateway *g, struct http_request *r)
                                        .body = buf_slice(&b)});
 }
 
-/* True when the path is one of operations'. */
-static bool operations(struct gateway *g, struct http_request *r)
+static void reply_health(struct gateway *g, struct http_request *r)
 {
-    bool reads = r->method == HTTP_GET || r->method == HTTP_HEAD;
+    (void)g;
+    reply_text(r, 200, SLICE("alive\n"));
+}
 
-    if (!reads)
-        return false;
-    if (slice_eq_cstr(r->path, "/healthz")) {
-        reply_text(r, 200, SLICE("alive\n"));
-        return true;
-    }
-    if (slice_eq_cstr(r->path, "/readyz")) {
-        const char *why = gateway_unready(g);
-        char *text = why == NULL ? NULL : arena_printf(r->arena, "not ready: %s\n", why);
-        reply_text(r, why == NULL ? 200 : 503, why == NULL ? SLICE("ready\n") : slice_of(text));
-        return true;
-    }
-    if (slice_eq_cstr(r->path, "/metrics")) {
-        reply_metrics(g, r);
+static void reply_ready(struct gateway *g, struct http_request *r)
+{
+    const char *why = gateway_unready(g);
+    char *text = why == NULL ? NULL : arena_printf(r->arena, "not ready: %s\n", why);
+    reply_text(r, why == NULL ? 200 : 503, why == NULL ? SLICE("ready\n") : slice_of(text));
+}
+
+static const struct {
+    const char *path;
+    void (*reply)(struct gateway *g, struct http_request *r);
+} operations[] = {
+    {"/healthz", reply_health},
+    {"/readyz", reply_ready},
+    {"/metrics", reply_metrics},
+};
+
+/* True when the path is one of operations'. */
+static bool operate(struct gateway *g, struct http_request *r)
+{
+    static const struct http_header allow = {SLICE_INIT("Allow"), SLICE_INIT("GET, HEAD")};
+
+    for (size_t i = 0; i < N_ELEMENTS(operations); i++) {
+        if (!slice_eq_cstr(r->path, operations[i].path))
+            continue;
+        if (r->method == HTTP_GET || r->method == HTTP_HEAD)
+            operations[i].reply(g, r);
+        else
+            http_reply(r, &(struct http_reply){.status = 405, .headers = &allow, .n_headers = 1});
         return true;
     }
     return false;
@@ -173,7 +188,7 @@ void gateway_on_request(struct http_request *r, void *arg)
     struct route route = {0};
 
     loop_mark(g->loop);
-    if (operations(g, r))
+    if (operate(g, r))
         return;
     if (slice_starts(r->path, "/postern/")) {
         api_on_request(g, r);

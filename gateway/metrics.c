@@ -262,6 +262,8 @@ static double upstream_value(const struct upstream_state *s, enum metric id)
 {
     if (id == METRIC_UPSTREAM_UP)
         return s->breaker == UPSTREAM_BREAKER_OPEN;
+    if (id == METRIC_UPSTREAM_PAUSED)
+        return (double)s->paused_ms / 1000;
     return id == METRIC_UPSTREAM_FLIGHT ? s->in_flight : s->queued;
 }
 
@@ -269,7 +271,7 @@ static void upstreams(const struct gateway *g, struct buf *b)
 {
     struct upstream_state s;
 
-    for (enum metric id = METRIC_UPSTREAM_UP; id <= METRIC_UPSTREAM_QUEUE; id++) {
+    for (enum metric id = METRIC_UPSTREAM_UP; id <= METRIC_UPSTREAM_PAUSED; id++) {
         family(b, id);
         for (size_t i = 0; i < g->conf->n_providers; i++) {
             if (g->upstreams[i] == NULL)

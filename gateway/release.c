@@ -1,7 +1,8 @@
 /*
  * The queue of deferred messages.  It asks the store for what is due when
- * something is due, holds a lease on at most ACTIVE_MAX rows, and sends each
- * through GATHER again.
+ * something is due, holds a lease on at most ACTIVE_MAX rows a channel, and sends
+ * each through GATHER again.  A channel whose provider is down gets one row a
+ * second, to see whether it is back: what waits costs nothing meanwhile.
  */
 #include "release.h"
 
@@ -13,20 +14,29 @@
 #include "submission.h"
 
 #define ACTIVE_MAX 64u
+#define PROBE_MS 1000
 #define TICK_MS    200 /* how late a due message may be noticed; the store is asked only when one is due */
+
+/* What waits for one channel's provider. */
+struct lane {
+    struct releaser *releaser;
+    enum channel channel;
+    int64_t next_due_ms;   /* wall clock; nothing is due before */
+    int64_t probe_mono_ms; /* while the provider is down: the next row may try */
+    bool claiming;
+    size_t active;
+};
 
 struct releaser {
     struct gateway *g;
     struct loop_task *tick;
-    int64_t next_due_ms; /* wall clock; nothing is due before */
-    bool claiming;
+    struct lane lanes[CHANNEL_N];
     bool draining;
-    size_t active;
 };
 
 /* One claim: its rows, their arena, and how many are still under way. */
 struct claim {
-    struct releaser *releaser;
+    struct lane *lane;
     struct arena arena;
     struct store_deferred_claim request;
     size_t open;
@@ -75,7 +85,7 @@ static void on_released(struct gateway *g, enum deferred_state state, void *arg)
         callbacks_post(g->callbacks, one->row, KEPT_SENT, "");
     else if (state == DEFERRED_ENDED || state == DEFERRED_DEAD)
         callbacks_post(g->callbacks, one->row, KEPT_FAILED, "30610");
-    c->releaser->active--;
+    c->lane->active--;
     if (--c->open == 0)
         claim_free(c);
 }
@@ -83,18 +93,19 @@ static void on_released(struct gateway *g, enum deferred_state state, void *arg)
 static void on_claimed(enum err status, void *arg)
 {
     struct claim *c = arg;
-    struct releaser *r = c->releaser;
+    struct lane *lane = c->lane;
     const struct store_deferred_claim *q = &c->request;
 
-    r->claiming = false;
+    lane->claiming = false;
     if (status != OK) {
         log_line(LOG_WARN, NULL, "release", "claim_failed", "status=%d", status);
-        r->next_due_ms = clock_wall_ms() + 1000;
+        lane->next_due_ms = clock_wall_ms() + 1000;
         claim_free(c);
         return;
     }
-    r->next_due_ms = q->n == q->max ? 0 : q->next_due_ms < r->next_due_ms ? q->next_due_ms : r->next_due_ms;
-    r->active += q->n;
+    if (q->next_due_ms < lane->next_due_ms)
+        lane->next_due_ms = q->next_due_ms;
+    lane->active += q->n;
     c->open = q->n;
     if (q->n == 0) {
         claim_free(c);
@@ -104,32 +115,64 @@ static void on_claimed(enum err status, void *arg)
     ensure(each != NULL);
     for (size_t i = 0, n = q->n; i < n; i++) {
         each[i] = (struct releasing){c, &q->rows[i]};
-        submission_release(r->g, &q->rows[i], on_released, &each[i]);
+        submission_release(lane->releaser->g, &q->rows[i], on_released, &each[i]);
     }
+}
+
+static void claim(struct lane *lane, size_t max)
+{
+    struct claim *c = xcalloc(1, sizeof(*c));
+
+    c->lane = lane;
+    /* Bodies come along: bounded by the number of rows and the largest body, not by a submission's budget. */
+    arena_init(&c->arena, SIZE_MAX);
+    c->request = (struct store_deferred_claim){
+        .r = {.kind = STORE_DEFERRED_CLAIM, .cb = on_claimed, .arg = c},
+        .arena = &c->arena,
+        .channel = lane->channel,
+        .now_ms = clock_wall_ms(),
+        /* One process owns its store: a lease ends with its settling, or with the process (store_open gives
+           it back).  A time limit would let a jump of the clock release a message twice. */
+        .lease_until_ms = INT64_MAX,
+        .max = max,
+    };
+    lane->claiming = true;
+    lane->next_due_ms = INT64_MAX; /* releaser_notice may lower it while the store is asked */
+    store_submit(lane->releaser->g->store, &c->request.r);
+}
+
+/* How many rows may try now. */
+static size_t room(struct lane *lane)
+{
+    const struct gateway *g = lane->releaser->g;
+    const struct conf_provider *provider = g->conf->route[lane->channel];
+    struct upstream_state state;
+
+    if (provider == NULL)
+        return 0;
+    if (provider->connector == NULL)
+        return ACTIVE_MAX - lane->active;
+    upstream_state(g->upstreams[provider - g->conf->providers], &state);
+    if (state.paused_ms > 0)
+        return 0;
+    if (state.breaker == UPSTREAM_BREAKER_CLOSED)
+        return ACTIVE_MAX - lane->active;
+    if (lane->active > 0 || clock_mono_ms() < lane->probe_mono_ms)
+        return 0;
+    lane->probe_mono_ms = clock_mono_ms() + PROBE_MS;
+    return 1;
 }
 
 static void look(struct releaser *r)
 {
     int64_t now_ms = clock_wall_ms();
 
-    if (r->draining || r->claiming || r->active >= ACTIVE_MAX || now_ms < r->next_due_ms)
-        return;
-    struct claim *c = xcalloc(1, sizeof(*c));
-    c->releaser = r;
-    /* Bodies come along: bounded by the number of rows and the largest body, not by a submission's budget. */
-    arena_init(&c->arena, SIZE_MAX);
-    c->request = (struct store_deferred_claim){
-        .r = {.kind = STORE_DEFERRED_CLAIM, .cb = on_claimed, .arg = c},
-        .arena = &c->arena,
-        .now_ms = now_ms,
-        /* One process owns its store: a lease ends with its settling, or with the process (store_open gives
-           it back).  A time limit would let a jump of the clock release a message twice. */
-        .lease_until_ms = INT64_MAX,
-        .max = ACTIVE_MAX - r->active,
-    };
-    r->claiming = true;
-    r->next_due_ms = INT64_MAX; /* releaser_notice may lower it while the store is asked */
-    store_submit(r->g->store, &c->request.r);
+    for (size_t i = 0; i < CHANNEL_N && !r->draining; i++) {
+        struct lane *lane = &r->lanes[i];
+        size_t n = !lane->claiming && now_ms >= lane->next_due_ms ? room(lane) : 0;
+        if (n > 0)
+            claim(lane, n);
+    }
 }
 
 static void on_tick(void *arg)
@@ -143,6 +186,8 @@ struct releaser *releaser_new(struct gateway *g)
 {
     struct releaser *r = xcalloc(1, sizeof(*r));
     r->g = g;
+    for (size_t i = 0; i < CHANNEL_N; i++)
+        r->lanes[i] = (struct lane){.releaser = r, .channel = (enum channel)i};
     r->tick = loop_after(g->loop, 0, on_tick, r);
     return r;
 }
@@ -156,15 +201,16 @@ void releaser_free(struct releaser **rp)
     free(r);
 }
 
-void releaser_notice(struct releaser *r, int64_t release_at_ms)
+void releaser_notice(struct releaser *r, enum channel channel, int64_t release_at_ms)
 {
-    if (release_at_ms < r->next_due_ms)
-        r->next_due_ms = release_at_ms;
+    if (release_at_ms < r->lanes[channel].next_due_ms)
+        r->lanes[channel].next_due_ms = release_at_ms;
 }
 
 void releaser_wake(struct releaser *r)
 {
-    r->next_due_ms = 0;
+    for (size_t i = 0; i < CHANNEL_N; i++)
+        r->lanes[i].next_due_ms = 0;
     look(r);
 }
 
@@ -175,5 +221,8 @@ void releaser_drain(struct releaser *r)
 
 size_t releaser_active(const struct releaser *r)
 {
-    return r->active + (r->claiming ? 1 : 0);
+    size_t n = 0;
+    for (size_t i = 0; i < CHANNEL_N; i++)
+        n += r->lanes[i].active + (r->lanes[i].claiming ? 1 : 0);
+    return n;
 }

@@ -11,7 +11,7 @@ struct releaser *releaser_new(struct gateway *g);
 void releaser_free(struct releaser **r);
 
 /* Something is due at release_at_ms: look then, if that is sooner than what is known. */
-void releaser_notice(struct releaser *r, int64_t release_at_ms);
+void releaser_notice(struct releaser *r, enum channel channel, int64_t release_at_ms);
 /* The wall clock was set: look now. */
 void releaser_wake(struct releaser *r);
 /* Start nothing new. */

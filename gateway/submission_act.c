@@ -14,9 +14,9 @@
 #include "release.h"
 #include "revocation.h"
 
-/* A provider that was down is tried again after this, growing with the time that the message has waited. */
-#define RETRY_MIN_MS 5000
-#define RETRY_MAX_MS 300000
+/* A message that a provider did not take tries again after this. */
+#define RETRY_MIN_MS INT64_C(5000)
+#define RETRY_MAX_MS INT64_C(300000)
 
 /* --- results ------------------------------------------------------------------- */
 
@@ -24,6 +24,7 @@
 struct posted {
     struct submission *waits; /* NULL: nobody waits for it */
     struct gateway *g;
+    enum channel channel;
     int64_t notice_ms; /* a kept message is due then; 0 = none */
     struct arena arena;
     struct store_result result;
@@ -35,7 +36,7 @@ static void on_posted(enum err status, void *arg)
     struct submission *s = p->waits;
 
     if (status == OK && p->notice_ms != 0)
-        releaser_notice(p->g->releaser, p->notice_ms);
+        releaser_notice(p->g->releaser, p->channel, p->notice_ms);
     if (s != NULL && status != OK)
         submission_fail(s, FAULT_UNAVAILABLE, "the store of record cannot write; the message was not accepted");
     arena_clear(&p->arena);
@@ -49,6 +50,7 @@ static struct posted *posted_new(struct submission *s, enum deferred_state settl
     struct posted *p = xcalloc(1, sizeof(*p));
 
     p->g = s->g;
+    p->channel = s->deferred != NULL ? s->deferred->channel : s->connector->channel;
     arena_init(&p->arena, SIZE_MAX);
     p->result = (struct store_result){
         .r = {.kind = STORE_RESULT, .cb = on_posted, .arg = p},
@@ -202,18 +204,15 @@ void submission_revoked(struct gateway *g, const struct address *touched, size_t
 
 /* --- the provider is down ---------------------------------------------------------- */
 
+/* When the provider says, else after a time that doubles with each try. */
 static int64_t retry_at(const struct submission *s, int64_t retry_after_ms)
 {
-    int64_t waited = s->deferred != NULL ? s->now_ms - s->deferred->enqueued_at_ms : 0;
-    int64_t wait = waited / 2;
+    uint32_t attempts = s->deferred != NULL ? s->deferred->attempts : 0;
+    int64_t wait = RETRY_MIN_MS << (attempts < 10 ? attempts : 10);
 
-    if (wait < RETRY_MIN_MS)
-        wait = RETRY_MIN_MS;
     if (wait > RETRY_MAX_MS)
         wait = RETRY_MAX_MS;
-    if (wait < retry_after_ms)
-        wait = retry_after_ms;
-    return clock_wall_ms() + wait;
+    return clock_wall_ms() + (retry_after_ms > 0 ? retry_after_ms : wait);
 }
 
 static bool can_wait(const struct item *item, int64_t until_ms)
@@ -473,7 +472,7 @@ enum step_next submission_act(struct submission *s)
     }
     struct forward_options options = {
         .login = &s->provider->login,
-        .now_ms = s->now_ms,
+        .now_ms = s->now_ms > s->scheduled_ms ? s->now_ms : s->scheduled_ms,
         .own_callback = s->deferred != NULL,
     };
     if (send == NULL || s->connector->forward(&s->wire, &s->route, &s->parsed, send, &options, s->arena, &out) != OK) {

@@ -73,6 +73,7 @@ struct submission {
     size_t n_items;
 
     int64_t now_ms;           /* of the last DECIDE */
+    int64_t scheduled_ms;     /* release: the sender's own schedule, which has been kept; 0 = none */
     int64_t started_us, step_us;
     uint64_t epoch;           /* of the cache, when the profiles were read */
     bool partial_reject;

@@ -101,6 +101,9 @@ static bool items_of(struct submission *s, const struct category *category)
         item->message->category = category;
         item->message->sender_kind = s->key->sender_kind;
         if (s->deferred != NULL) {
+            /* It was not due before the sender's own schedule, or a person released it early. */
+            s->scheduled_ms = item->message->not_before_ms;
+            item->message->not_before_ms = 0;
             item->parent = s->deferred->decision;
             item->message->expires_at_ms = s->deferred->expires_at_ms;
         }

@@ -145,6 +145,8 @@ static struct slice facts_json(struct submission *s, const struct item *item)
                item->profile.known == KNOWN ? "true" : "false");
     if (s->deferred != NULL)
         buf_printf(&b, ",\"deferrals\":%u", s->deferred->deferrals);
+    if (s->parsed.bypass_asked)
+        buf_add_cstr(&b, ",\"bypass_refused\":true");
     if (f->counts_known == KNOWN) {
         buf_add_cstr(&b, ",\"caps\":[");
         for (size_t i = 0; i < f->n_checks; i++) {
@@ -188,7 +190,8 @@ static void on_recorded(enum err status, void *arg)
             metrics_decision(s->g->metrics, s->items[i].message, &s->items[i].decision);
         for (size_t i = 0; i < r->record.n; i++) {
             if (r->record.decisions[i].deferred != NULL)
-                releaser_notice(s->g->releaser, r->record.decisions[i].deferred->release_at_ms);
+                releaser_notice(s->g->releaser, s->connector->channel,
+                                r->record.decisions[i].deferred->release_at_ms);
         }
     }
     submission_resume(s);

@@ -42,12 +42,6 @@ void submission_http_reply(struct http_request *r, const struct wire_reply *w)
     http_reply(r, &reply);
 }
 
-/* The last resort, when not even the dialect's answer fits into memory. */
-static void reply_bare(struct http_request *r, int status)
-{
-    http_reply(r, &(struct http_reply){.status = status, .close = true});
-}
-
 static const char *fault_name(enum fault_kind kind)
 {
     switch (kind) {
@@ -91,18 +85,33 @@ static const char *fault_name(enum fault_kind kind)
     never("a fault");
 }
 
+/* Counts and logs a fault, and puts it into the dialect's words; false: not even that fits into memory. */
+static bool fault_reply(struct gateway *g, const struct http_request *r, const struct connector *c,
+                        const struct route *route, struct fault *f, struct wire_reply *w)
+{
+    f->now_ms = clock_wall_ms();
+    metrics_fault(g->metrics, c->name, fault_name(f->kind));
+    log_line(LOG_INFO, NULL, "submission", "refused", "dialect=%s fault=%s peer=%s detail=%s", c->name,
+             fault_name(f->kind), r->peer, LOG_Q(slice_of(f->message.text)));
+    return c->fault_reply(f, route, r->arena, w) == OK;
+}
+
+/* Gives the request up, with what was built or without. */
+static void send_reply(struct http_request *r, bool built, const struct wire_reply *w)
+{
+    if (built)
+        submission_http_reply(r, w);
+    else
+        http_reply(r, &(struct http_reply){.status = 500, .close = true});
+}
+
 void submission_fault(struct gateway *g, struct http_request *r, const struct connector *c, const struct route *route,
                       const struct fault *f)
 {
     struct wire_reply w = {0};
+    struct fault copy = *f;
 
-    metrics_fault(g->metrics, c->name, fault_name(f->kind));
-    log_line(LOG_INFO, NULL, "submission", "refused", "dialect=%s fault=%s peer=%s detail=%s", c->name,
-             fault_name(f->kind), r->peer, LOG_Q(slice_of(f->message.text)));
-    if (c->fault_reply(f, route, r->arena, &w) == OK)
-        submission_http_reply(r, &w);
-    else
-        reply_bare(r, 503);
+    send_reply(r, fault_reply(g, r, c, route, &copy, &w), &w);
 }
 
 /*
@@ -167,10 +176,12 @@ static void log_submission(const struct submission *s)
         s->unknown ? " unknown=true" : "", (long long)(clock_mono_us() - s->started_us));
 }
 
-static void reply_to_client(struct submission *s)
+static bool client_reply(struct submission *s, struct wire_reply *w)
 {
-    struct wire_reply w = {0};
-    struct answer *answers = s->faulted ? NULL : answers_of(s);
+    if (s->faulted)
+        return fault_reply(s->g, s->request, s->connector, &s->route, &s->fault, w);
+
+    struct answer *answers = answers_of(s);
     struct send_report report = {
         .parsed = &s->parsed,
         .route = &s->route,
@@ -183,17 +194,21 @@ static void reply_to_client(struct submission *s)
         .public_url = slice_of(s->g->conf->public_url),
         .now_ms = s->now_ms,
     };
-
-    if (s->faulted) {
-        submission_fault(s->g, s->request, s->connector, &s->route, &s->fault);
-        return;
-    }
     snprintf(report.kept_id, sizeof(report.kept_id), "%s", submission_kept_id(s));
     log_submission(s);
-    if (answers != NULL && s->connector->reply(&report, s->arena, &w) == OK)
-        submission_http_reply(s->request, &w);
-    else
-        reply_bare(s->request, 500);
+    return answers != NULL && s->connector->reply(&report, s->arena, w) == OK;
+}
+
+/* The request's arena holds the submission's parts and goes with the answer: the submission goes first. */
+static void reply_to_client(struct submission *s)
+{
+    struct http_request *r = s->request;
+    struct wire_reply w = {0};
+    bool built = client_reply(s, &w);
+
+    metrics_stage(s->g->metrics, STAGE_REPLY, clock_mono_us() - s->step_us);
+    submission_free(&s);
+    send_reply(r, built, &w);
 }
 
 static void report_release(struct submission *s)
@@ -208,8 +223,6 @@ enum step_next submission_reply(struct submission *s)
 {
     if (s->request != NULL) {
         reply_to_client(s);
-        s->request = NULL;
-        submission_free(&s);
         return STEP_END;
     }
     struct gateway *g = s->g;

@@ -153,10 +153,12 @@ uint64_t deferred_insert(struct backend *b, const struct deferred *d, const stru
     "id, decision, kind, state, message_index, kept_id, key, account, contact_id, to_kind, to_text, channel, "         \
     "category, "                                                                                                       \
     "class, priority, reason, batch_id, collapse_key, topic, sender, local_rule, enqueued_at_ms, updated_at_ms, "      \
-    "release_at_ms, expires_at_ms, deferrals, fence, end_reason, submission"
+    "release_at_ms, expires_at_ms, deferrals, fence, end_reason, submission, attempts"
 /* A row of a statement that selects DEFERRED_COLUMNS first; returns the submission's row. */
 int64_t deferred_read(struct backend *b, sqlite3_stmt *st, struct arena *a, struct deferred *d);
 void deferred_read_submission(struct backend *b, int64_t row, struct arena *a, struct stored_submission *out);
+/* The same without a body of more than 64 KiB: for those who are owed a callback, whose requests are forms. */
+void deferred_read_small_submission(struct backend *b, int64_t row, struct arena *a, struct stored_submission *out);
 /* The only place that changes a state: keeps the depths, and drops the body with the last row that may need it. */
 void deferred_set_state(struct backend *b, uint64_t id, enum deferred_state from, enum deferred_state to,
                         int64_t now_ms, struct slice end_reason);

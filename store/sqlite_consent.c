@@ -47,10 +47,12 @@ static void find_bound(struct backend *b, sqlite3_stmt *st, struct emptying *e)
         if ((state != DEFERRED_WAITING && state != DEFERRED_PAUSED) || is_found(e, (uint64_t)col_int(st, 0)))
             continue;
         struct deferred d;
-        ignore(deferred_read(b, st, e->arena, &d)); /* the body is not wanted */
+        int64_t submission = deferred_read(b, st, e->arena, &d);
         struct deferred *kept = is_bound(e, &d) ? rows_add(b, &e->found, e->arena, sizeof d) : NULL;
-        if (kept != NULL)
-            *kept = d;
+        if (kept == NULL)
+            continue;
+        deferred_read_small_submission(b, submission, e->arena, &d.submission);
+        *kept = d;
     }
     sql_end(st);
 }

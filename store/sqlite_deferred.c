@@ -65,11 +65,8 @@ static void read_fields(struct backend *b, struct slice packed, struct arena *a,
     out->n_fields = rows.n;
 }
 
-void deferred_read_submission(struct backend *b, int64_t row, struct arena *a, struct stored_submission *out)
+static void read_submission(struct backend *b, sqlite3_stmt *st, struct arena *a, struct stored_submission *out)
 {
-    if (row == 0)
-        return;
-    sqlite3_stmt *st = SQL_START(b, SQL_SUBMISSION_GET, V_INT(row));
     if (!sql_row(b, st))
         return;
     *out = (struct stored_submission){.dialect = col_slice(b, st, 0, a),
@@ -79,6 +76,18 @@ void deferred_read_submission(struct backend *b, int64_t row, struct arena *a, s
                                       .body = col_slice(b, st, 5, a)};
     read_fields(b, col_slice(b, st, 4, a), a, out);
     sql_end(st);
+}
+
+void deferred_read_submission(struct backend *b, int64_t row, struct arena *a, struct stored_submission *out)
+{
+    if (row != 0)
+        read_submission(b, SQL_START(b, SQL_SUBMISSION_GET, V_INT(row)), a, out);
+}
+
+void deferred_read_small_submission(struct backend *b, int64_t row, struct arena *a, struct stored_submission *out)
+{
+    if (row != 0)
+        read_submission(b, SQL_START(b, SQL_SUBMISSION_GET_SMALL, V_INT(row)), a, out);
 }
 
 /* --- rows ----------------------------------------------------------------------------------- */
@@ -139,7 +148,8 @@ int64_t deferred_read(struct backend *b, sqlite3_stmt *st, struct arena *a, stru
                            .expires_at_ms = col_int(st, 24) == INT64_MAX ? 0 : col_int(st, 24),
                            .deferrals = (uint32_t)col_int(st, 25),
                            .fence = (uint64_t)col_int(st, 26),
-                           .end_reason = col_slice(b, st, 27, a)};
+                           .end_reason = col_slice(b, st, 27, a),
+                           .attempts = (uint32_t)col_int(st, 29)};
     col_address(st, 9, 10, &d->to);
     /* A reason that a newer posternd wrote and this one does not know: the row still works. */
     if (!reason_parse(col_borrow(st, 15), &d->reason))

@@ -59,7 +59,8 @@ struct slice {
     size_t n;
 };
 
-#define SLICE(lit) ((struct slice){(lit), sizeof(lit) - 1})
+#define SLICE_INIT(lit) {(lit), sizeof(lit) - 1} /* in initialisers of static data */
+#define SLICE(lit) ((struct slice)SLICE_INIT(lit))
 /* For printf's "%.*s". */
 #define SLICE_ARG(s) (int)(s).n, (s).p
 

@@ -33,6 +33,8 @@
 
 /* Messages. */
 #define LIMIT_RECIPIENTS 1000u         /* per submission: SendGrid's own */
+#define LIMIT_SUBMISSIONS 4096u        /* under way at once; beyond: the dialect's "slow down" (429) */
+#define LIMIT_STORE_LAG_MS 2000        /* a commit that is awaited this long: likewise */
 #define LIMIT_ARENA_BYTES 16777216u    /* per submission, beside its body */
 #define LIMIT_SMS_BODY_CHARS 1600u     /* Twilio 21617 */
 #define LIMIT_DEFERRALS 5u             /* semantics, section 6: then the dead-letter list */

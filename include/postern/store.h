@@ -147,8 +147,9 @@ struct deferred {
     int64_t spread_ms;           /* due that much after release_at_ms: messages of one opening are spread; write only */
     int64_t expires_at_ms;       /* 0 = never */
     uint32_t deferrals;
+    uint32_t attempts;           /* how often a provider did not take it */
     uint64_t fence;              /* of the lease; a settle with an older one is refused */
-    struct stored_submission submission; /* filled by claim and list (list: when asked for) */
+    struct stored_submission submission; /* claim: whole; list: when asked for; change and revocation: without a large body */
     struct slice end_reason;     /* why it ended, or empty */
 };
 
@@ -312,10 +313,11 @@ struct store_opt_out_add {
     size_t n_cancelled;
 };
 
-/* Take due rows (DEFERRED_TIMED and _RETRY) under a lease: by priority, class, expires_at, enqueued_at. */
+/* Take due rows of one channel (DEFERRED_TIMED and _RETRY) under a lease: by priority, class, expires_at, enqueued_at. */
 struct store_deferred_claim {
     struct store_request r;
     struct arena *arena;
+    enum channel channel;
     int64_t now_ms;
     int64_t lease_until_ms;          /* a lease that has run out is due again */
     size_t max;

@@ -96,14 +96,15 @@ CREATE TABLE deferred (
     spread_ms INTEGER NOT NULL,      -- due that much later: messages of one opening are spread
     expires_at_ms INTEGER NOT NULL,  -- 9223372036854775807: never, so that it sorts last
     deferrals INTEGER NOT NULL,
+    attempts INTEGER NOT NULL,       -- at a provider that did not take it
     fence INTEGER NOT NULL,
     end_reason TEXT NOT NULL,
     ready INTEGER NOT NULL,          -- due, and in the active set that claims are taken from
     lease_until_ms INTEGER NOT NULL,
     lease_decision INTEGER NOT NULL  -- the intent that holds the lease until its result; 0: none
 ) STRICT;
-CREATE INDEX deferred_due ON deferred (release_at_ms + spread_ms) WHERE state = 0 AND ready = 0 AND kind IN (0, 3);
-CREATE INDEX deferred_ready ON deferred (priority, class, expires_at_ms, enqueued_at_ms)
+CREATE INDEX deferred_due ON deferred (channel, release_at_ms + spread_ms) WHERE state = 0 AND ready = 0 AND kind IN (0, 3);
+CREATE INDEX deferred_ready ON deferred (channel, priority, class, expires_at_ms, enqueued_at_ms)
     WHERE state = 0 AND ready = 1;
 CREATE INDEX deferred_leased ON deferred (lease_until_ms) WHERE state = 2;
 CREATE INDEX deferred_state ON deferred (state, enqueued_at_ms);

@@ -272,7 +272,7 @@ export class Postern {
     });
     const text = await answer.text();
     const type = answer.headers.get('content-type') ?? '';
-    return { status: answer.status, headers: answer.headers, body: type.includes('json') ? JSON.parse(text) : text };
+    return { status: answer.status, headers: answer.headers, body: text && type.includes('json') ? JSON.parse(text) : text };
   }
 
   /** One native call that must succeed; returns its body. */
@@ -301,6 +301,11 @@ export class Postern {
   }
 
   /** /metrics as [{ name, labels, value }]. */
+  /** Wait until no provider asks any more to be left alone: after a 429 what is sent meanwhile is kept. */
+  async unpaused() {
+    await waitFor('the end of the pause', async () => (await this.metric('postern_upstream_paused_seconds')) === 0);
+  }
+
   async metrics() {
     const answer = await fetch(`${this.url}/metrics`);
     assert.equal(answer.status, 200);

@@ -89,10 +89,11 @@ describe('SendGrid: forwarded', () => {
   });
 
   it('passes a transactional mail to someone unknown, and an opt_out category too', async () => {
-    const nobody = postern.stranger();
-    assertOutcome(await postern.mail({ to: nobody.email }, { key: 'billing' }), { status: 202, ...FORWARDED });
-    assertOutcome(await postern.mail({ to: nobody.email }, { key: 'promo' }), { status: 202, ...FORWARDED });
-    assert.equal(mail.sends(nobody.email).length, 2);
+    for (const key of ['billing', 'promo']) {
+      const nobody = postern.stranger();
+      assertOutcome(await postern.mail({ to: nobody.email }, { key }), { status: 202, ...FORWARDED });
+      assert.equal(mail.sends(nobody.email).length, 1);
+    }
   });
 
   it('notes a preference about language without acting on it', async () => {
@@ -311,6 +312,7 @@ describe("SendGrid: the provider's own refusals", () => {
       const decision = await postern.decision(id);
       assert.equal(decision.result, status === '429' ? 'not_sent' : 'refused');
       assert.equal(decision.provider_status, Number(status));
+      await postern.unpaused();
     });
 
   it('a refused mail gives its slot of the cap back', async () => {
@@ -324,11 +326,12 @@ describe("SendGrid: the provider's own refusals", () => {
 
   it('as the SDK throws them', async () => {
     const ada = await postern.subscriber();
-    mail.when(ada.email, sendgridSays.tooMany(7), 1);
+    mail.when(ada.email, sendgridSays.tooMany(3), 1);
     const answer = await postern.mail({ to: ada.email });
     assert.equal(answer.error.code, 429);
     assert.equal(answer.error.response.body.errors[0].message, 'too many requests');
-    assert.equal(header(answer, 'Retry-After'), '7');
+    assert.equal(header(answer, 'Retry-After'), '3');
+    await postern.unpaused();
   });
 });
 
@@ -389,8 +392,8 @@ describe('SendGrid: bad input is refused in its own words, and nothing is sent',
   const good = () => body([{ to: [address] }]);
   const rows = [
     ['malformed JSON, with the position', () => good().replace('"subject":', '"subject"'), /(byte|position|offset|line|at) ?\d+|\d+/],
-    ['a duplicate key', () => good().replace('"subject"', '"personalizations":[],"subject"'), /duplicate|twice/i],
-    ['a duplicate key spelt with an escape', () => good().replace('"subject"', '"\\u0066rom":{"email":"x@y.example"},"subject"'), /duplicate|twice/i],
+    ['a duplicate key', () => good().replace('"subject"', '"personalizations":[],"subject"'), /duplicate|twice|second time/i],
+    ['a duplicate key spelt with an escape', () => good().replace('"subject"', '"\\u0066rom":{"email":"x@y.example"},"subject"'), /duplicate|twice|second time/i],
     ['bytes that are no UTF-8', () => Buffer.from(good().replace('Hello', 'H\xffllo'), 'latin1'), /UTF-8/i],
     ['depth over 64', () => good().replace('"x_unknown":1e2', `"x_unknown":${'['.repeat(70)}${']'.repeat(70)}`), /deep|depth|nest/i],
     ['trailing junk', () => `${good()}{}`, /\d+/],

@@ -285,6 +285,7 @@ describe("Twilio: the provider's own refusals", () => {
       assert.equal(answer.text, body);
       for (const [name, value] of Object.entries(headers)) assert.equal(header(answer, name), value, name);
       assert.equal(JSON.parse(answer.text).code, Number(code));
+      await postern.unpaused();
     });
 });
 
