@@ -14,7 +14,7 @@
 #include "submission.h"
 
 #define ACTIVE_MAX 64u
-#define PROBE_MS 1000
+#define PROBE_MS   1000
 #define TICK_MS    200 /* how late a due message may be noticed; the store is asked only when one is due */
 
 /* What waits for one channel's provider. */

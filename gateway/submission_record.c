@@ -190,8 +190,7 @@ static void on_recorded(enum err status, void *arg)
             metrics_decision(s->g->metrics, s->items[i].message, &s->items[i].decision);
         for (size_t i = 0; i < r->record.n; i++) {
             if (r->record.decisions[i].deferred != NULL)
-                releaser_notice(s->g->releaser, s->connector->channel,
-                                r->record.decisions[i].deferred->release_at_ms);
+                releaser_notice(s->g->releaser, s->connector->channel, r->record.decisions[i].deferred->release_at_ms);
         }
     }
     submission_resume(s);

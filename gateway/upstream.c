@@ -171,18 +171,20 @@ static int64_t note_pause(struct upstream_op *op, int http_status)
 static void on_transfer_end(void *arg, const struct upstream_end *end)
 {
     struct upstream_op *op = arg;
+    /* libcurl takes a connection that closes amid the head for the end of a good answer (7.88.1, seen 2026-11-22). */
+    bool whole = end->whole && op->answer.head_done;
     struct upstream_result result = {
-        .status = end->whole   ? UPSTREAM_ANSWERED
+        .status = whole        ? UPSTREAM_ANSWERED
                   : end->wrote ? UPSTREAM_UNKNOWN
                                : UPSTREAM_NOT_SENT,
-        .reason = end->reason,
+        .reason = end->whole && !whole ? "answer_cut_short" : end->reason,
         .http_status = end->http_status,
         .headers = op->answer.fields,
         .n_headers = op->answer.n_fields,
         .body = buf_slice(&op->answer.body),
     };
-    op_land(op, end->whole && end->http_status < 500 ? PACE_GOOD : PACE_BAD);
-    if (end->whole)
+    op_land(op, whole && end->http_status < 500 ? PACE_GOOD : PACE_BAD);
+    if (whole)
         result.retry_after_ms = note_pause(op, end->http_status);
     op_finish(op, &result);
 }

@@ -235,6 +235,7 @@ START_TEST(broken_answers_are_unknown)
         {FAKE_CUT, "HTTP/1.1 202 Accepted\r\nContent-Length: 10\r\n\r\nabc", "connection_lost", 202},
         {FAKE_CUT, "HTTP/1.1 202 Acc", "connection_lost", 0},
         {FAKE_CLOSE_AFTER, "HTTP/1.1 202 Accepted\r\nContent-Length: 10\r\n\r\nabc", "answer_cut_short", 202},
+        {FAKE_CLOSE_AFTER, "HTTP/1.1 202 Accepted\r\nContent-Type: appli", "answer_cut_short", 202},
         {FAKE_CLOSE_AFTER, "HTTP/1.1 202 Accepted\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab", "answer_cut_short",
          202},
         {FAKE_CLOSE_AFTER, "", "connection_lost", 0},
