@@ -566,6 +566,9 @@ START_TEST(the_latest_consent_is_in_force)
     ck_assert_uint_eq(c.n_consents, 4);
     add.expected_version = 5;
     ASK_OK(&add, CONSENT_ADD);
+    add.expected_version = 4; /* of a reading that is out of date */
+    ck_assert_int_eq(ASK(&add, CONSENT_ADD), ERR_CONFLICT);
+    add.expected_version = 0;
     add.contact_id = SLICE("nobody");
     ck_assert_int_eq(ASK(&add, CONSENT_ADD), ERR_NOT_FOUND);
     assert_chain_holds();
@@ -699,11 +702,17 @@ static struct deferred get_deferred(uint64_t id)
     return list.rows[0];
 }
 
-static struct store_deferred_claim claim(int64_t now_ms, size_t max)
+static struct store_deferred_claim claim_of(enum channel channel, int64_t now_ms, size_t max)
 {
-    struct store_deferred_claim c = {.arena = &arena, .now_ms = now_ms, .lease_until_ms = now_ms + 60000, .max = max};
+    struct store_deferred_claim c = {
+        .arena = &arena, .channel = channel, .now_ms = now_ms, .lease_until_ms = now_ms + 60000, .max = max};
     ASK_OK(&c, DEFERRED_CLAIM);
     return c;
+}
+
+static struct store_deferred_claim claim(int64_t now_ms, size_t max)
+{
+    return claim_of(CHANNEL_EMAIL, now_ms, max);
 }
 
 START_TEST(a_deferred_message_is_kept_whole)
@@ -764,6 +773,20 @@ START_TEST(claims_take_what_is_due_in_release_order)
     c = claim(NOW + 2 * HOUR, 10);
     ck_assert_uint_eq(c.n, 3);
     ck_assert_uint_ge(c.rows[0].fence, 4);
+}
+END_TEST
+
+START_TEST(channels_are_claimed_apart)
+{
+    defer("a@example.com", &newsletter, NOW, NULL);
+    uint64_t text = defer("+15550100001", &newsletter, NOW + HOUR, NULL);
+    ck_assert_uint_eq(claim(NOW + HOUR, 5).n, 1);
+    struct store_deferred_claim c = claim_of(CHANNEL_SMS, NOW, 5);
+    ck_assert_uint_eq(c.n, 0);
+    ck_assert_int_eq(c.next_due_ms, NOW + HOUR);
+    c = claim_of(CHANNEL_SMS, NOW + HOUR, 5);
+    ck_assert_uint_eq(c.n, 1);
+    ck_assert_uint_eq(c.rows[0].id, text);
 }
 END_TEST
 
@@ -892,14 +915,14 @@ END_TEST
 START_TEST(a_crash_during_a_release_ends_it_as_unknown)
 {
     uint64_t id = defer("+15550100001", &newsletter, NOW, NULL);
-    struct deferred d = claim(NOW, 1).rows[0];
+    struct deferred d = claim_of(CHANNEL_SMS, NOW, 1).rows[0];
     struct sample s;
     ck_assert_int_eq(settle(&d, &s, OUTCOME_FORWARD, DEFERRED_LEASED), OK);
     harness_reopen();
     d = get_deferred(id);
     ck_assert_int_eq(d.state, DEFERRED_ENDED);
     ck_assert(slice_eq_cstr(d.end_reason, "unknown"));
-    ck_assert_uint_eq(claim(NOW + HOUR, 1).n, 0);
+    ck_assert_uint_eq(claim_of(CHANNEL_SMS, NOW + HOUR, 1).n, 0);
     ASSERT_HAS(decision_json(s.row.id), "\"status\":\"unknown\"");
     ck_assert_uint_eq(store_queue_depth(store).n[DEFERRED_LEASED], 0);
 }
@@ -1171,8 +1194,8 @@ int main(void)
     suite_add_tcase(s, TESTS("opt-outs", an_opt_out_of_an_unknown_address_folds, an_opt_out_binds_the_contact,
                              a_contact_shows_each_opt_out_once, a_consent_lifts_exactly_its_scope));
     suite_add_tcase(s, TESTS("deferred", a_deferred_message_is_kept_whole, claims_take_what_is_due_in_release_order,
-                             a_spread_delays_the_claim_alone, a_release_is_forwarded, an_old_fence_is_refused,
-                             a_release_may_defer_again, a_release_may_end_or_try_later,
+                             channels_are_claimed_apart, a_spread_delays_the_claim_alone, a_release_is_forwarded,
+                             an_old_fence_is_refused, a_release_may_defer_again, a_release_may_end_or_try_later,
                              a_crash_during_a_release_ends_it_as_unknown, a_provider_that_is_down_keeps_the_message,
                              people_change_deferred_rows, a_key_changes_only_its_own_rows, the_list_filters_and_pages,
                              a_newer_message_takes_the_place_of_an_older, a_shared_body_goes_with_the_last_row,
