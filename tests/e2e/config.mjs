@@ -84,6 +84,7 @@ export function environment({ mail, sms }) {
 export function yaml(value, indent = '') {
   if (Array.isArray(value) && value.every((one) => typeof one !== 'object')) return `[${value.map(scalar).join(', ')}]`;
   if (Array.isArray(value)) return value.map((one) => `\n${indent}- ${yaml(one, `${indent}  `).trimStart()}`).join('');
+  if (typeof value === 'object' && value !== null && Object.keys(value).length === 0) return '{}';
   if (typeof value === 'object' && value !== null)
     return Object.entries(value).map(([name, one]) => `\n${indent}${name}: ${yaml(one, `${indent}  `)}`).join('');
   return scalar(value);
