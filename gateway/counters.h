@@ -31,7 +31,7 @@ struct counters_request {
     enum message_class class;
     enum channel channel;
     uint32_t category_id;
-    enum cap_counting counts;       /* how this send will count, once committed */
+    enum cap_counting counts; /* how this send will count, once committed */
     int64_t now_ms;
 };
 

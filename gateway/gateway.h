@@ -14,8 +14,8 @@
 #include "upstream.h"
 
 struct duplicates; /* duplicates.c */
-struct releaser; /* release.c */
-struct callbacks; /* callback.c */
+struct releaser;   /* release.c */
+struct callbacks;  /* callback.c */
 struct submission; /* submission.c */
 
 struct gateway {
@@ -30,9 +30,9 @@ struct gateway {
     struct http_listener *listener;
     struct releaser *releaser;
     struct callbacks *callbacks;
-    struct slice token_key;      /* MAC of override tokens; drawn from the audit key */
-    size_t submissions;          /* under way */
-    struct submission *acting;   /* those whose call to a provider is under way */
+    struct slice token_key;    /* MAC of override tokens; drawn from the audit key */
+    size_t submissions;        /* under way */
+    struct submission *acting; /* those whose call to a provider is under way */
     bool draining;
     int64_t started_mono_ms;
 };

@@ -72,7 +72,7 @@ static bool is_text(char c)
 /* Slices into the bytes follow them when they move.  The old block stays valid: arenas do not free. */
 static void rebase(struct slice *s, const char *from, size_t n, const char *to)
 {
-    if (s->p != NULL && s->p >= from && s->p <= from + n) { /* not the literal "/" */
+    if (from != NULL && s->p != NULL && s->p >= from && s->p <= from + n) { /* not the literal "/" */
         s->p = to + (s->p - from);
     }
 }

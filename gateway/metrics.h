@@ -7,9 +7,17 @@
 #include "postern/store.h"
 
 /* The seven steps, and the whole. */
+/* clang-format off */
 #define STAGES(X) \
-    X(READ, "read") X(GATHER, "gather") X(DECIDE, "decide") X(RESERVE, "reserve") X(RECORD, "record") \
-    X(ACT, "act") X(REPLY, "reply") X(TOTAL, "total")
+    X(READ, "read")       \
+    X(GATHER, "gather")   \
+    X(DECIDE, "decide")   \
+    X(RESERVE, "reserve") \
+    X(RECORD, "record")   \
+    X(ACT, "act")         \
+    X(REPLY, "reply")     \
+    X(TOTAL, "total")
+/* clang-format on */
 enum stage {
 #define X(id, name) STAGE_##id,
     STAGES(X)
@@ -27,12 +35,14 @@ void metrics_decision(struct metrics *m, const struct message *msg, const struct
 void metrics_stage(struct metrics *m, enum stage s, int64_t took_us);
 void metrics_result(struct metrics *m, const char *provider, enum result r, int provider_status);
 void metrics_fault(struct metrics *m, const char *dialect, const char *kind);
-void metrics_release(struct metrics *m, const char *end); /* a deferred message left the queue: "released", "expired", ... */
+void metrics_release(struct metrics *m,
+                     const char *end); /* a deferred message left the queue: "released", "expired", ... */
 void metrics_opt_out(struct metrics *m, enum opt_out_scope scope, enum source source);
 void metrics_loop_stall(struct metrics *m, int64_t ms);
 
 struct gateway;
-/* The whole page: counters above and gauges read from the gateway's parts.  Prometheus text format 0.0.4, with HELP and TYPE. */
+/* The whole page: counters above and gauges read from the gateway's parts.  Prometheus text format 0.0.4, with HELP and
+ * TYPE. */
 void metrics_format(const struct metrics *m, const struct gateway *g, struct buf *out);
 
 #endif

@@ -12,8 +12,10 @@ struct loop;
 struct profiles;
 struct profiles_op;
 
-/* default_zone: for those of whom nothing is known (semantics 6: the organisation's for e-mail, the country's set for sms). */
-struct profiles *profiles_new(struct loop *loop, struct store *store, size_t max_bytes, const struct zone *default_zone);
+/* default_zone: for those of whom nothing is known (semantics 6: the organisation's for e-mail, the country's set for
+ * sms). */
+struct profiles *profiles_new(struct loop *loop, struct store *store, size_t max_bytes,
+                              const struct zone *default_zone);
 void profiles_free(struct profiles **p);
 
 /* Filled from the cache, all memory from the arena, zones resolved for the address's kind; false: not cached. */

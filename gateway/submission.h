@@ -35,7 +35,8 @@ struct submission_dry_run {
     struct facts facts;       /* out: what the rules read */
     struct decision decision; /* out */
 };
-void submission_dry_run(struct gateway *g, struct submission_dry_run *d, void (*cb)(enum err status, void *arg), void *arg);
+void submission_dry_run(struct gateway *g, struct submission_dry_run *d, void (*cb)(enum err status, void *arg),
+                        void *arg);
 
 /*
  * A revocation for these addresses is durable and about to be acknowledged: calls to a provider

@@ -11,7 +11,16 @@
 
 #include "submission.h"
 
-#define STEPS(X) X(READ, read) X(GATHER, gather) X(DECIDE, decide) X(RESERVE, reserve) X(RECORD, record) X(ACT, act) X(REPLY, reply)
+/* clang-format off */
+#define STEPS(X) \
+    X(READ, read)       \
+    X(GATHER, gather)   \
+    X(DECIDE, decide)   \
+    X(RESERVE, reserve) \
+    X(RECORD, record)   \
+    X(ACT, act)         \
+    X(REPLY, reply)
+/* clang-format on */
 
 enum step {
 #define X(id, name) STEP_##id,
@@ -34,13 +43,13 @@ struct item {
     struct profile profile;
     struct facts facts;
     struct decision decision;
-    uint64_t id;            /* of the decision */
-    uint64_t parent;        /* of the decision before it; 0 = first */
+    uint64_t id;     /* of the decision */
+    uint64_t parent; /* of the decision before it; 0 = first */
     uint64_t contact_hash;
-    uint64_t reservation;   /* 0 = none */
-    bool send;              /* part of the call to the provider */
-    bool kept;              /* a deferred row holds it */
-    int64_t counts_at_ms;   /* cap counts of that instant are in facts */
+    uint64_t reservation; /* 0 = none */
+    bool send;            /* part of the call to the provider */
+    bool kept;            /* a deferred row holds it */
+    int64_t counts_at_ms; /* cap counts of that instant are in facts */
     struct profiles_op *fetch;
     struct counters_op *reserve;
     enum err fetched;
@@ -50,14 +59,14 @@ struct submission {
     struct gateway *g;
     char id[24]; /* for logs */
     enum step step;
-    unsigned waiting;  /* operations under way */
-    unsigned laps;     /* times that it went back to GATHER */
-    bool again;        /* back to GATHER after this step: a profile changed meanwhile */
-    bool running;      /* the driver is on the stack: a callback only counts down */
+    unsigned waiting; /* operations under way */
+    unsigned laps;    /* times that it went back to GATHER */
+    bool again;       /* back to GATHER after this step: a profile changed meanwhile */
+    bool running;     /* the driver is on the stack: a callback only counts down */
 
     struct arena *arena;
-    struct arena own_arena;       /* release only */
-    struct http_request *request; /* NULL: a release */
+    struct arena own_arena;          /* release only */
+    struct http_request *request;    /* NULL: a release */
     const struct deferred *deferred; /* NULL: from a client */
     submission_released *released;
     void *released_arg;
@@ -72,10 +81,10 @@ struct submission {
     struct item *items;
     size_t n_items;
 
-    int64_t now_ms;           /* of the last DECIDE */
-    int64_t scheduled_ms;     /* release: the sender's own schedule, which has been kept; 0 = none */
+    int64_t now_ms;       /* of the last DECIDE */
+    int64_t scheduled_ms; /* release: the sender's own schedule, which has been kept; 0 = none */
     int64_t started_us, step_us;
-    uint64_t epoch;           /* of the cache, when the profiles were read */
+    uint64_t epoch; /* of the cache, when the profiles were read */
     bool partial_reject;
     char kept_id[SID_MAX];
     struct stored_submission stored;
@@ -85,11 +94,11 @@ struct submission {
     const struct upstream_result *upstream; /* during the callback only */
     struct provider_answer answer;
     bool has_answer;
-    bool unknown;             /* bytes were written, nothing came back */
-    bool queued_now;          /* kept because the provider is down */
+    bool unknown;    /* bytes were written, nothing came back */
+    bool queued_now; /* kept because the provider is down */
     int64_t retry_after_ms;
     struct fault fault;
-    bool faulted;             /* answered by a fault, not by decisions */
+    bool faulted; /* answered by a fault, not by decisions */
 
     struct submission *acting_next, **acting_prev; /* those with an op whose bytes may not be written yet */
 };

@@ -10,26 +10,26 @@
 #include <stdint.h>
 #include <string.h>
 
-#define NODISCARD __attribute__((warn_unused_result))
+#define NODISCARD               __attribute__((warn_unused_result))
 #define PRINTF_LIKE(fmt, first) __attribute__((format(printf, fmt, first)))
-#define NORETURN __attribute__((noreturn))
+#define NORETURN                __attribute__((noreturn))
 
 /* Run fn on the variable's address when it leaves scope; fn accepts a pointer to NULL. */
 #define AUTO(fn) __attribute__((cleanup(fn)))
 
 /* Move ownership out of an AUTO variable: *pp becomes NULL. */
-#define take(pp) \
-    __extension__({ \
-        __typeof__(*(pp)) taken_ = *(pp); \
-        *(pp) = NULL; \
-        taken_; \
+#define take(pp)                                                                                                       \
+    __extension__({                                                                                                    \
+        __typeof__(*(pp)) taken_ = *(pp);                                                                              \
+        *(pp) = NULL;                                                                                                  \
+        taken_;                                                                                                        \
     })
 
 /* Drop a result on purpose; say why beside it. */
-#define ignore(expr) \
-    do { \
-        __typeof__(expr) ignored_ = (expr); \
-        (void)ignored_; \
+#define ignore(expr)                                                                                                   \
+    do {                                                                                                               \
+        __typeof__(expr) ignored_ = (expr);                                                                            \
+        (void)ignored_;                                                                                                \
     } while (0)
 
 #define N_ELEMENTS(a) (sizeof(a) / sizeof((a)[0]))
@@ -59,7 +59,10 @@ struct slice {
     size_t n;
 };
 
-#define SLICE_INIT(lit) {(lit), sizeof(lit) - 1} /* in initialisers of static data */
+#define SLICE_INIT(lit)                                                                                                \
+    {                                                                                                                  \
+        (lit), sizeof(lit) - 1                                                                                         \
+    } /* in initialisers of static data */
 #define SLICE(lit) ((struct slice)SLICE_INIT(lit))
 /* For printf's "%.*s". */
 #define SLICE_ARG(s) (int)(s).n, (s).p
@@ -67,9 +70,9 @@ struct slice {
 struct slice slice_of(const char *cstr); /* NULL gives the empty slice */
 bool slice_eq(struct slice a, struct slice b);
 bool slice_eq_cstr(struct slice a, const char *b);
-bool slice_ieq(struct slice a, struct slice b);            /* ASCII case ignored */
+bool slice_ieq(struct slice a, struct slice b); /* ASCII case ignored */
 bool slice_starts(struct slice a, const char *prefix);
-struct slice slice_trim(struct slice s);                    /* spaces and tabs off both ends */
+struct slice slice_trim(struct slice s); /* spaces and tabs off both ends */
 /* Decimal digits only, no sign, no blanks; false on overflow of max or on anything else. */
 bool slice_to_u64(struct slice s, uint64_t max, uint64_t *out);
 

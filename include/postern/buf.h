@@ -12,8 +12,8 @@ struct buf {
     char *p;             /* always NUL-terminated once anything was appended */
     size_t n;            /* bytes in use */
     size_t cap;
-    size_t max;          /* more than this fails the buffer */
-    bool failed;         /* an append did not fit, or the arena is spent; contents are what fitted before */
+    size_t max;  /* more than this fails the buffer */
+    bool failed; /* an append did not fit, or the arena is spent; contents are what fitted before */
 };
 
 void buf_init(struct buf *b, struct arena *arena, size_t max);

@@ -12,8 +12,8 @@
 #include "postern/base.h"
 
 #define MINUTES_PER_DAY 1440
-#define MS_PER_MINUTE INT64_C(60000)
-#define MS_PER_DAY INT64_C(86400000)
+#define MS_PER_MINUTE   INT64_C(60000)
+#define MS_PER_DAY      INT64_C(86400000)
 
 enum weekday { MONDAY, TUESDAY, WEDNESDAY, THURSDAY, FRIDAY, SATURDAY, SUNDAY };
 
@@ -47,9 +47,9 @@ struct zone {
 };
 
 struct local_time {
-    int32_t days;      /* local date, days since 1970-01-01 */
-    int32_t minute;    /* 0..1439 */
-    int32_t second;    /* 0..59 */
+    int32_t days;   /* local date, days since 1970-01-01 */
+    int32_t minute; /* 0..1439 */
+    int32_t second; /* 0..59 */
     enum weekday weekday;
     int32_t offset_s;
 };

@@ -62,17 +62,17 @@ struct route {
 
 /* Why a request is refused before or beside a decision. */
 enum fault_kind {
-    FAULT_SYNTAX,        /* body or parameter malformed, or readable in two ways */
+    FAULT_SYNTAX, /* body or parameter malformed, or readable in two ways */
     FAULT_NO_RECIPIENT,
-    FAULT_ADDRESS,       /* an address or number that is none */
+    FAULT_ADDRESS, /* an address or number that is none */
     FAULT_NO_SENDER,
     FAULT_NO_BODY,
-    FAULT_TOO_LONG,      /* a value beyond the provider's limit */
-    FAULT_TOO_LARGE,     /* the request */
+    FAULT_TOO_LONG,  /* a value beyond the provider's limit */
+    FAULT_TOO_LARGE, /* the request */
     FAULT_MEDIA_TYPE,
-    FAULT_AUTH,          /* no or wrong credentials */
-    FAULT_FORBIDDEN,     /* the key may not do that */
-    FAULT_CATEGORY,      /* unknown, or not bound to the key */
+    FAULT_AUTH,      /* no or wrong credentials */
+    FAULT_FORBIDDEN, /* the key may not do that */
+    FAULT_CATEGORY,  /* unknown, or not bound to the key */
     FAULT_NOT_FOUND,
     FAULT_METHOD,
     FAULT_CONFLICT,      /* cannot be done in this state */
@@ -95,16 +95,17 @@ struct fault {
 struct parsed {
     struct message *messages; /* category and sender_kind are left to the gateway */
     size_t n_messages;
-    struct slice category;                 /* claimed: X-Postern-Category, custom_args.postern_category; or empty */
-    struct slice labels[16];               /* what mapping rules look at: SendGrid categories, "asm:<group_id>", MessagingServiceSid, From, MessageIntent */
+    struct slice category;   /* claimed: X-Postern-Category, custom_args.postern_category; or empty */
+    struct slice labels[16]; /* what mapping rules look at: SendGrid categories, "asm:<group_id>", MessagingServiceSid,
+                                From, MessageIntent */
     size_t n_labels;
-    struct slice batch_id;                 /* or empty */
-    struct slice status_callback;          /* Twilio; or empty */
-    struct slice idempotency_key;          /* or empty */
-    bool sandbox_mode;                     /* SendGrid: validate only */
-    bool bypass_asked;                     /* a bypass_* flag was set: it is forced off, and noted */
-    struct slice from, subject, text;      /* for people (sandbox, prompts); never logged */
-    void *dialect;                         /* the connector's own: offsets into the body */
+    struct slice batch_id;            /* or empty */
+    struct slice status_callback;     /* Twilio; or empty */
+    struct slice idempotency_key;     /* or empty */
+    bool sandbox_mode;                /* SendGrid: validate only */
+    bool bypass_asked;                /* a bypass_* flag was set: it is forced off, and noted */
+    struct slice from, subject, text; /* for people (sandbox, prompts); never logged */
+    void *dialect;                    /* the connector's own: offsets into the body */
 };
 
 /* A provider's answer, or what stands for one. */
@@ -134,8 +135,8 @@ struct outgoing {
     struct slice path_and_query; /* encoded */
     struct wire_field fields[OUTGOING_FIELDS];
     size_t n_fields;
-    struct slice body;           /* == the request's body, same pointer, when nothing had to change */
-    bool at_most_once;           /* SMS: never again once bytes were written */
+    struct slice body; /* == the request's body, same pointer, when nothing had to change */
+    bool at_most_once; /* SMS: never again once bytes were written */
 };
 
 /* Postern's own credentials at the provider. */
@@ -158,8 +159,8 @@ struct kept_change {
 };
 
 #define DECISION_ID_MAX 32
-#define TOKEN_MAX 80
-#define SID_MAX 40
+#define TOKEN_MAX       80
+#define SID_MAX         40
 
 /* What became of one message, for reply(). */
 struct answer {
@@ -168,7 +169,7 @@ struct answer {
     char id[DECISION_ID_MAX]; /* "dec_38fb5ff3103a487b" */
     char token[TOKEN_MAX];    /* "ovr_..." for an overridable soft block; else empty */
     int64_t token_expires_at_ms;
-    char prompt[PROMPT_MAX];  /* of a soft block (policy_prompt); else empty */
+    char prompt[PROMPT_MAX]; /* of a soft block (policy_prompt); else empty */
 };
 
 /* Everything that reply() may know. */
@@ -178,20 +179,20 @@ struct send_report {
     const struct answer *answers; /* one a message, in order */
     size_t n_answers;
     const struct provider_answer *provider; /* NULL: nothing was forwarded, or no answer came */
-    char kept_id[SID_MAX];        /* the id under which we keep what was deferred; minted by mint_id */
-    bool queued_now;              /* kept because the provider is down, tried again soon (Twilio: "queued") */
-    bool unknown;                 /* bytes were written, no answer: accepted, result unknown */
-    bool partial_reject;          /* the key wants all or nothing: nothing was forwarded because some are blocked */
-    struct slice public_url;      /* "https://postern.example"; for override and doc links */
+    char kept_id[SID_MAX];                  /* the id under which we keep what was deferred; minted by mint_id */
+    bool queued_now;                        /* kept because the provider is down, tried again soon (Twilio: "queued") */
+    bool unknown;                           /* bytes were written, no answer: accepted, result unknown */
+    bool partial_reject;     /* the key wants all or nothing: nothing was forwarded because some are blocked */
+    struct slice public_url; /* "https://postern.example"; for override and doc links */
     int64_t now_ms;
 };
 
 /* A message that Postern keeps or kept under an id of its own. */
 enum kept_state { KEPT_WAITING, KEPT_SENDING, KEPT_SENT, KEPT_CANCELLED, KEPT_FAILED };
 struct kept_message {
-    struct slice id;        /* as answered to the application */
+    struct slice id; /* as answered to the application */
     enum kept_state state;
-    struct slice body;      /* the submission as received */
+    struct slice body; /* the submission as received */
     int64_t created_at_ms, updated_at_ms, release_at_ms;
     struct slice error_code; /* why it failed, decimal, or empty */
 };
@@ -222,8 +223,7 @@ struct connector {
      * knows this message by our id: its StatusCallback is taken out (we post the states ourselves).
      */
     enum err (*forward)(const struct wire_request *r, const struct route *route, const struct parsed *p,
-                        const bool *send, const struct forward_options *options, struct arena *a,
-                        struct outgoing *out);
+                        const bool *send, const struct forward_options *options, struct arena *a, struct outgoing *out);
 
     /* A call that is not evaluated, with our login in place of the application's. */
     enum err (*pass)(const struct wire_request *r, const struct route *route, const struct provider_login *login,

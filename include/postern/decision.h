@@ -8,9 +8,16 @@
 #include "postern/profile.h"
 
 /* Weakest first: the order is the strength. */
+/* clang-format off */
 #define OUTCOMES(X) \
-    X(FORWARD, "forward") X(REDIRECT, "redirect") X(DEFER, "defer") X(DIGEST, "digest") \
-    X(SOFT_BLOCK, "soft_block") X(HOLD, "hold") X(BLOCK, "block")
+    X(FORWARD, "forward")       \
+    X(REDIRECT, "redirect")     \
+    X(DEFER, "defer")           \
+    X(DIGEST, "digest")         \
+    X(SOFT_BLOCK, "soft_block") \
+    X(HOLD, "hold")             \
+    X(BLOCK, "block")
+/* clang-format on */
 
 enum outcome {
 #define X(id, name) OUTCOME_##id,
@@ -48,7 +55,7 @@ enum rule {
 const char *rule_name(enum rule r);
 bool rule_parse(struct slice s, enum rule *out);
 
-#define DETAIL_MAX 128
+#define DETAIL_MAX   128
 #define CAP_SPAN_MAX 16
 
 struct violation {
@@ -56,34 +63,35 @@ struct violation {
     enum reason reason;
     enum level level;
     enum severity severity;
-    enum outcome outcome;    /* what this violation alone would lead to */
-    bool shadow;             /* evaluated and recorded, does not act */
-    int64_t passes_at_ms;    /* when this rule would pass next; 0 = not by waiting */
-    char detail[DETAIL_MAX]; /* "cap marketing-any: 3 of 3 today"; no address in it */
-    int32_t cap_limit;       /* caps: how many may be sent ... */
+    enum outcome outcome;        /* what this violation alone would lead to */
+    bool shadow;                 /* evaluated and recorded, does not act */
+    int64_t passes_at_ms;        /* when this rule would pass next; 0 = not by waiting */
+    char detail[DETAIL_MAX];     /* "cap marketing-any: 3 of 3 today"; no address in it */
+    int32_t cap_limit;           /* caps: how many may be sent ... */
     char cap_span[CAP_SPAN_MAX]; /* ... in what: "Daily", "24-hour"; empty for other rules */
 };
 
-#define PST_CODE_MAX 32
-#define ZONE_RULE_MAX 96
+#define PST_CODE_MAX       32
+#define ZONE_RULE_MAX      96
 #define DECISION_ZONES_MAX 96
 
 struct decision {
     enum outcome outcome;
-    enum level level;         /* of the violation that named the outcome; LEVEL_INFO with notices; else NONE */
-    enum reason reason;       /* of that violation */
+    enum level level;   /* of the violation that named the outcome; LEVEL_INFO with notices; else NONE */
+    enum reason reason; /* of that violation */
     struct violation violations[RULE_N];
     size_t n_violations;
-    enum outcome would_have;  /* with the shadow rules acting; == outcome when they change nothing */
-    int64_t release_at_ms;    /* defer, digest: the first instant at which every timing rule passes; soft_block on timing: same, as an offer */
-    int64_t window_end_ms;    /* release must start before this (margin included); 0 = no window bounds it */
-    int64_t expires_at_ms;    /* the message's; 0 = never waits */
+    enum outcome would_have; /* with the shadow rules acting; == outcome when they change nothing */
+    int64_t release_at_ms; /* defer, digest: the first instant at which every timing rule passes; soft_block on timing:
+                              same, as an offer */
+    int64_t window_end_ms; /* release must start before this (margin included); 0 = no window bounds it */
+    int64_t expires_at_ms; /* the message's; 0 = never waits */
     char local_rule[ZONE_RULE_MAX]; /* the rule behind release_at in local words: "mon 08:00 America/New_York" */
     char zones[DECISION_ZONES_MAX]; /* zone or candidates, and how found: "America/Denver (explicit)" */
-    bool overridable;         /* soft_block with no hard violation beside it */
-    bool timing_only;         /* only timing and caps stand in the way */
-    bool degraded;            /* something that should have been known was not; the violations say what */
-    uint32_t policy_version;  /* of the policy that decided */
+    bool overridable;               /* soft_block with no hard violation beside it */
+    bool timing_only;               /* only timing and caps stand in the way */
+    bool degraded;                  /* something that should have been known was not; the violations say what */
+    uint32_t policy_version;        /* of the policy that decided */
 };
 
 /*

@@ -5,7 +5,7 @@
 #include "postern/arena.h"
 
 #define SHA256_BYTES 32
-#define SHA1_BYTES 20
+#define SHA1_BYTES   20
 
 struct digest {
     uint8_t b[SHA256_BYTES];

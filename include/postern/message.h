@@ -9,14 +9,28 @@
 
 #include "postern/address.h"
 
+/* clang-format off */
 #define CHANNELS(X) \
-    X(EMAIL, "email") X(SMS, "sms") X(VOICE, "voice") X(CHAT, "chat") \
-    X(IN_APP, "in_app") X(PUSH, "push") X(POST, "post") X(SOCIAL, "social")
+    X(EMAIL, "email")   \
+    X(SMS, "sms")       \
+    X(VOICE, "voice")   \
+    X(CHAT, "chat")     \
+    X(IN_APP, "in_app") \
+    X(PUSH, "push")     \
+    X(POST, "post")     \
+    X(SOCIAL, "social")
+/* clang-format on */
 
 /* Highest first: the order is the rank that reserved slots and release order use. */
+/* clang-format off */
 #define CLASSES(X) \
-    X(OTP, "otp") X(SAFETY, "safety") X(TRANSACTIONAL, "transactional") \
-    X(SUPPORT, "support") X(COLLECTIONS, "collections") X(MARKETING, "marketing")
+    X(OTP, "otp")                     \
+    X(SAFETY, "safety")               \
+    X(TRANSACTIONAL, "transactional") \
+    X(SUPPORT, "support")             \
+    X(COLLECTIONS, "collections")     \
+    X(MARKETING, "marketing")
+/* clang-format on */
 
 #define PRIORITIES(X) X(P0, "P0") X(P1, "P1") X(P2, "P2") X(P3, "P3")
 
@@ -66,8 +80,8 @@ bool sender_kind_parse(struct slice s, enum sender_kind *out);
 
 /* What a message says of itself where a preference could differ; empty when it does not say. */
 struct message_form {
-    struct slice language;  /* BCP 47 */
-    struct slice format;    /* "concise" | "detailed" */
+    struct slice language; /* BCP 47 */
+    struct slice format;   /* "concise" | "detailed" */
     struct slice formality;
     struct slice technical_depth;
 };
@@ -75,22 +89,22 @@ struct message_form {
 struct category; /* policy.h */
 
 struct message {
-    uint32_t index;             /* position in its submission, 0.. */
+    uint32_t index; /* position in its submission, 0.. */
     enum channel channel;
-    struct address to;          /* canonical */
-    struct slice to_text;       /* as the client wrote it */
-    struct slice field;         /* where it stood: "personalizations.0.to.1.email", "To" */
+    struct address to;    /* canonical */
+    struct slice to_text; /* as the client wrote it */
+    struct slice field;   /* where it stood: "personalizations.0.to.1.email", "To" */
     const struct category *category;
-    enum priority priority;     /* P2 when the client claims none */
+    enum priority priority; /* P2 when the client claims none */
     enum sender_kind sender_kind;
-    struct slice sender;        /* From address, number or Messaging Service: the scope of a STOP */
-    struct slice topic;         /* or empty */
-    struct slice collapse_key;  /* or empty */
+    struct slice sender;       /* From address, number or Messaging Service: the scope of a STOP */
+    struct slice topic;        /* or empty */
+    struct slice collapse_key; /* or empty */
     struct message_form form;
-    uint64_t fingerprint;       /* of the content without the recipient; 0 = none */
-    int64_t not_before_ms;      /* the client's own schedule (send_at, SendAt); 0 = now */
-    int64_t expires_at_ms;      /* the client's own expiry; 0 = the class's default */
-    uint32_t other_channels;    /* bit set of channels for which the submission holds a body as well */
+    uint64_t fingerprint;    /* of the content without the recipient; 0 = none */
+    int64_t not_before_ms;   /* the client's own schedule (send_at, SendAt); 0 = now */
+    int64_t expires_at_ms;   /* the client's own expiry; 0 = the class's default */
+    uint32_t other_channels; /* bit set of channels for which the submission holds a body as well */
 };
 
 #endif

@@ -19,10 +19,11 @@
 
 /* --- windows ----------------------------------------------------------------- */
 
-#define WINDOWS_PER_DAY 4
+#define WINDOWS_PER_DAY  4
 #define WINDOW_DATES_MAX 366 /* in one set: a contact who names more days than a year has is not stating hours */
 
-/* [start_min, end_min) local minutes; end_min > 1440 when it wraps past midnight: it belongs to the day of its start. */
+/* [start_min, end_min) local minutes; end_min > 1440 when it wraps past midnight: it belongs to the day of its start.
+ */
 struct window {
     uint16_t start_min;
     uint16_t end_min;
@@ -45,11 +46,12 @@ struct holiday_calendar;
 /* Local wall-clock windows of a week; dates beat weekdays, holidays beat weekdays too. */
 struct window_set {
     enum window_sense sense;
-    struct day_windows weekday[7]; /* by enum weekday */
+    struct day_windows weekday[7];    /* by enum weekday */
     const struct date_windows *dates; /* ascending */
     size_t n_dates;
     const struct holiday_calendar *holidays; /* NULL: none */
-    struct day_windows on_holidays; /* for WINDOW_ALLOWED n == 0 means closed; for WINDOW_QUIET {0,1440} means quiet all day */
+    struct day_windows
+        on_holidays; /* for WINDOW_ALLOWED n == 0 means closed; for WINDOW_QUIET {0,1440} means quiet all day */
 };
 
 /*
@@ -72,7 +74,11 @@ int64_t window_next(const struct window_set *s, const struct zone *z, int64_t at
 
 /* Holidays by rule.  policy/holiday.c reads and computes. */
 enum holiday_kind { HOLIDAY_FIXED, HOLIDAY_NTH_WEEKDAY, HOLIDAY_EASTER, HOLIDAY_DATE };
-enum holiday_shift { SHIFT_NONE, SHIFT_OBSERVED_US /* sat -> fri, sun -> mon */, SHIFT_NEXT_MONDAY /* sat, sun -> mon */ };
+enum holiday_shift {
+    SHIFT_NONE,
+    SHIFT_OBSERVED_US /* sat -> fri, sun -> mon */,
+    SHIFT_NEXT_MONDAY /* sat, sun -> mon */
+};
 struct holiday {
     enum holiday_kind kind;
     enum holiday_shift shift;
@@ -100,13 +106,14 @@ enum cap_counting { COUNTS_NOWHERE, COUNTS_IN_ANY, COUNTS_EVERYWHERE };
 
 struct category {
     const char *name;
-    uint32_t id;                     /* index in policy.categories */
+    uint32_t id; /* index in policy.categories */
     enum message_class class;
-    enum consent_need consent;       /* e-mail and sms alike, but see rule_consent: unknown contact + marketing sms always blocks */
+    enum consent_need
+        consent; /* e-mail and sms alike, but see rule_consent: unknown contact + marketing sms always blocks */
     bool obeys_cap;
     enum cap_counting counts;
-    int64_t expiry_s;                /* default by class; 0 = never waits */
-    int64_t dedupe_s;                /* content dedupe window; default 600 */
+    int64_t expiry_s; /* default by class; 0 = never waits */
+    int64_t dedupe_s; /* content dedupe window; default 600 */
 };
 
 enum cap_kind { CAP_CALENDAR, CAP_ROLLING };
@@ -117,20 +124,20 @@ struct cap {
     const char *name;
     enum cap_origin origin;
     enum cap_kind kind;
-    enum cap_period period;  /* calendar */
-    int64_t rolling_s;       /* rolling */
-    int32_t limit;           /* 0 = none may be sent; caps that are null do not exist */
-    uint32_t classes;        /* bit set by enum message_class; 0 = any: counts COUNTS_IN_ANY too */
-    uint32_t channels;       /* bit set; 0 = any */
+    enum cap_period period;          /* calendar */
+    int64_t rolling_s;               /* rolling */
+    int32_t limit;                   /* 0 = none may be sent; caps that are null do not exist */
+    uint32_t classes;                /* bit set by enum message_class; 0 = any: counts COUNTS_IN_ANY too */
+    uint32_t channels;               /* bit set; 0 = any */
     const struct category *category; /* NULL = any */
-    int64_t min_gap_s;       /* 0 = none */
+    int64_t min_gap_s;               /* 0 = none */
     bool reserves;
     enum message_class reserve_class; /* the last reserve_slots are for this class and higher ones */
     int32_t reserve_slots;
 };
 
 struct verdict {
-    enum level level;     /* LEVEL_NONE: the rule does not bind here */
+    enum level level; /* LEVEL_NONE: the rule does not bind here */
     enum outcome outcome;
     bool shadow;
 };
@@ -155,13 +162,13 @@ struct policy {
     size_t n_legal;
     struct window_set organisation_hours[CLASS_N][CHANNEL_N]; /* sense quiet or allowed; empty = none */
     const struct zone *default_zone;
-    int64_t margin_s;            /* default 120 */
-    int64_t delivery_margin_s;   /* default 600 */
-    int64_t customer_min_gap_s;  /* default 3600 */
-    int64_t cooling_off_s;       /* default 86400 */
-    int32_t digest_minute;       /* default 540: 09:00 */
-    bool shadow;                 /* the whole policy runs in shadow */
-    bool carrier_enforces_stop;  /* then a STOP binds otp and safety too */
+    int64_t margin_s;           /* default 120 */
+    int64_t delivery_margin_s;  /* default 600 */
+    int64_t customer_min_gap_s; /* default 3600 */
+    int64_t cooling_off_s;      /* default 86400 */
+    int32_t digest_minute;      /* default 540: 09:00 */
+    bool shadow;                /* the whole policy runs in shadow */
+    bool carrier_enforces_stop; /* then a STOP binds otp and safety too */
     struct verdict verdicts[RULE_N][CLASS_N][SENDER_N];
     const struct preference *defaults; /* the organisation's default preferences (AUTHORITY_ORGANISATION) */
     size_t n_defaults;
@@ -185,16 +192,16 @@ struct preferences {
     enum channel primary;
     enum known has_fallback;
     enum channel fallback;
-    uint32_t never;                 /* channels, bit set */
-    struct window_set hours;        /* WINDOW_ALLOWED; empty = not stated; days.never taken out */
+    uint32_t never;          /* channels, bit set */
+    struct window_set hours; /* WINDOW_ALLOWED; empty = not stated; days.never taken out */
     enum known hours_known;
-    int32_t max_per[3];             /* by enum cap_period; -1 = no cap */
-    enum specificity max_scope[3];  /* what that cap was stated for, and so what it counts */
+    int32_t max_per[3];            /* by enum cap_period; -1 = no cap */
+    enum specificity max_scope[3]; /* what that cap was stated for, and so what it counts */
     enum { DIGEST_NONE, DIGEST_DAILY, DIGEST_WEEKLY } digest;
     struct slice language, format, formality, technical_depth;
     enum { NOTIFY_ALL, NOTIFY_SUMMARY, NOTIFY_ACTION } notify;
     enum { URGENCY_NONE, URGENCY_P0, URGENCY_P1 } urgency_override;
-    uint32_t flagged;               /* by enum preference_key: equal confidence, different values; the restrictive one is in force */
+    uint32_t flagged; /* by enum preference_key: equal confidence, different values; the restrictive one is in force */
 };
 
 /*
@@ -204,10 +211,12 @@ struct preferences {
  */
 void merge_preferences(const struct preference *values, size_t n, const struct message *m, struct preferences *out);
 
-/* May this change be applied?  (semantics 3 and 4: who may lift, import only restricts, detected never over explicit.) */
+/* May this change be applied?  (semantics 3 and 4: who may lift, import only restricts, detected never over explicit.)
+ */
 enum change_verdict { CHANGE_APPLY, CHANGE_PENDING, CHANGE_REFUSE };
 /* before: the value in force for the same key and scope, or NULL. */
-enum change_verdict change_preference(const struct preference *before, const struct preference *after, struct errmsg *e);
+enum change_verdict change_preference(const struct preference *before, const struct preference *after,
+                                      struct errmsg *e);
 /*
  * A consent of `state` by `source` at now_ms, over what the profile holds.  Granting over a revocation or an
  * opt-out: customer after the cooling-off (inside it: pending, which never activates by itself), agent only
@@ -242,19 +251,20 @@ bool change_lifts(const struct consent_change *c, struct slice sender, const str
  * and its category is category_id (UINT32_MAX: any).
  */
 struct cap_check {
-    const struct cap *cap;       /* of the policy, or one of facts.customer_caps */
-    int64_t since_ms;            /* window start, inclusive */
-    int64_t next_ms;             /* calendar: when the window ends (a slot is free then); rolling: 0 */
-    int32_t limit;               /* reserve taken off */
+    const struct cap *cap; /* of the policy, or one of facts.customer_caps */
+    int64_t since_ms;      /* window start, inclusive */
+    int64_t next_ms;       /* calendar: when the window ends (a slot is free then); rolling: 0 */
+    int32_t limit;         /* reserve taken off */
     uint32_t classes, channels, category_id;
-    int64_t gap_ms;              /* min gap to the latest send of category gap_category_id; 0 = none */
+    int64_t gap_ms; /* min gap to the latest send of category gap_category_id; 0 = none */
     uint32_t gap_category_id;
 };
 
 /* What the counters hold for one check. */
 struct cap_count {
     int32_t count;
-    int64_t oldest_ms; /* the oldest of the `limit` latest matching sends: a rolling slot frees at oldest_ms + rolling */
+    int64_t
+        oldest_ms; /* the oldest of the `limit` latest matching sends: a rolling slot frees at oldest_ms + rolling */
     int64_t latest_ms; /* the latest send of gap_category_id; 0 = none */
 };
 
@@ -263,14 +273,14 @@ struct facts {
     const struct message *message;
     const struct profile *profile; /* never NULL */
     int64_t now_ms;
-    uint32_t deferrals;            /* how often this message was deferred before */
-    enum known counts_known;       /* KNOWN: checks[] and counts[] below are filled (by policy_caps and the counters) */
-    bool counters_down;            /* asked and not answered */
-    bool profile_stale;            /* consent data older than its lease */
+    uint32_t deferrals;      /* how often this message was deferred before */
+    enum known counts_known; /* KNOWN: checks[] and counts[] below are filled (by policy_caps and the counters) */
+    bool counters_down;      /* asked and not answered */
+    bool profile_stale;      /* consent data older than its lease */
     size_t n_checks;
     struct cap_check checks[CAP_CHECKS_MAX];
     struct cap_count counts[CAP_CHECKS_MAX];
-    struct cap customer_caps[3];   /* filled by policy_caps */
+    struct cap customer_caps[3];    /* filled by policy_caps */
     struct preferences preferences; /* filled by policy_prepare */
 };
 

@@ -11,9 +11,15 @@
 #include "postern/message.h"
 
 /* Semantics 3: widest first; the order is that of evaluation. */
+/* clang-format off */
 #define OPT_OUT_SCOPES(X) \
-    X(DO_NOT_CONTACT, "do_not_contact") X(ADDRESS, "address") X(GLOBAL, "global") \
-    X(CHANNEL, "channel") X(CATEGORY, "category") X(TOPIC, "topic")
+    X(DO_NOT_CONTACT, "do_not_contact") \
+    X(ADDRESS, "address")               \
+    X(GLOBAL, "global")                 \
+    X(CHANNEL, "channel")               \
+    X(CATEGORY, "category")             \
+    X(TOPIC, "topic")
+/* clang-format on */
 
 enum opt_out_scope {
 #define X(id, name) SCOPE_##id,
@@ -25,9 +31,16 @@ const char *opt_out_scope_name(enum opt_out_scope s);
 bool opt_out_scope_parse(struct slice s, enum opt_out_scope *out);
 
 /* Who said a thing.  customer: page, reply, double opt-in.  provider: bounce, complaint, 21610. */
+/* clang-format off */
 #define SOURCES(X) \
-    X(CUSTOMER, "customer") X(AGENT, "agent") X(IMPORT, "import") X(SYNC, "sync") \
-    X(PROVIDER, "provider") X(BEHAVIOUR, "behaviour") X(ORGANISATION, "organisation")
+    X(CUSTOMER, "customer")         \
+    X(AGENT, "agent")               \
+    X(IMPORT, "import")             \
+    X(SYNC, "sync")                 \
+    X(PROVIDER, "provider")         \
+    X(BEHAVIOUR, "behaviour")       \
+    X(ORGANISATION, "organisation")
+/* clang-format on */
 
 enum source {
 #define X(id, name) SOURCE_##id,
@@ -63,9 +76,15 @@ struct consent {
 };
 
 /* Semantics 4, strongest first: smaller wins. */
+/* clang-format off */
 #define AUTHORITIES(X) \
-    X(CONTACT, "contact") X(LOCKED, "locked") X(AGENT, "agent") \
-    X(BEHAVIOUR, "behaviour") X(ACCOUNT, "account") X(ORGANISATION, "organisation")
+    X(CONTACT, "contact")           \
+    X(LOCKED, "locked")             \
+    X(AGENT, "agent")               \
+    X(BEHAVIOUR, "behaviour")       \
+    X(ACCOUNT, "account")           \
+    X(ORGANISATION, "organisation")
+/* clang-format on */
 
 enum authority {
 #define X(id, name) AUTHORITY_##id,
@@ -79,13 +98,25 @@ enum confidence { CONFIDENCE_LOW, CONFIDENCE_MEDIUM, CONFIDENCE_HIGH };
 enum specificity { SPECIFICITY_ANY, SPECIFICITY_CHANNEL, SPECIFICITY_CATEGORY, SPECIFICITY_TOPIC };
 
 /* One row a key that product documentation fixes: id, key, how two values compare (see policy/merge.c). */
+/* clang-format off */
 #define PREFERENCE_KEYS(X) \
-    X(CHANNEL_PRIMARY, "channel.primary") X(CHANNEL_FALLBACK, "channel.fallback") \
-    X(CHANNEL_NEVER, "channel.never") X(HOURS, "hours") X(DAYS_NEVER, "days.never") \
-    X(MAX_PER_DAY, "frequency.max_per_day") X(MAX_PER_WEEK, "frequency.max_per_week") \
-    X(MAX_PER_MONTH, "frequency.max_per_month") X(DIGEST, "digest") X(LANGUAGE, "language") \
-    X(FORMAT, "format") X(FORMALITY, "formality") X(TECHNICAL_DEPTH, "technical_depth") \
-    X(NOTIFY, "notify") X(URGENCY_OVERRIDE, "urgency_override") X(ZONE, "zone")
+    X(CHANNEL_PRIMARY, "channel.primary")       \
+    X(CHANNEL_FALLBACK, "channel.fallback")     \
+    X(CHANNEL_NEVER, "channel.never")           \
+    X(HOURS, "hours")                           \
+    X(DAYS_NEVER, "days.never")                 \
+    X(MAX_PER_DAY, "frequency.max_per_day")     \
+    X(MAX_PER_WEEK, "frequency.max_per_week")   \
+    X(MAX_PER_MONTH, "frequency.max_per_month") \
+    X(DIGEST, "digest")                         \
+    X(LANGUAGE, "language")                     \
+    X(FORMAT, "format")                         \
+    X(FORMALITY, "formality")                   \
+    X(TECHNICAL_DEPTH, "technical_depth")       \
+    X(NOTIFY, "notify")                         \
+    X(URGENCY_OVERRIDE, "urgency_override")     \
+    X(ZONE, "zone")
+/* clang-format on */
 
 enum preference_key {
 #define X(id, name) PREFERENCE_##id,
@@ -104,20 +135,28 @@ bool preference_key_parse(struct slice s, enum preference_key *out);
 struct preference {
     enum preference_key key;
     enum specificity specificity;
-    struct slice scope;        /* channel, category or topic name; empty for SPECIFICITY_ANY */
+    struct slice scope; /* channel, category or topic name; empty for SPECIFICITY_ANY */
     struct slice text;
     enum authority authority;
     enum source source;
-    struct slice system;       /* "helpdesk", "crm", ... or empty */
+    struct slice system; /* "helpdesk", "crm", ... or empty */
     enum confidence confidence;
     int64_t at_ms;
-    uint32_t version;          /* 1.. per key and scope */
+    uint32_t version; /* 1.. per key and scope */
 };
 
 /* How the zone was found; strongest first (semantics 6). */
+/* clang-format off */
 #define ZONE_BASES(X) \
-    X(EXPLICIT, "explicit") X(AGENT, "agent") X(DEVICE, "device") X(POSTAL, "postal") \
-    X(AREA_CODE, "area_code") X(IP, "ip") X(COUNTRY, "country") X(DEFAULT, "default")
+    X(EXPLICIT, "explicit")   \
+    X(AGENT, "agent")         \
+    X(DEVICE, "device")       \
+    X(POSTAL, "postal")       \
+    X(AREA_CODE, "area_code") \
+    X(IP, "ip")               \
+    X(COUNTRY, "country")     \
+    X(DEFAULT, "default")
+/* clang-format on */
 
 enum zone_basis {
 #define X(id, name) ZONE_BASIS_##id,
@@ -128,11 +167,11 @@ enum zone_basis {
 const char *zone_basis_name(enum zone_basis b);
 
 struct profile {
-    enum known known;           /* UNKNOWN: no contact has this address */
+    enum known known; /* UNKNOWN: no contact has this address */
     struct slice contact_id;
     struct slice account;
-    char country[3];            /* ISO 3166; "" = unknown, and then the law of every country binds */
-    uint64_t version;           /* rises with every change to anything below */
+    char country[3];  /* ISO 3166; "" = unknown, and then the law of every country binds */
+    uint64_t version; /* rises with every change to anything below */
 
     const struct opt_out *opt_outs;
     size_t n_opt_outs;

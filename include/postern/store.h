@@ -25,11 +25,12 @@
 struct store;
 
 struct store_options {
-    const char *url;              /* "sqlite:postern.db" */
-    int64_t reserve_bytes;        /* new messages are refused when less is free on the disk: 1.5 x the largest message */
-    struct slice audit_key;       /* signs the head of the chain; empty: a key file beside the database, made at first open, mode 0600 */
+    const char *url;        /* "sqlite:postern.db" */
+    int64_t reserve_bytes;  /* new messages are refused when less is free on the disk: 1.5 x the largest message */
+    struct slice audit_key; /* signs the head of the chain; empty: a key file beside the database, made at first open,
+                               mode 0600 */
     int64_t now_ms;
-    bool read_only;               /* posternctl: no thread, no migration, no requests but the synchronous calls below */
+    bool read_only; /* posternctl: no thread, no migration, no requests but the synchronous calls below */
 };
 
 /*
@@ -61,11 +62,22 @@ bool decision_id_parse(struct slice s, uint64_t *out);
 
 /* --- requests ------------------------------------------------------------------ */
 
+/* clang-format off */
 #define STORE_REQUESTS(X) \
-    X(RECORD, record) X(RESULT, result) X(PROFILE_GET, profile_get) X(CONTACT_GET, contact_get) \
-    X(CONTACT_PUT, contact_put) X(CONSENT_ADD, consent_add) X(OPT_OUT_ADD, opt_out_add) \
-    X(DEFERRED_CLAIM, deferred_claim) X(DEFERRED_LIST, deferred_list) X(DEFERRED_CHANGE, deferred_change) \
-    X(DECISION_GET, decision_get) X(SANDBOX_LIST, sandbox_list) X(AUDIT_NOTE, audit_note)
+    X(RECORD, record)                   \
+    X(RESULT, result)                   \
+    X(PROFILE_GET, profile_get)         \
+    X(CONTACT_GET, contact_get)         \
+    X(CONTACT_PUT, contact_put)         \
+    X(CONSENT_ADD, consent_add)         \
+    X(OPT_OUT_ADD, opt_out_add)         \
+    X(DEFERRED_CLAIM, deferred_claim)   \
+    X(DEFERRED_LIST, deferred_list)     \
+    X(DEFERRED_CHANGE, deferred_change) \
+    X(DECISION_GET, decision_get)       \
+    X(SANDBOX_LIST, sandbox_list)       \
+    X(AUDIT_NOTE, audit_note)
+/* clang-format on */
 
 enum store_request_kind {
 #define X(id, name) STORE_##id,
@@ -100,17 +112,30 @@ struct stored_field {
 struct stored_submission {
     struct slice dialect; /* connector's name */
     struct slice method, path, query;
-    const struct stored_field *fields; /* those worth keeping: Content-Type, User-Agent, X-Postern-*...; never Authorization */
+    const struct stored_field
+        *fields; /* those worth keeping: Content-Type, User-Agent, X-Postern-*...; never Authorization */
     size_t n_fields;
     struct slice body;
 };
 
-enum deferred_kind { DEFERRED_TIMED /* release_at */, DEFERRED_DIGEST, DEFERRED_HELD, DEFERRED_RETRY /* provider down */ };
+enum deferred_kind {
+    DEFERRED_TIMED /* release_at */,
+    DEFERRED_DIGEST,
+    DEFERRED_HELD,
+    DEFERRED_RETRY /* provider down */
+};
 
 /* X(id, name): name is what the API shows. */
+/* clang-format off */
 #define DEFERRED_STATES(X) \
-    X(WAITING, "waiting") X(PAUSED, "paused") X(LEASED, "releasing") X(RELEASED, "released") X(CANCELLED, "cancelled") \
-    X(ENDED, "ended") /* refused, expired or opted out at release */ X(DEAD, "dead") /* too many deferrals */
+    X(WAITING, "waiting")                                            \
+    X(PAUSED, "paused")                                              \
+    X(LEASED, "releasing")                                           \
+    X(RELEASED, "released")                                          \
+    X(CANCELLED, "cancelled")                                        \
+    X(ENDED, "ended") /* refused, expired or opted out at release */ \
+    X(DEAD, "dead") /* too many deferrals */
+/* clang-format on */
 
 enum deferred_state {
 #define X(id, name) DEFERRED_##id,
@@ -123,15 +148,15 @@ bool deferred_state_parse(struct slice s, enum deferred_state *out);
 const char *deferred_kind_name(enum deferred_kind k); /* "timed", "digest", "held", "retry" */
 
 struct deferred {
-    uint64_t id;                 /* of the row: "def_" and hex on the outside */
-    uint64_t decision;           /* the decision that deferred it: parent of the next one */
+    uint64_t id;       /* of the row: "def_" and hex on the outside */
+    uint64_t decision; /* the decision that deferred it: parent of the next one */
     enum deferred_kind kind;
     enum deferred_state state;
-    uint32_t message_index;      /* in the stored submission */
-    struct slice kept_id;        /* the id that the application was given: SM..., 22 base64url */
-    struct slice key;            /* name of the API key that sent it */
-    struct slice account;        /* Twilio account of the path */
-    struct slice contact_id;     /* or empty */
+    uint32_t message_index;  /* in the stored submission */
+    struct slice kept_id;    /* the id that the application was given: SM..., 22 base64url */
+    struct slice key;        /* name of the API key that sent it */
+    struct slice account;    /* Twilio account of the path */
+    struct slice contact_id; /* or empty */
     struct address to;
     enum channel channel;
     struct slice category;
@@ -139,30 +164,32 @@ struct deferred {
     enum priority priority;
     enum reason reason;
     struct slice batch_id, collapse_key;
-    struct slice topic, sender;  /* what topic opt-outs and STOPs are matched against; RECORD takes the message's when empty */
-    struct slice local_rule;     /* release_at in local words, with zone: recomputed when zone data changes */
-    int64_t enqueued_at_ms;      /* of the first deferral */
+    struct slice topic,
+        sender; /* what topic opt-outs and STOPs are matched against; RECORD takes the message's when empty */
+    struct slice local_rule; /* release_at in local words, with zone: recomputed when zone data changes */
+    int64_t enqueued_at_ms;  /* of the first deferral */
     int64_t updated_at_ms;
     int64_t release_at_ms;
-    int64_t spread_ms;           /* due that much after release_at_ms: messages of one opening are spread; write only */
-    int64_t expires_at_ms;       /* 0 = never */
+    int64_t spread_ms;     /* due that much after release_at_ms: messages of one opening are spread; write only */
+    int64_t expires_at_ms; /* 0 = never */
     uint32_t deferrals;
-    uint32_t attempts;           /* how often a provider did not take it */
-    uint64_t fence;              /* of the lease; a settle with an older one is refused */
-    struct stored_submission submission; /* claim: whole; list: when asked for; change and revocation: without a large body */
-    struct slice end_reason;     /* why it ended, or empty */
+    uint32_t attempts; /* how often a provider did not take it */
+    uint64_t fence;    /* of the lease; a settle with an older one is refused */
+    struct stored_submission
+        submission;          /* claim: whole; list: when asked for; change and revocation: without a large body */
+    struct slice end_reason; /* why it ended, or empty */
 };
 
 /* One decision, to be made durable before anything leaves. */
 struct record_decision {
     uint64_t id;
-    uint64_t parent;             /* 0 = first */
+    uint64_t parent; /* 0 = first */
     const struct message *message;
     const struct decision *decision;
-    struct slice contact_id;     /* or empty */
-    bool intent;                 /* it goes to a provider now: stays open until its result */
-    struct slice facts;          /* JSON object: what the rules read (profile version, zone, counts); or empty */
-    uint64_t contact_hash;       /* for the log of sends, as the counters key it: stable over restarts */
+    struct slice contact_id;         /* or empty */
+    bool intent;                     /* it goes to a provider now: stays open until its result */
+    struct slice facts;              /* JSON object: what the rules read (profile version, zone, counts); or empty */
+    uint64_t contact_hash;           /* for the log of sends, as the counters key it: stable over restarts */
     const struct deferred *deferred; /* NULL: not kept */
 };
 
@@ -176,15 +203,22 @@ struct store_record {
     size_t n;
     const struct stored_submission *submission; /* when one of them is kept */
     /* At release: the lease that this decision settles; the row gets that state in the same transaction. */
-    uint64_t settles;            /* deferred id, 0 = none */
-    uint64_t fence;              /* ERR_CONFLICT when it is not the row's: nothing is written */
-    enum deferred_state settle_state; /* LEASED: stays leased, its result settles it; WAITING: deferred again with release_at of decisions[0].deferred */
+    uint64_t settles;                 /* deferred id, 0 = none */
+    uint64_t fence;                   /* ERR_CONFLICT when it is not the row's: nothing is written */
+    enum deferred_state settle_state; /* LEASED: stays leased, its result settles it; WAITING: deferred again with
+                                         release_at of decisions[0].deferred */
 };
 
 /* X(id, name): what became of an intent. */
+/* clang-format off */
 #define RESULTS(X) \
-    X(FORWARDED, "forwarded") X(REFUSED, "refused") X(UNKNOWN, "unknown") X(DEFERRED, "deferred") \
-    X(NOT_SENT, "not_sent") X(SANDBOX, "sandbox") /* kept by the sandbox: counts as forwarded */
+    X(FORWARDED, "forwarded")                                            \
+    X(REFUSED, "refused")                                                \
+    X(UNKNOWN, "unknown")                                                \
+    X(DEFERRED, "deferred")                                              \
+    X(NOT_SENT, "not_sent")                                              \
+    X(SANDBOX, "sandbox") /* kept by the sandbox: counts as forwarded */
+/* clang-format on */
 enum result {
 #define X(id, name) RESULT_##id,
     RESULTS(X)
@@ -196,16 +230,16 @@ const char *result_name(enum result r);
 struct record_result {
     uint64_t decision;
     enum result result;
-    int32_t provider_status;     /* HTTP status, 0 = none */
-    struct slice provider;       /* its configured name */
+    int32_t provider_status; /* HTTP status, 0 = none */
+    struct slice provider;   /* its configured name */
     struct slice provider_id;
-    struct slice detail;         /* short; no addresses, no bodies */
-    bool counts;                 /* put it into the log of sends */
+    struct slice detail; /* short; no addresses, no bodies */
+    bool counts;         /* put it into the log of sends */
     uint64_t contact_hash;
     enum channel channel;
     enum message_class class;
     struct slice category;
-    bool counts_in_any_only;     /* enum cap_counting, for the rebuild of counters */
+    bool counts_in_any_only;         /* enum cap_counting, for the rebuild of counters */
     const struct deferred *deferred; /* RESULT_DEFERRED: provider down, kept */
 };
 
@@ -226,8 +260,8 @@ struct store_result {
     const struct stored_submission *submission; /* for RESULT_DEFERRED */
     const struct sandbox_message *sandbox;      /* n_sandbox rows for the sandbox's inbox */
     size_t n_sandbox;
-    uint64_t settles, fence;                    /* as in store_record; */
-    enum deferred_state settle_state;           /* RELEASED, ENDED, or WAITING (retry) with release_at_ms below */
+    uint64_t settles, fence;          /* as in store_record; */
+    enum deferred_state settle_state; /* RELEASED, ENDED, or WAITING (retry) with release_at_ms below */
     int64_t settle_release_at_ms;
 };
 
@@ -236,7 +270,8 @@ struct store_profile_get {
     struct store_request r;
     struct arena *arena;
     struct address to;
-    struct profile *profile; /* caller's; zones are left to the caller: the zone preference's text and basis are in preferences */
+    struct profile
+        *profile; /* caller's; zones are left to the caller: the zone preference's text and basis are in preferences */
 };
 
 struct contact_address {
@@ -249,24 +284,25 @@ struct contact {
     int64_t created_at_ms, updated_at_ms;
     const struct contact_address *addresses;
     size_t n_addresses;
-    const struct preference *preferences;  /* in force, each with source, confidence, version */
+    const struct preference *preferences; /* in force, each with source, confidence, version */
     size_t n_preferences;
-    const struct preference *history;      /* all versions, newest first; filled on demand */
+    const struct preference *history; /* all versions, newest first; filled on demand */
     size_t n_history;
-    const struct consent *consents;        /* every one, newest first */
+    const struct consent *consents; /* every one, newest first */
     size_t n_consents;
-    const struct opt_out *opt_outs;        /* those in force */
+    const struct opt_out *opt_outs; /* those in force */
     size_t n_opt_outs;
 };
 struct store_contact_get {
     struct store_request r;
     struct arena *arena;
-    struct slice id;           /* or empty: by address */
+    struct slice id; /* or empty: by address */
     struct address address;
     bool with_history;
-    struct contact *contact;   /* ERR_NOT_FOUND when there is none */
+    struct contact *contact; /* ERR_NOT_FOUND when there is none */
 };
-/* Creates or changes; ERR_CONFLICT when the version is not expected_version (0 = must not exist) or an address is another contact's. */
+/* Creates or changes; ERR_CONFLICT when the version is not expected_version (0 = must not exist) or an address is
+ * another contact's. */
 struct store_contact_put {
     struct store_request r;
     struct arena *arena;
@@ -277,8 +313,8 @@ struct store_contact_put {
     size_t n_addresses;
     const struct preference *preferences; /* new versions of those that change; version set by the store */
     size_t n_preferences;
-    struct slice conflict;           /* out: which address, and whose */
-    struct address *touched;         /* out: every address, old and new: cache entries to drop */
+    struct slice conflict;   /* out: which address, and whose */
+    struct address *touched; /* out: every address, old and new: cache entries to drop */
     size_t n_touched;
 };
 
@@ -286,13 +322,13 @@ struct store_consent_add {
     struct store_request r;
     struct arena *arena;
     struct slice contact_id;
-    struct consent consent;          /* as it is to be kept: state may be PENDING */
+    struct consent consent; /* as it is to be kept: state may be PENDING */
     struct slice basis, evidence, actor;
-    bool lifts;                      /* lift opt-outs of exactly this scope */
-    uint64_t expected_version;       /* of the contact; another one: ERR_CONFLICT; 0 = any */
+    bool lifts;                /* lift opt-outs of exactly this scope */
+    uint64_t expected_version; /* of the contact; another one: ERR_CONFLICT; 0 = any */
     int64_t now_ms;
-    size_t n_lifted;                 /* out */
-    struct address *touched;         /* out */
+    size_t n_lifted;         /* out */
+    struct address *touched; /* out */
     size_t n_touched;
     const struct deferred *cancelled; /* out, of a revocation: deferred messages that it emptied */
     size_t n_cancelled;
@@ -305,54 +341,62 @@ struct store_opt_out_add {
     struct opt_out opt_out;
     struct slice reason, actor;
     int64_t now_ms;
-    uint64_t opt_out_id;             /* out */
-    struct slice contact_id;         /* out, or empty */
-    struct address *touched;         /* out: this address and, for a contact, all of its */
+    uint64_t opt_out_id;     /* out */
+    struct slice contact_id; /* out, or empty */
+    struct address *touched; /* out: this address and, for a contact, all of its */
     size_t n_touched;
     const struct deferred *cancelled; /* out */
     size_t n_cancelled;
 };
 
-/* Take due rows of one channel (DEFERRED_TIMED and _RETRY) under a lease: by priority, class, expires_at, enqueued_at. */
+/* Take due rows of one channel (DEFERRED_TIMED and _RETRY) under a lease: by priority, class, expires_at, enqueued_at.
+ */
 struct store_deferred_claim {
     struct store_request r;
     struct arena *arena;
     enum channel channel;
     int64_t now_ms;
-    int64_t lease_until_ms;          /* a lease that has run out is due again */
+    int64_t lease_until_ms; /* a lease that has run out is due again */
     size_t max;
-    struct deferred *rows;           /* out */
+    struct deferred *rows; /* out */
     size_t n;
-    int64_t next_due_ms;             /* out: when to ask again; INT64_MAX = nothing waits */
+    int64_t next_due_ms; /* out: when to ask again; INT64_MAX = nothing waits */
 };
 
 struct store_deferred_list {
     struct store_request r;
     struct arena *arena;
-    struct slice contact_id;         /* filters; empty = any */
+    struct slice contact_id; /* filters; empty = any */
     struct slice kept_id, batch_id, account;
-    struct address address;          /* kind NONE = any */
-    uint32_t states;                 /* bit set; 0 = any */
-    uint64_t id;                     /* 0 = any */
-    uint64_t after_id;               /* paging: rows with a greater id */
+    struct address address; /* kind NONE = any */
+    uint32_t states;        /* bit set; 0 = any */
+    uint64_t id;            /* 0 = any */
+    uint64_t after_id;      /* paging: rows with a greater id */
     size_t max;
     bool with_submission;
-    struct deferred *rows;           /* out, by id */
+    struct deferred *rows; /* out, by id */
     size_t n;
 };
 
-enum deferred_action { DEFERRED_DO_CANCEL, DEFERRED_DO_RELEASE, DEFERRED_DO_PAUSE, DEFERRED_DO_RESUME, DEFERRED_DO_REDACT };
+enum deferred_action {
+    DEFERRED_DO_CANCEL,
+    DEFERRED_DO_RELEASE,
+    DEFERRED_DO_PAUSE,
+    DEFERRED_DO_RESUME,
+    DEFERRED_DO_REDACT
+};
 struct store_deferred_change {
     struct store_request r;
     struct arena *arena;
-    uint64_t id;                     /* one of the three */
+    uint64_t id; /* one of the three */
     struct slice kept_id, batch_id;
-    struct slice key;                /* only rows of that API key; empty = any */
+    struct slice key; /* only rows of that API key; empty = any */
     enum deferred_action action;
     struct slice actor;
     enum reason reason;
     int64_t now_ms;
-    struct deferred *rows;           /* out: those that changed; ERR_NOT_FOUND: none matches; ERR_CONFLICT: none is waiting any more */
+    struct deferred
+        *rows; /* out: those that changed; ERR_NOT_FOUND: none matches; ERR_CONFLICT: none is waiting any more */
     size_t n;
 };
 
@@ -361,14 +405,14 @@ struct store_decision_get {
     struct store_request r;
     struct arena *arena;
     uint64_t id;
-    struct slice json;               /* out */
+    struct slice json; /* out */
 };
 
 struct store_sandbox_list {
     struct store_request r;
     struct arena *arena;
-    size_t max;                      /* newest first */
-    struct sandbox_message *rows;    /* out */
+    size_t max;                   /* newest first */
+    struct sandbox_message *rows; /* out */
     size_t n;
 };
 
@@ -376,8 +420,8 @@ struct store_sandbox_list {
 struct store_audit_note {
     struct store_request r;
     int64_t now_ms;
-    struct slice kind;               /* "pass", "start", "policy" */
-    struct slice json;               /* a JSON object without personal data */
+    struct slice kind; /* "pass", "start", "policy" */
+    struct slice json; /* a JSON object without personal data */
 };
 
 /* --- synchronous, for start and for posternctl ------------------------------------- */
@@ -391,21 +435,23 @@ struct store_send {
     struct slice category; /* borrowed during the call */
     bool counts_in_any_only;
 };
-enum err store_sends(struct store *s, int64_t since_ms, void (*each)(const struct store_send *, void *arg), void *arg) NODISCARD;
+enum err store_sends(struct store *s, int64_t since_ms, void (*each)(const struct store_send *, void *arg),
+                     void *arg) NODISCARD;
 
 /* How much waits, per state; release_at of the oldest that is due. */
 struct store_queue_depth {
     uint64_t n[DEFERRED_STATE_N];
     int64_t oldest_enqueued_ms; /* 0 = none */
 };
-struct store_queue_depth store_queue_depth(const struct store *s); /* kept up to date by the thread; loop thread reads it */
+struct store_queue_depth
+store_queue_depth(const struct store *s); /* kept up to date by the thread; loop thread reads it */
 
 /* Walk the audit chain.  progress may be NULL; called now and then. */
 struct audit_verdict {
     bool holds;
-    uint64_t rows;        /* read */
-    uint64_t first_bad;   /* sequence number, when !holds */
-    struct errmsg why;    /* "row 17: its hash does not match its content: changed after it was written" */
+    uint64_t rows;      /* read */
+    uint64_t first_bad; /* sequence number, when !holds */
+    struct errmsg why;  /* "row 17: its hash does not match its content: changed after it was written" */
 };
 enum err store_audit_verify(struct store *s, void (*progress)(uint64_t rows, uint64_t total, void *arg), void *arg,
                             struct audit_verdict *out) NODISCARD;
