@@ -8,25 +8,27 @@
 #include <stdint.h>
 
 /* HTTP ingress.  Real SDKs stay far below the head limits; nginx's default is 32 KiB in all. */
-#define LIMIT_HTTP_LINE_BYTES          8192u     /* request line; fixed */
-#define LIMIT_HTTP_HEAD_BYTES          65536u    /* request line and all headers; fixed */
-#define LIMIT_HTTP_HEADERS             100u      /* fields; fixed */
-#define LIMIT_HTTP_BODY_BYTES          31457280u /* 30 MiB: SendGrid's own; configuration may lower */
-#define LIMIT_HTTP_CHUNK_LINE_BYTES    256u      /* chunk size and its extension; fixed */
-#define LIMIT_HTTP_TRAILERS_BYTES      8192u     /* fixed */
-#define LIMIT_HTTP_HEAD_MS             10000     /* absolute, from the first byte; configuration may lower */
-#define LIMIT_HTTP_IDLE_MS             75000     /* keep-alive without a request */
-#define LIMIT_HTTP_BODY_MIN_BYTES_S    1024u     /* averaged over the window below; slower is closed; replies too */
-#define LIMIT_HTTP_BODY_WINDOW_MS      10000
-#define LIMIT_HTTP_WRITE_MS            30000    /* window for a reply that the client does not read */
-#define LIMIT_HTTP_LINGER_MS           2000     /* reading on after the last reply, so that a RST does not destroy it */
-#define LIMIT_HTTP_OUTPUT_BYTES        1048576u /* unread replies of one connection; beyond: no more requests are read */
-#define LIMIT_HTTP_REFUSED_CONNECTIONS 64u   /* above the cap on connections: these still hear 503, others are dropped \
-                                              */
-#define LIMIT_HTTP_PIPELINE       32u        /* requests of one connection not yet answered */
-#define LIMIT_HTTP_CONNECTIONS    10000u     /* configuration may lower */
-#define LIMIT_HTTP_INFLIGHT_BYTES 268435456u /* bodies held by all submissions; beyond: 503; configuration may lower   \
-                                              */
+#define LIMIT_HTTP_LINE_BYTES       8192u     /* request line; fixed */
+#define LIMIT_HTTP_HEAD_BYTES       65536u    /* request line and all headers; fixed */
+#define LIMIT_HTTP_HEADERS          100u      /* fields; fixed */
+#define LIMIT_HTTP_BODY_BYTES       31457280u /* 30 MiB: SendGrid's own; configuration may lower */
+#define LIMIT_HTTP_CHUNK_LINE_BYTES 256u      /* chunk size and its extension; fixed */
+#define LIMIT_HTTP_TRAILERS_BYTES   8192u     /* fixed */
+#define LIMIT_HTTP_HEAD_MS          10000     /* absolute, from the first byte; configuration may lower */
+#define LIMIT_HTTP_IDLE_MS          75000     /* keep-alive without a request */
+#define LIMIT_HTTP_BODY_MIN_BYTES_S 1024u     /* averaged over the window below; slower is closed; replies too */
+#define LIMIT_HTTP_BODY_WINDOW_MS   10000
+#define LIMIT_HTTP_WRITE_MS         30000    /* window for a reply that the client does not read */
+#define LIMIT_HTTP_LINGER_MS        2000     /* reading on after the last reply, so that a RST does not destroy it */
+#define LIMIT_HTTP_OUTPUT_BYTES     1048576u /* unread replies of one connection; beyond: no more requests are read */
+#define LIMIT_HTTP_REFUSED_CONNECTIONS                                                                                 \
+    64u                               /* above the cap on connections: these still hear 503, others are dropped        \
+                                       */
+#define LIMIT_HTTP_PIPELINE    32u    /* requests of one connection not yet answered */
+#define LIMIT_HTTP_CONNECTIONS 10000u /* configuration may lower */
+#define LIMIT_HTTP_INFLIGHT_BYTES                                                                                      \
+    268435456u /* bodies held by all submissions; beyond: 503; configuration may lower                                 \
+                */
 
 /* JSON on a message's way and elsewhere (RFC 8259 section 9 allows limits). */
 #define LIMIT_JSON_DEPTH     64u
