@@ -422,6 +422,7 @@ static void on_look(void *arg)
 {
     struct running *r = arg;
     metrics_loop_stall(r->g->metrics, loop_take_longest_turn_ms(r->g->loop));
+    submission_watch(r->g);
     (void)loop_after(r->g->loop, r->g->draining ? 20 : STALL_LOOK_MS, on_look, r);
 }
 

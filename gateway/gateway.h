@@ -32,6 +32,7 @@ struct gateway {
     struct callbacks *callbacks;
     struct slice token_key;    /* MAC of override tokens; drawn from the audit key */
     size_t submissions;        /* under way */
+    struct submission *live;   /* all of them */
     struct submission *acting; /* those whose call to a provider is under way */
     bool draining;
     int64_t started_mono_ms;

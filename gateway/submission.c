@@ -93,6 +93,11 @@ static struct submission *submission_new(struct gateway *g, struct arena *arena)
     s->started_us = s->step_us = clock_mono_us();
     hash_random_id("", 8, s->id, sizeof(s->id));
     g->submissions++;
+    s->live_next = g->live;
+    s->live_prev = &g->live;
+    if (s->live_next != NULL)
+        s->live_next->live_prev = &s->live_next;
+    g->live = s;
     return s;
 }
 
@@ -109,8 +114,26 @@ void submission_free(struct submission **sp)
     upstream_op_cancel(&s->op);
     metrics_stage(s->g->metrics, STAGE_TOTAL, clock_mono_us() - s->started_us);
     s->g->submissions--;
+    *s->live_prev = s->live_next;
+    if (s->live_next != NULL)
+        s->live_next->live_prev = s->live_prev;
     arena_clear(&s->own_arena);
     free(s);
+}
+
+void submission_watch(struct gateway *g)
+{
+    int64_t now_us = clock_mono_us();
+
+    for (struct submission *s = g->live; s != NULL; s = s->live_next) {
+        int64_t since_us = s->told_us > s->step_us ? s->told_us : s->step_us;
+        if (now_us - since_us < LIMIT_STUCK_MS * INT64_C(1000))
+            continue;
+        s->told_us = now_us;
+        log_line(LOG_WARN, s->id, "submission", "stuck", "step=%s waiting=%u step_ms=%lld provider=%s",
+                 steps[s->step].name, s->waiting, (long long)((now_us - s->step_us) / 1000),
+                 s->provider != NULL ? s->provider->name : "-");
+    }
 }
 
 void submission_start(struct gateway *g, struct http_request *r, const struct connector *c, const struct route *route,

@@ -44,6 +44,9 @@ void submission_dry_run(struct gateway *g, struct submission_dry_run *d, void (*
  */
 void submission_revoked(struct gateway *g, const struct address *touched, size_t n);
 
+/* Name in the log what stands in one step for longer than LIMIT_STUCK_MS, and what it waits for. */
+void submission_watch(struct gateway *g);
+
 /* Put a fault on the wire in the dialect's words. */
 void submission_fault(struct gateway *g, struct http_request *r, const struct connector *c, const struct route *route,
                       const struct fault *f);

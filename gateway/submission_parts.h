@@ -100,6 +100,8 @@ struct submission {
     struct fault fault;
     bool faulted; /* answered by a fault, not by decisions */
 
+    struct submission *live_next, **live_prev;     /* all that are under way */
+    int64_t told_us;                               /* when the log last named it as stuck */
     struct submission *acting_next, **acting_prev; /* those with an op whose bytes may not be written yet */
 };
 

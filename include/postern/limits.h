@@ -45,9 +45,10 @@
 #define LIMIT_CANDIDATE_ZONES 64u       /* zones that one phone number may stand for */
 
 /* Deadlines of asynchronous operations. */
+#define LIMIT_STUCK_MS            15000 /* a submission that stands in one step longer is named in the log */
 #define LIMIT_STORE_MS            5000
 #define LIMIT_UPSTREAM_CONNECT_MS 5000
-#define LIMIT_UPSTREAM_TOTAL_MS   30000
+#define LIMIT_UPSTREAM_TOTAL_MS   10000 /* below the 30 s after which twilio-node gives up on us; configurable */
 #define LIMIT_RESERVATION_MS      60000 /* semantics, section 5 */
 
 #endif
