@@ -1,194 +1,11 @@
 /*
- * The HTTP listener on real sockets: order, deadlines, caps, draining, TLS,
- * clients that leave.  Clients are bufferevents on the same loop; a test waits
- * for what it expects, and fails after GUARD_MS.
+ * The HTTP listener on real sockets: requests and replies in order, refusals, clients
+ * that leave, draining, TLS, its options.  Deadlines and caps: gateway_http_limits.c.
  */
-#include <arpa/inet.h>
-#include <check.h>
-#include <event2/buffer.h>
-#include <event2/bufferevent.h>
-#include <event2/bufferevent_ssl.h>
-#include <event2/event.h>
+#include "tests/unit/gateway_http_client.h"
+
 #include <openssl/pem.h>
-#include <openssl/ssl.h>
 #include <openssl/x509.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
-#include "gateway/http_listen.h"
-#include "postern/clock.h"
-
-#define GUARD_MS 5000
-#define GET      "GET / HTTP/1.1\r\nHost: h\r\n\r\n"
-
-/* The application side of the test: keeps requests, or answers at once. */
-struct user {
-    bool at_once;
-    bool reply_closes;
-    struct http_request *kept[64];
-    size_t n; /* asked so far */
-};
-
-struct client {
-    struct bufferevent *bev;
-    char *text; /* all that came, NUL-terminated */
-    size_t n;
-    bool closed;
-};
-
-static struct event_base *base;
-static struct http_listener *listener;
-static struct user user;
-static int n_empty;
-
-static void reply_text(struct http_request *r, int status, const char *text)
-{
-    struct http_reply reply = {
-        .status = status, .content_type = "text/plain", .body = slice_of(text), .close = user.reply_closes};
-    http_reply(r, &reply);
-}
-
-static void on_request(struct http_request *r, void *arg)
-{
-    ck_assert_ptr_eq(arg, &user);
-    if (user.at_once) {
-        user.n++;
-        reply_text(r, 200, "ok");
-        return;
-    }
-    ck_assert_uint_lt(user.n, N_ELEMENTS(user.kept));
-    user.kept[user.n++] = r;
-}
-
-static void start(struct http_listen_options o)
-{
-    struct errmsg e = {""};
-    if (base == NULL) {
-        base = event_base_new();
-    }
-    o.address = o.address == NULL ? "127.0.0.1:0" : o.address;
-    o.on_request = on_request;
-    o.arg = &user;
-    listener = http_listener_new(base, &o, &e);
-    ck_assert_msg(listener != NULL, "%s", e.text);
-}
-
-static void stop(void)
-{
-    http_listener_free(&listener);
-    ck_assert_ptr_null(listener);
-    event_base_free(base);
-}
-
-static void client_take(struct bufferevent *bev, void *arg)
-{
-    struct client *c = arg;
-    struct evbuffer *in = bufferevent_get_input(bev);
-    size_t n = evbuffer_get_length(in);
-    c->text = xrealloc(c->text, 1, c->n + n + 1);
-    ck_assert_int_eq(evbuffer_remove(in, c->text + c->n, n), (int)n);
-    c->n += n;
-    c->text[c->n] = '\0';
-}
-
-static void client_event(struct bufferevent *bev, short what, void *arg)
-{
-    struct client *c = arg;
-    if (what & (BEV_EVENT_EOF | BEV_EVENT_ERROR)) {
-        client_take(bev, c);
-        c->closed = true;
-    }
-}
-
-static struct sockaddr_in listener_address(void)
-{
-    return (struct sockaddr_in){.sin_family = AF_INET,
-                                .sin_port = htons(http_listener_port(listener)),
-                                .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-}
-
-static struct client *client_new_tls(SSL *ssl)
-{
-    struct client *c = xcalloc(1, sizeof(*c));
-    c->text = xstrdup("");
-    c->bev = ssl == NULL
-                 ? bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE)
-                 : bufferevent_openssl_socket_new(base, -1, ssl, BUFFEREVENT_SSL_CONNECTING, BEV_OPT_CLOSE_ON_FREE);
-    bufferevent_setcb(c->bev, client_take, NULL, client_event, c);
-    struct sockaddr_in to = listener_address();
-    ck_assert_int_eq(bufferevent_socket_connect(c->bev, (struct sockaddr *)&to, sizeof(to)), 0);
-    bufferevent_enable(c->bev, EV_READ | EV_WRITE);
-    return c;
-}
-
-static struct client *client_new(void)
-{
-    return client_new_tls(NULL);
-}
-
-static void client_free(struct client *c)
-{
-    if (c->bev != NULL) {
-        bufferevent_free(c->bev);
-    }
-    free(c->text);
-    free(c);
-}
-
-/* Leave with a RST: a FIN alone could be a client that still waits for its reply. */
-static void client_reset(struct client *c)
-{
-    struct linger reset = {.l_onoff = 1};
-    ck_assert_int_eq(setsockopt(bufferevent_getfd(c->bev), SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)), 0);
-    client_free(c);
-}
-
-static void say(struct client *c, const char *text)
-{
-    bufferevent_write(c->bev, text, strlen(text));
-}
-
-static void on_guard(evutil_socket_t fd, short what, void *arg)
-{
-    (void)fd, (void)what;
-    *(bool *)arg = true;
-}
-
-/* Turn the loop until cond holds. */
-#define WAIT(cond)                                                                                                     \
-    do {                                                                                                               \
-        bool late_ = false;                                                                                            \
-        struct event *guard_ = evtimer_new(base, on_guard, &late_);                                                    \
-        evtimer_add(guard_, &(struct timeval){.tv_sec = GUARD_MS / 1000});                                             \
-        while (!(cond) && !late_) {                                                                                    \
-            event_base_loop(base, EVLOOP_ONCE);                                                                        \
-        }                                                                                                              \
-        event_free(guard_);                                                                                            \
-        ck_assert_msg(!late_, "waited too long for " #cond);                                                           \
-    } while (0)
-
-static bool has(const struct client *c, const char *text)
-{
-    return strstr(c->text, text) != NULL;
-}
-
-static size_t count_of(const struct client *c, const char *text)
-{
-    size_t n = 0;
-    for (const char *p = strstr(c->text, text); p != NULL; p = strstr(p + 1, text)) {
-        n++;
-    }
-    return n;
-}
-
-static uint64_t faults(enum http_fault f)
-{
-    return http_listener_counters(listener)->faults[f];
-}
 
 START_TEST(test_one_request)
 {
@@ -444,171 +261,6 @@ START_TEST(test_shaped_errors)
 }
 END_TEST
 
-static void on_dribble(evutil_socket_t fd, short what, void *arg)
-{
-    (void)fd, (void)what;
-    bufferevent_write(arg, "x", 1);
-}
-
-/* A byte now and then does not help: the deadline of a head is absolute, a body has a minimum rate. */
-static void slow_client(const char *begin, struct http_listen_options o, const char *expected)
-{
-    start(o);
-    int64_t since_ms = clock_mono_ms();
-    struct client *c = client_new();
-    say(c, begin);
-    struct event *dribble = event_new(base, -1, EV_PERSIST, on_dribble, c->bev);
-    event_add(dribble, &(struct timeval){.tv_usec = 20000});
-    WAIT(c->closed);
-    event_free(dribble);
-    ck_assert_int_ge(clock_mono_ms() - since_ms, 140);
-    ck_assert_msg(expected[0] == '\0' ? c->n == 0 : has(c, expected), "%s", c->text);
-    client_free(c);
-    ck_assert_uint_eq(http_listener_counters(listener)->requests, 0);
-    ck_assert_uint_eq(http_listener_counters(listener)->inflight_bytes, 0);
-    stop();
-}
-
-START_TEST(test_slow_head)
-{
-    slow_client("GET / HTTP/1.1\r\nHo", (struct http_listen_options){.head_ms = 150}, "HTTP/1.1 408 Request Timeout");
-}
-END_TEST
-
-START_TEST(test_slow_body)
-{
-    slow_client("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5000\r\n\r\n",
-                (struct http_listen_options){.body_window_ms = 150}, "\"reason\":\"body_too_slow\"");
-}
-END_TEST
-
-START_TEST(test_body_fast_enough)
-{
-    start((struct http_listen_options){.body_window_ms = 60, .body_min_bytes_s = 100});
-    int64_t since_ms = clock_mono_ms();
-    struct client *c = client_new();
-    say(c, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 40\r\n\r\n");
-    struct event *dribble = event_new(base, -1, EV_PERSIST, on_dribble, c->bev);
-    event_add(dribble, &(struct timeval){.tv_usec = 5000});
-    WAIT(user.n == 1);
-    event_free(dribble);
-    ck_assert_int_ge(clock_mono_ms() - since_ms, 120); /* over several windows */
-    ck_assert_uint_eq(user.kept[0]->body.n, 40);
-    reply_text(user.kept[0], 200, "ok");
-    WAIT(has(c, "\r\n\r\nok"));
-    client_free(c);
-    stop();
-}
-END_TEST
-
-START_TEST(test_idle)
-{
-    user.at_once = true;
-    start((struct http_listen_options){.idle_ms = 60});
-    struct client *fresh = client_new(), *used = client_new();
-    say(used, GET "\r\n");
-    WAIT(fresh->closed && used->closed);
-    ck_assert_uint_eq(fresh->n, 0);
-    ck_assert(has(used, "200 OK") && !has(used, "408"));
-    ck_assert_uint_eq(faults(HTTP_FAULT_IDLE_TIMEOUT), 2);
-    client_free(fresh);
-    client_free(used);
-    stop();
-}
-END_TEST
-
-/* While the user works the client may wait longer than any deadline of reading. */
-START_TEST(test_slow_user)
-{
-    start((struct http_listen_options){.idle_ms = 30, .head_ms = 30, .body_window_ms = 30});
-    struct client *c = client_new();
-    say(c, GET);
-    WAIT(user.n == 1);
-    int64_t since_ms = clock_mono_ms();
-    struct event *tick = event_new(base, -1, EV_PERSIST, on_guard, &(bool){false});
-    event_add(tick, &(struct timeval){.tv_usec = 10000});
-    WAIT(clock_mono_ms() - since_ms > 120);
-    event_free(tick);
-    reply_text(user.kept[0], 200, "late");
-    WAIT(has(c, "late"));
-    client_free(c);
-    stop();
-}
-END_TEST
-
-START_TEST(test_connection_cap)
-{
-    start((struct http_listen_options){.max_connections = 1, .linger_ms = 50});
-    struct client *first = client_new();
-    WAIT(http_listener_counters(listener)->open == 1);
-    struct client *second = client_new();
-    say(second, GET);
-    WAIT(second->closed);
-    ck_assert(has(second, "HTTP/1.1 503 Service Unavailable\r\n"));
-    ck_assert(has(second, "Retry-After: 5\r\n"));
-    ck_assert_uint_eq(faults(HTTP_FAULT_TOO_MANY_CONNECTIONS), 1);
-    client_free(second);
-    WAIT(http_listener_counters(listener)->open == 1);
-    say(first, GET);
-    WAIT(user.n == 1);
-    reply_text(user.kept[0], 200, "ok");
-    WAIT(has(first, "ok"));
-    client_free(first);
-    WAIT(http_listener_counters(listener)->open == 0);
-    struct client *third = client_new();
-    say(third, GET);
-    WAIT(user.n == 2);
-    client_free(third);
-    reply_text(user.kept[1], 200, "to nobody");
-    stop();
-}
-END_TEST
-
-static void say_body(struct client *c, size_t n, bool chunked)
-{
-    char head[128], *body = xcalloc(1, n);
-    memset(body, 'b', n);
-    snprintf(head, sizeof(head),
-             "POST / HTTP/1.1\r\nHost: h\r\n%s: ", chunked ? "Transfer-Encoding" : "Content-Length");
-    say(c, head);
-    snprintf(head, sizeof(head), chunked ? "chunked\r\n\r\n%zx\r\n" : "%zu\r\n\r\n", n);
-    say(c, head);
-    bufferevent_write(c->bev, body, n);
-    say(c, chunked ? "\r\n0\r\n\r\n" : "");
-    free(body);
-}
-
-START_TEST(test_inflight_cap)
-{
-    start((struct http_listen_options){.max_inflight_bytes = 200000});
-    struct client *a = client_new(), *b = client_new(), *c = client_new(), *d = client_new();
-    say_body(a, 150000, false);
-    WAIT(user.n == 1);
-    ck_assert_uint_eq(user.kept[0]->body.n, 150000);
-    ck_assert_uint_eq(http_listener_counters(listener)->inflight_bytes, 150000);
-    say_body(b, 60000, false); /* known at once */
-    say_body(c, 60000, true);  /* noticed as it comes */
-    WAIT(b->closed && c->closed);
-    ck_assert(has(b, "503 Service Unavailable") && has(b, "Retry-After: 5\r\n") && has(b, "too_many_bytes"));
-    ck_assert(has(c, "503 Service Unavailable"));
-    reply_text(user.kept[0], 200, "ok");
-    ck_assert_uint_eq(http_listener_counters(listener)->inflight_bytes, 0);
-    say_body(d, 60000, true);
-    WAIT(user.n == 2);
-    ck_assert_uint_eq(user.kept[1]->body.n, 60000);
-    for (size_t i = 0; i < 60000; i++) {
-        ck_assert_int_eq(user.kept[1]->body.p[i], 'b');
-    }
-    reply_text(user.kept[1], 200, "ok");
-    WAIT(has(a, "ok") && has(d, "ok"));
-    client_free(a);
-    client_free(b);
-    client_free(c);
-    client_free(d);
-    stop();
-}
-END_TEST
-
 START_TEST(test_client_leaves)
 {
     start((struct http_listen_options){0});
@@ -677,24 +329,7 @@ START_TEST(test_close_on_request)
 }
 END_TEST
 
-START_TEST(test_unread_reply)
-{
-    start((struct http_listen_options){.write_ms = 150});
-    struct client *c = client_new();
-    bufferevent_disable(c->bev, EV_READ);
-    say(c, GET);
-    WAIT(user.n == 1);
-    size_t n = 64u << 20; /* more than the sockets' buffers take */
-    char *big = xcalloc(1, n);
-    http_reply(user.kept[0], &(struct http_reply){.status = 200, .body = {big, n}});
-    free(big);
-    ck_assert_uint_eq(http_listener_counters(listener)->open, 1);
-    WAIT(http_listener_counters(listener)->open == 0);
-    ck_assert_uint_eq(faults(HTTP_FAULT_WRITE_TIMEOUT), 1);
-    client_free(c);
-    stop();
-}
-END_TEST
+static int n_empty;
 
 static void on_empty(void *arg)
 {
@@ -761,29 +396,6 @@ START_TEST(test_freed_while_asked)
     ck_assert_uint_eq(user.kept[0]->body.n, 100000);
     reply_text(user.kept[0], 200, "to nobody");
     WAIT(c->closed);
-    client_free(c);
-    stop();
-}
-END_TEST
-
-/* No descriptor left: it waits instead of spinning, and goes on when there is one again. */
-START_TEST(test_descriptors_run_out)
-{
-    user.at_once = true;
-    start((struct http_listen_options){0});
-    struct client *c = client_new();
-    struct rlimit before, low;
-    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
-    int next = dup(0);
-    close(next);
-    low = (struct rlimit){.rlim_cur = (rlim_t)next, .rlim_max = before.rlim_max};
-    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &low), 0);
-    say(c, GET);
-    WAIT(faults(HTTP_FAULT_FDS_EXHAUSTED) == 2);
-    ck_assert_uint_eq(http_listener_counters(listener)->open, 0);
-    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
-    WAIT(has(c, "200 OK"));
-    ck_assert_uint_le(faults(HTTP_FAULT_FDS_EXHAUSTED), 3);
     client_free(c);
     stop();
 }
@@ -904,40 +516,22 @@ END_TEST
 
 int main(void)
 {
-    signal(SIGPIPE, SIG_IGN);
-    Suite *s = suite_create("gateway_http_listen");
-    TCase *t = tcase_create("all");
-    tcase_set_timeout(t, 30);
-    tcase_add_test(t, test_one_request);
-    tcase_add_test(t, test_no_body_for_head_and_204);
-    tcase_add_test(t, test_pipelined_in_order);
-    tcase_add_test(t, test_pipeline_limit);
-    tcase_add_test(t, test_many_at_once);
-    tcase_add_test(t, test_expect_continue);
-    tcase_add_test(t, test_refused_with_problem_details);
-    tcase_add_test(t, test_raw_files);
-    tcase_add_test(t, test_shaped_errors);
-    tcase_add_test(t, test_slow_head);
-    tcase_add_test(t, test_slow_body);
-    tcase_add_test(t, test_body_fast_enough);
-    tcase_add_test(t, test_idle);
-    tcase_add_test(t, test_slow_user);
-    tcase_add_test(t, test_connection_cap);
-    tcase_add_test(t, test_inflight_cap);
-    tcase_add_test(t, test_client_leaves);
-    tcase_add_test(t, test_half_closed_client);
-    tcase_add_test(t, test_close_on_request);
-    tcase_add_test(t, test_unread_reply);
-    tcase_add_test(t, test_drain);
-    tcase_add_test(t, test_drain_when_empty);
-    tcase_add_test(t, test_freed_while_asked);
-    tcase_add_test(t, test_descriptors_run_out);
-    tcase_add_test(t, test_tls);
-    tcase_add_test(t, test_bad_options);
-    suite_add_tcase(s, t);
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    const TTest *const list[] = {test_one_request,
+                                 test_no_body_for_head_and_204,
+                                 test_pipelined_in_order,
+                                 test_pipeline_limit,
+                                 test_many_at_once,
+                                 test_expect_continue,
+                                 test_refused_with_problem_details,
+                                 test_raw_files,
+                                 test_shaped_errors,
+                                 test_client_leaves,
+                                 test_half_closed_client,
+                                 test_close_on_request,
+                                 test_drain,
+                                 test_drain_when_empty,
+                                 test_freed_while_asked,
+                                 test_tls,
+                                 test_bad_options};
+    return run_tests("gateway_http_listen", list, N_ELEMENTS(list));
 }
