@@ -413,7 +413,8 @@ static void send_to_sandbox(struct submission *s, const struct outgoing *out)
     (void)result_rows(s, p, RESULT_SANDBOX, "");
     rows = arena_calloc(&p->arena, s->n_items, sizeof(*rows));
     ensure(rows != NULL);
-    struct slice body = arena_slice(&p->arena, out->body);
+    struct slice head = {out->body.p, out->body.n < LIMIT_SANDBOX_BODY_BYTES ? out->body.n : LIMIT_SANDBOX_BODY_BYTES};
+    struct slice body = arena_slice(&p->arena, head);
     for (size_t i = 0; i < s->n_items; i++) {
         const struct item *item = &s->items[i];
         if (!item->send || s->parsed.sandbox_mode)

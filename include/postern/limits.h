@@ -12,7 +12,6 @@
 #define LIMIT_HTTP_HEAD_BYTES       65536u    /* request line and all headers; fixed */
 #define LIMIT_HTTP_HEADERS          100u      /* fields; fixed */
 #define LIMIT_HTTP_BODY_BYTES       31457280u /* 30 MiB: SendGrid's own; configuration may lower */
-#define LIMIT_HTTP_CHUNK_LINE_BYTES 256u      /* chunk size and its extension; fixed */
 #define LIMIT_HTTP_TRAILERS_BYTES   8192u     /* fixed */
 #define LIMIT_HTTP_HEAD_MS          10000     /* absolute, from the first byte; configuration may lower */
 #define LIMIT_HTTP_IDLE_MS          75000     /* keep-alive without a request */
@@ -36,17 +35,17 @@
 #define LIMIT_FORM_FIELDS    1000u
 
 /* Messages. */
-#define LIMIT_RECIPIENTS      1000u     /* per submission: SendGrid's own */
-#define LIMIT_SUBMISSIONS     4096u     /* under way at once; beyond: the dialect's "slow down" (429) */
-#define LIMIT_STORE_LAG_MS    2000      /* a commit that is awaited this long: likewise */
-#define LIMIT_ARENA_BYTES     16777216u /* per submission, beside its body */
-#define LIMIT_SMS_BODY_CHARS  1600u     /* Twilio 21617 */
-#define LIMIT_DEFERRALS       5u        /* semantics, section 6: then the dead-letter list */
-#define LIMIT_CANDIDATE_ZONES 64u       /* zones that one phone number may stand for */
+#define LIMIT_RECIPIENTS         1000u     /* per submission: SendGrid's own */
+#define LIMIT_SUBMISSIONS        4096u     /* under way at once; beyond: the dialect's "slow down" (429) */
+#define LIMIT_STORE_LAG_MS       2000      /* a commit that is awaited this long: likewise */
+#define LIMIT_ARENA_BYTES        16777216u /* per submission, beside its body */
+#define LIMIT_SANDBOX_BODY_BYTES 65536u    /* what the sandbox keeps of a body: enough to look at */
+#define LIMIT_SMS_BODY_CHARS     1600u     /* Twilio 21617 */
+#define LIMIT_DEFERRALS          5u        /* semantics, section 6: then the dead-letter list */
+#define LIMIT_CANDIDATE_ZONES    64u       /* zones that one phone number may stand for */
 
 /* Deadlines of asynchronous operations. */
 #define LIMIT_STUCK_MS            15000 /* a submission that stands in one step longer is named in the log */
-#define LIMIT_STORE_MS            5000
 #define LIMIT_UPSTREAM_CONNECT_MS 5000
 #define LIMIT_UPSTREAM_TOTAL_MS   10000 /* below the 30 s after which twilio-node gives up on us; configurable */
 #define LIMIT_RESERVATION_MS      60000 /* semantics, section 5 */
