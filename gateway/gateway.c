@@ -17,6 +17,7 @@
 #include "postern/hash.h"
 #include "postern/log.h"
 #include "postern/zone.h"
+#include "process.h"
 #include "release.h"
 #include "submission.h"
 
@@ -308,7 +309,7 @@ static bool open_listener(struct gateway *g, struct errmsg *e)
         .on_request = gateway_on_request,
         .shape_error = shape_error,
         .arg = g,
-        .max_connections = c->max_connections,
+        .max_connections = process_connections(c),
         .max_inflight_bytes = c->max_inflight_bytes,
         .max_body_bytes = c->max_body_bytes,
         .head_ms = c->head_ms,

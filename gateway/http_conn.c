@@ -56,6 +56,11 @@ static bool is_idle(const struct http_conn *c)
     return TAILQ_EMPTY(&c->exchanges) && http_proto_is_idle(&c->proto) && unread_bytes(c) == 0 && unsent_bytes(c) == 0;
 }
 
+bool http_conn_is_spare(const struct http_conn *c)
+{
+    return c->state == HTTP_CONN_OPEN && is_idle(c) && clock_mono_ms() - c->since_ms >= LIMIT_HTTP_SPARE_MS;
+}
+
 /* Deadlines. */
 
 struct due {

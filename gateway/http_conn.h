@@ -104,6 +104,8 @@ struct http_conn *http_conn_new(struct http_listener *l, int fd, struct ssl_st *
 void http_conn_read(struct http_conn *c);
 /* After anything changed: reading on or off, closing when done, deadline. */
 void http_conn_settle(struct http_conn *c);
+/* To make room: idle for a while, so that its client has nothing under way. */
+bool http_conn_is_spare(const struct http_conn *c);
 /* An exchange was answered. */
 void http_conn_answered(struct http_conn *c);
 /* Answer with this fault after what was asked before, and close. */

@@ -24,6 +24,7 @@
 #define LISTENER_MAGIC  0x4874704Cu
 #define ACCEPT_BACKLOG  4096    /* the kernel caps it at net.core.somaxconn */
 #define ACCEPT_PAUSE_US 100000L /* after descriptors ran out */
+#define SPARE_LOOKS     64u     /* connections looked at for one that can go, from the oldest */
 
 static struct http_listener *listener_of(void *arg)
 {
@@ -140,13 +141,33 @@ static SSL_CTX *tls_new(const struct http_listen_options *o, struct errmsg *e)
 
 /* Accepting. */
 
+/* An idle connection gives way to a new one: whoever only holds connections does not keep others out. */
+static bool make_room(struct http_listener *l)
+{
+    struct http_conn *c = TAILQ_FIRST(&l->all);
+    for (unsigned i = 0; c != NULL && i < SPARE_LOOKS; i++, c = TAILQ_NEXT(c, all)) {
+        if (http_conn_is_spare(c)) {
+            http_conn_kill(c, HTTP_FAULT_IDLE_TIMEOUT);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* How many above the cap may hear why not. */
+static size_t refused_max(const struct http_listener *l)
+{
+    size_t max = l->options.max_connections;
+    return max < LIMIT_HTTP_REFUSED_CONNECTIONS ? max : LIMIT_HTTP_REFUSED_CONNECTIONS;
+}
+
 static void on_accept(struct evconnlistener *accept, evutil_socket_t fd, struct sockaddr *sa, int sa_n, void *arg)
 {
     (void)accept, (void)sa_n;
     struct http_listener *l = listener_of(arg);
     l->counters.accepted++;
-    bool full = l->counters.open >= l->options.max_connections;
-    bool deaf = l->tls != NULL || l->counters.open >= l->options.max_connections + LIMIT_HTTP_REFUSED_CONNECTIONS;
+    bool full = l->counters.open >= l->options.max_connections && !make_room(l);
+    bool deaf = l->tls != NULL || l->counters.open >= l->options.max_connections + refused_max(l);
     if (full && deaf) { /* no handshake only to say no */
         l->counters.faults[HTTP_FAULT_TOO_MANY_CONNECTIONS]++;
         close(fd);

@@ -2,16 +2,18 @@
  * posternd: reads its options and its configuration, opens the gateway, runs it.
  */
 #include <getopt.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "gateway.h"
 #include "postern/log.h"
+#include "process.h"
 
-static const char usage[] = "usage: posternd -c postern.yaml [--check]\n"
+static const char usage[] = "usage: posternd -c postern.yaml [--check] [--allow-core]\n"
                             "  -c FILE    configuration\n"
                             "  --check    validate the configuration and exit: 0 when it is good, else 1\n"
+                            "  --allow-core\n"
+                            "             let a crash leave a core file: it holds messages and secrets\n"
                             "  --version  print the version and exit\n";
 
 int main(int argc, char **argv)
@@ -19,12 +21,13 @@ int main(int argc, char **argv)
     static const struct option options[] = {
         {"config", required_argument, NULL, 'c'},
         {"check", no_argument, NULL, 'n'},
+        {"allow-core", no_argument, NULL, 'k'},
         {"version", no_argument, NULL, 'V'},
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
     };
     const char *path = NULL;
-    bool check = false;
+    bool check = false, with_cores = false;
     struct errmsg e;
     int opt;
 
@@ -35,6 +38,9 @@ int main(int argc, char **argv)
             break;
         case 'n':
             check = true;
+            break;
+        case 'k':
+            with_cores = true;
             break;
         case 'V':
             puts("posternd " POSTERN_VERSION);
@@ -51,6 +57,7 @@ int main(int argc, char **argv)
         fputs(usage, stderr);
         return 1;
     }
+    process_set_up(with_cores);
     struct conf *conf = conf_load(path, &e);
     if (conf == NULL) {
         fprintf(stderr, "posternd: %s\n", e.text);
@@ -61,7 +68,6 @@ int main(int argc, char **argv)
         conf_free(&conf);
         return 0;
     }
-    signal(SIGPIPE, SIG_IGN);
     log_set_level((enum log_level)conf->log_level);
     struct gateway *g = gateway_new(conf, &e);
     if (g == NULL) {

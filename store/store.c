@@ -16,8 +16,9 @@
 #include "postern/clock.h"
 #include "store/store_ops.h"
 
-#define RECHECK_MS 200 /* how often free space is looked at while the disk is full */
-#define LOOK_MS    100 /* and at most while it is not */
+#define RECHECK_MS 200  /* how often free space is looked at while the disk is full */
+#define IDLE_MS    1000 /* and while it is not and nothing is asked, so that readiness is true without traffic */
+#define LOOK_MS    100  /* and at most, with traffic */
 
 static const struct store_ops *const backends[] = {&sqlite_ops};
 
@@ -257,14 +258,10 @@ static bool take_batch(struct store *s, struct request_list *out)
 {
     pthread_mutex_lock(&s->lock);
     while (s->queue.head == NULL && !s->closing) {
-        if (atomic_load(&s->health) == STORE_FULL) {
-            int64_t until = clock_mono_ms() + RECHECK_MS;
-            struct timespec ts = {.tv_sec = until / 1000, .tv_nsec = until % 1000 * 1000000};
-            if (pthread_cond_timedwait(&s->wake, &s->lock, &ts) == ETIMEDOUT)
-                look_at_disk(s);
-        } else {
-            pthread_cond_wait(&s->wake, &s->lock);
-        }
+        int64_t until = clock_mono_ms() + (atomic_load(&s->health) == STORE_FULL ? RECHECK_MS : IDLE_MS);
+        struct timespec ts = {.tv_sec = until / 1000, .tv_nsec = until % 1000 * 1000000};
+        if (pthread_cond_timedwait(&s->wake, &s->lock, &ts) == ETIMEDOUT)
+            look_at_disk(s);
     }
     *out = s->queue;
     s->queue = (struct request_list){0};

@@ -15,6 +15,7 @@
 #define LIMIT_HTTP_TRAILERS_BYTES   8192u     /* fixed */
 #define LIMIT_HTTP_HEAD_MS          10000     /* absolute, from the first byte; configuration may lower */
 #define LIMIT_HTTP_IDLE_MS          75000     /* keep-alive without a request */
+#define LIMIT_HTTP_SPARE_MS         1000      /* idle for this long: may be closed for a new one when all are taken */
 #define LIMIT_HTTP_BODY_MIN_BYTES_S 1024u     /* averaged over the window below; slower is closed; replies too */
 #define LIMIT_HTTP_BODY_WINDOW_MS   10000
 #define LIMIT_HTTP_WRITE_MS         30000    /* window for a reply that the client does not read */
