@@ -270,11 +270,16 @@ static bool scan_number(struct scanner *s)
     return true;
 }
 
+static bool fail_no_value(struct scanner *s)
+{
+    return fail(s, "expected a value: string, number, object, array, true, false or null");
+}
+
 static bool scan_word(struct scanner *s, const char *word)
 {
     size_t n = strlen(word);
     if ((size_t)(s->end - s->p) < n || memcmp(s->p, word, n) != 0)
-        return fail(s, "expected a value: string, number, object, array, true, false or null");
+        return fail_no_value(s);
     s->p += n;
     return true;
 }
@@ -320,7 +325,7 @@ static bool scan_scalar(struct scanner *s, struct json_node *node)
     default:
         node->kind = JSON_KIND_NUMBER;
         if (*s->p != '-' && (*s->p < '0' || *s->p > '9'))
-            return scan_word(s, "a value");
+            return fail_no_value(s);
         return scan_number(s);
     }
 }

@@ -173,6 +173,7 @@ static const struct slice invalid[] = {
     TEXT("[True]"),
     TEXT("[nul]"),
     TEXT("[truee]"),
+    TEXT("[a value]"),
     TEXT("[\"]"),
     TEXT("[\"a]"),
     TEXT("[\"\\\"]"),
