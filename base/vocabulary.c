@@ -28,7 +28,7 @@ static bool find(const char *const *names, size_t n, struct slice s, size_t *out
         return word##_names[v];                                                                                        \
     }
 #define PARSE(word, type)                                                                                              \
-    bool word##_parse(struct slice s, type *out)                                                                       \
+    bool word##_parse(struct slice s, type *out) /* a type.  NOLINT(bugprone-macro-parentheses) */                     \
     {                                                                                                                  \
         size_t i;                                                                                                      \
         if (!find(word##_names, N_ELEMENTS(word##_names), s, &i))                                                      \

@@ -280,7 +280,7 @@ static void write_hours(struct buf *b, struct slice text)
         struct slice day = cut(&windows, ' ');
         api_put_item(b, day);
         buf_add(b, ":", 1);
-        if (memchr(windows.p, ',', windows.n) != NULL)
+        if (windows.n > 0 && memchr(windows.p, ',', windows.n) != NULL)
             write_list(b, windows);
         else
             buf_add_json(b, windows);

@@ -9,7 +9,7 @@
 static enum err build_categories(struct conf_build *b, size_t i, struct conf_key *k)
 {
     const struct yaml_key *y = &b->yaml->keys[i];
-    const struct category **own = conf_alloc(b, y->categories_count + 1u, sizeof *own);
+    const struct category **own = conf_alloc(b, y->categories_count + 1u, sizeof(struct category *));
     size_t n = 0;
     enum err err = OK;
 
@@ -81,7 +81,7 @@ static enum err build_all(struct conf_build *b)
 {
     const struct policy *p = &b->conf->policy;
     struct conf_key *keys = conf_alloc(b, b->yaml->keys_count, sizeof *keys);
-    const struct category **all = conf_alloc(b, p->n_categories, sizeof *all);
+    const struct category **all = conf_alloc(b, p->n_categories, sizeof(struct category *));
 
     for (size_t i = 0; i < p->n_categories; i++)
         all[i] = &p->categories[i];

@@ -66,7 +66,7 @@ size_t process_connections(const struct conf *c)
     size_t all = (size_t)fds.rlim_cur;
     size_t left = all - (reserve < all / 2 ? reserve : all / 2);
     /* Those above the cap that still hear 503 hold descriptors too; the listener hears at most as many as the cap. */
-    left = left > 2 * LIMIT_HTTP_REFUSED_CONNECTIONS ? left - LIMIT_HTTP_REFUSED_CONNECTIONS : left / 2;
+    left = left > (size_t)2 * LIMIT_HTTP_REFUSED_CONNECTIONS ? left - LIMIT_HTTP_REFUSED_CONNECTIONS : left / 2;
     left = left > 1 ? left : 1;
     if (left >= wanted)
         return wanted;
