@@ -1,22 +1,21 @@
 /*
- * A PUT of a contact: its body as a wish, and what the wish changes.
+ * A PUT of a contact: its body as a wish, and what the wish changes of addresses
+ * and account (preferences: api_preference_change.c).
  *
  * Who said it decides its authority (semantics 4): the customer's own word, a
  * lock by the organisation, an agent's, what an application inferred
  * (behaviour), what another system holds of the account (import, sync), the
- * organisation's default.  A value that is the same and no better founded makes
- * no new version.  What arrives is newer than what is there, also when the wall
- * clock stepped back.
+ * organisation's default.
  */
 #include "api_contacts.h"
 
 #include <jansson.h>
-#include <stdio.h>
 
 #include "api_preferences.h"
 
-static const char *const members[] = {"addresses",   "account",  "zone",   "language", "preferences", "by_channel",
-                                      "by_category", "by_topic", "source", "system",   "confidence",  "locked"};
+static const char *const members[] = {"addresses",  "account",     "zone",     "language", "preferences",
+                                      "by_channel", "by_category", "by_topic", "source",   "system",
+                                      "confidence", "locked",      "stated_at"};
 static const char *const address_kinds[] = {"email", "sms"};
 
 /* What the readers share. */
@@ -215,6 +214,9 @@ static void read_claim(struct reading *r, int64_t now_ms)
     };
     if (api_word(&r->top, "confidence", api_confidences, &word))
         r->form.confidence = (enum confidence)word;
+    w->dated = api_time(&r->top, "stated_at", &r->form.at_ms);
+    if (w->dated && r->form.at_ms > now_ms)
+        api_refuse(&r->top, "stated_at", "is in the future: it says when the values were stated");
 }
 
 bool contact_wish_read(struct api_call *c, int64_t now_ms, struct contact_wish *out, struct api_fault *f)
@@ -256,76 +258,6 @@ bool contact_wish_read(struct api_call *c, int64_t now_ms, struct contact_wish *
 }
 
 /* --- what changes ----------------------------------------------------------------------- */
-
-static const struct preference *in_force(const struct contact *c, const struct preference *p)
-{
-    for (size_t i = 0; i < c->n_preferences; i++) {
-        const struct preference *had = &c->preferences[i];
-        if (had->key == p->key && had->specificity == p->specificity && slice_eq(had->scope, p->scope))
-            return had;
-    }
-    return NULL;
-}
-
-/* Says nothing new: the same value, and no stronger claim to it. */
-static bool is_same(const struct preference *had, const struct preference *p)
-{
-    if (had == NULL)
-        return p->text.n == 0;
-    return slice_eq(had->text, p->text) && p->authority >= had->authority && p->confidence <= had->confidence;
-}
-
-static void name_preference(const struct preference *p, struct api_fault *f, const char *why)
-{
-    static const char *const scopes[] = {[SPECIFICITY_ANY] = "preferences",
-                                         [SPECIFICITY_CHANNEL] = "by_channel",
-                                         [SPECIFICITY_CATEGORY] = "by_category",
-                                         [SPECIFICITY_TOPIC] = "by_topic"};
-    char field[API_FIELD_MAX];
-    const char *key = preference_key_name(p->key);
-
-    if (p->key == PREFERENCE_ZONE)
-        snprintf(field, sizeof(field), "%s", key);
-    else if (p->specificity == SPECIFICITY_ANY)
-        snprintf(field, sizeof(field), "%s.%s", scopes[p->specificity], key);
-    else
-        snprintf(field, sizeof(field), "%s.%.*s.%s", scopes[p->specificity], p->scope.n < 64 ? (int)p->scope.n : 64,
-                 p->scope.p, key);
-    api_fault_set(f, field, "%s", why);
-}
-
-static bool apply_preferences(const struct contact_wish *w, const struct contact *before, struct store_contact_put *put,
-                              struct api_fault *f)
-{
-    struct preference *changed = arena_calloc(put->arena, w->n_preferences + 1, sizeof(*changed));
-    struct errmsg e = {{0}};
-
-    if (changed == NULL)
-        api_fault_set(f, "", "the body needs more memory than it may have");
-    put->n_preferences = 0;
-    for (size_t i = 0; i < w->n_preferences && !f->set; i++) {
-        struct preference p = w->preferences[i];
-        const struct preference *had = in_force(before, &p);
-        if (is_same(had, &p))
-            continue;
-        if (had != NULL && p.at_ms <= had->at_ms)
-            p.at_ms = had->at_ms + 1;
-        switch (change_preference(had, &p, &e)) {
-        case CHANGE_APPLY:
-            changed[put->n_preferences++] = p;
-            break;
-        case CHANGE_PENDING:
-            name_preference(&p, f,
-                            "an equal claim states a stricter value, which stays in force until someone reviews it");
-            break;
-        case CHANGE_REFUSE:
-            name_preference(&p, f, e.text);
-            break;
-        }
-    }
-    put->preferences = changed;
-    return !f->set;
-}
 
 /* Those of one kind: the wish's when it states them, else the contact's.  Returns how many. */
 static size_t list_kind(const struct contact_wish *w, const struct contact *before, enum address_kind kind,
@@ -369,7 +301,8 @@ enum contact_verdict contact_wish_apply(const struct contact_wish *w, const stru
     bool account = w->has_account && !slice_eq(w->account, before->account);
 
     put->account = w->has_account ? w->account : before->account;
-    if (!apply_preferences(w, before, put, f))
+    if (!contact_preferences_apply(w, before, put, f))
         return CONTACT_REFUSED;
+    contact_zone_apply(before, put);
     return addresses || account || put->n_preferences > 0 || before->version == 0 ? CONTACT_CHANGES : CONTACT_SAME;
 }

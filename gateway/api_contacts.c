@@ -52,14 +52,20 @@ static void put_value(struct buf *b, const char *name, const struct preference *
     api_put_close(b, '}');
 }
 
+static bool is_in_force(const struct contact *contact, const struct preference *p)
+{
+    return merge_standing(contact->preferences, contact->n_preferences, p, NULL) == p;
+}
+
 /* A value that the contact itself shows, beside "preferences". */
 static void put_own(struct buf *b, const struct contact *contact, enum preference_key key)
 {
     const char *name = preference_key_name(key);
 
     for (size_t i = 0; i < contact->n_preferences; i++) {
-        if (contact->preferences[i].key == key && contact->preferences[i].specificity == SPECIFICITY_ANY) {
-            put_value(b, name, &contact->preferences[i]);
+        const struct preference *p = &contact->preferences[i];
+        if (p->key == key && p->specificity == SPECIFICITY_ANY && is_in_force(contact, p)) {
+            put_value(b, name, p);
             return;
         }
     }
@@ -71,7 +77,7 @@ static void put_preferences(struct buf *b, const struct contact *contact)
     api_put_in(b, "preferences", '{');
     for (size_t i = 0; i < contact->n_preferences; i++) {
         const struct preference *p = &contact->preferences[i];
-        if (p->specificity == SPECIFICITY_ANY && p->key != PREFERENCE_ZONE)
+        if (p->specificity == SPECIFICITY_ANY && p->key != PREFERENCE_ZONE && is_in_force(contact, p))
             put_value(b, preference_key_name(p->key), p);
     }
     api_put_close(b, '}');
@@ -99,7 +105,7 @@ static void put_scoped(struct buf *b, const struct contact *contact, enum specif
         api_put_item(b, p[i].scope);
         buf_add_cstr(b, ":{");
         for (size_t k = i; k < contact->n_preferences; k++) {
-            if (p[k].specificity == specificity && slice_eq(p[k].scope, p[i].scope))
+            if (p[k].specificity == specificity && slice_eq(p[k].scope, p[i].scope) && is_in_force(contact, &p[k]))
                 put_value(b, preference_key_name(p[k].key), &p[k]);
         }
         api_put_close(b, '}');
@@ -107,21 +113,36 @@ static void put_scoped(struct buf *b, const struct contact *contact, enum specif
     api_put_close(b, '}');
 }
 
-static void put_history(struct buf *b, const struct contact *contact)
+static void put_statement(struct buf *b, const struct preference *p)
 {
     static const char *const scopes[] = {[SPECIFICITY_ANY] = "any",
                                          [SPECIFICITY_CHANNEL] = "channel",
                                          [SPECIFICITY_CATEGORY] = "category",
                                          [SPECIFICITY_TOPIC] = "topic"};
+    api_put_open(b, '{');
+    api_put_word(b, "key", preference_key_name(p->key));
+    api_put_word(b, "specificity", scopes[p->specificity]);
+    api_put_text(b, "scope", p->scope);
+    api_preference_put(b, p);
+    api_put_close(b, '}');
+}
+
+static void put_history(struct buf *b, const struct contact *contact)
+{
     api_put_in(b, "history", '[');
-    for (size_t i = 0; i < contact->n_history; i++) {
-        const struct preference *p = &contact->history[i];
-        api_put_open(b, '{');
-        api_put_word(b, "key", preference_key_name(p->key));
-        api_put_word(b, "specificity", scopes[p->specificity]);
-        api_put_text(b, "scope", p->scope);
-        api_preference_put(b, p);
-        api_put_close(b, '}');
+    for (size_t i = 0; i < contact->n_history; i++)
+        put_statement(b, &contact->history[i]);
+    api_put_close(b, ']');
+}
+
+/* What stands beside the values in force, and waits for them to be taken back. */
+static void put_others(struct buf *b, const struct contact *contact)
+{
+    api_put_in(b, "others", '[');
+    for (size_t i = 0; i < contact->n_preferences; i++) {
+        const struct preference *p = &contact->preferences[i];
+        if (p->text.n > 0 && !is_in_force(contact, p))
+            put_statement(b, p);
     }
     api_put_close(b, ']');
 }
@@ -136,6 +157,11 @@ static void put_flagged(struct buf *b, const struct contact *contact)
     merge_preferences(contact->preferences, contact->n_preferences, &any, &p);
     if (p.hours_known == KNOWN && window_set_is_empty(&p.hours))
         p.flagged |= UINT32_C(1) << PREFERENCE_HOURS;
+    for (size_t i = 0; i < contact->n_preferences; i++) {
+        bool flagged;
+        (void)merge_standing(contact->preferences, contact->n_preferences, &contact->preferences[i], &flagged);
+        p.flagged |= (uint32_t)flagged << contact->preferences[i].key;
+    }
     api_put_in(b, "flagged", '[');
     for (unsigned key = 0; key < PREFERENCE_N; key++) {
         if (p.flagged >> key & 1)
@@ -163,6 +189,7 @@ static void put_contact(struct buf *b, const struct contact *contact, bool with_
     put_scoped(b, contact, SPECIFICITY_CHANNEL, "by_channel");
     put_scoped(b, contact, SPECIFICITY_CATEGORY, "by_category");
     put_scoped(b, contact, SPECIFICITY_TOPIC, "by_topic");
+    put_others(b, contact);
     put_flagged(b, contact);
     api_put_consents(b, "consents", contact->consents, contact->n_consents);
     api_put_opt_outs(b, "opt_outs", contact->opt_outs, contact->n_opt_outs);

@@ -1,4 +1,6 @@
-/* What the files of the contact resource share: api_contacts.c answers, api_contact_change.c reads what is asked for.
+/*
+ * What the files of the contact resource share: api_contacts.c answers, api_contact_change.c reads what is asked
+ * for, api_preference_change.c says what becomes of the preferences.
  */
 #ifndef GATEWAY_API_CONTACTS_H
 #define GATEWAY_API_CONTACTS_H
@@ -19,6 +21,7 @@ struct contact_wish {
     size_t n_preferences;
     enum source source;
     bool locked;
+    bool dated; /* says itself when it was stated */
 };
 
 /* False: f says why. */
@@ -31,5 +34,9 @@ enum contact_verdict { CONTACT_SAME, CONTACT_CHANGES, CONTACT_REFUSED };
  */
 enum contact_verdict contact_wish_apply(const struct contact_wish *w, const struct contact *before,
                                         struct store_contact_put *put, struct api_fault *f);
+/* Its parts: the preferences, and the zone that the running day keeps once put->preferences are there. */
+bool contact_preferences_apply(const struct contact_wish *w, const struct contact *before,
+                               struct store_contact_put *put, struct api_fault *f);
+void contact_zone_apply(const struct contact *before, struct store_contact_put *put);
 
 #endif

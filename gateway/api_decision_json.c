@@ -4,7 +4,11 @@
  */
 #include "api_decisions.h"
 
+#include <stdio.h>
+
 #include "api_preferences.h"
+
+#define HOURS_MAX 32 /* shown of one message: packs, organisation, contact */
 
 /* --- rules ------------------------------------------------------------------------------ */
 
@@ -107,6 +111,71 @@ static void put_stated(struct buf *b, const struct profile *p)
     api_put_close(b, ']');
 }
 
+static void put_in_force(struct buf *b, const struct facts *f)
+{
+    const struct preference *in_force[PREFERENCE_N];
+    uint32_t flagged;
+
+    policy_preferences(f, in_force, &flagged);
+    api_put_in(b, "preferences_in_force", '{');
+    for (unsigned i = 0; i < PREFERENCE_N; i++) {
+        if (in_force[i] == NULL)
+            continue;
+        api_put_in(b, preference_key_name((enum preference_key)i), '{');
+        api_preference_put(b, in_force[i]);
+        api_put_flag(b, "flagged", (flagged >> i & 1) != 0);
+        api_put_close(b, '}');
+    }
+    api_put_close(b, '}');
+}
+
+/* {"mon": ["08:00-12:00", "13:00-18:00"], ...}: days without a window are left out */
+static void put_week(struct buf *b, const struct window_set *s)
+{
+    static const char *const days[] = {"mon", "tue", "wed", "thu", "fri", "sat", "sun"};
+    char text[32];
+
+    api_put_in(b, "week", '{');
+    for (size_t day = 0; day < N_ELEMENTS(days); day++) {
+        if (s->weekday[day].n == 0)
+            continue;
+        api_put_in(b, days[day], '[');
+        for (size_t i = 0; i < s->weekday[day].n; i++) {
+            struct window w = s->weekday[day].w[i];
+            unsigned end = w.end_min > MINUTES_PER_DAY ? w.end_min - MINUTES_PER_DAY : w.end_min;
+            snprintf(text, sizeof(text), "%02u:%02u-%02u:%02u", w.start_min / 60u, w.start_min % 60u, end / 60u,
+                     end % 60u);
+            api_put_item(b, slice_of(text));
+        }
+        api_put_close(b, ']');
+    }
+    api_put_close(b, '}');
+}
+
+/* Hours that are open at this instant say until when; closed ones, when they open. */
+static void put_windows(struct buf *b, const struct facts *f)
+{
+    struct hours_in_force hours[HOURS_MAX];
+    size_t n = policy_hours(f, hours, N_ELEMENTS(hours));
+
+    api_put_in(b, "windows", '[');
+    for (size_t i = 0; i < n; i++) {
+        const struct hours_in_force *h = &hours[i];
+        api_put_open(b, '{');
+        api_put_word(b, "of", h->of);
+        api_put_word(b, "pack", h->pack);
+        api_put_word(b, "sense", h->set->sense == WINDOW_QUIET ? "quiet" : "allowed");
+        put_week(b, h->set);
+        api_put_number(b, "dates", (int64_t)h->set->n_dates);
+        api_put_word(b, "holidays", h->set->holidays != NULL ? h->set->holidays->name : "");
+        api_put_flag(b, "open", h->opens_ms <= f->now_ms);
+        api_put_time(b, "opens_at", h->opens_ms);
+        api_put_time(b, "closes_at", h->closes_ms);
+        api_put_close(b, '}');
+    }
+    api_put_close(b, ']');
+}
+
 static void put_caps(struct buf *b, const struct facts *f)
 {
     static const char *const origins[] = {
@@ -146,6 +215,8 @@ static void put_facts(struct buf *b, const struct facts *f)
     api_put_opt_outs(b, "opt_outs", p->opt_outs, p->n_opt_outs);
     api_put_consents(b, "consents", p->consents, p->n_consents);
     put_stated(b, p);
+    put_in_force(b, f);
+    put_windows(b, f);
     put_caps(b, f);
     api_put_flag(b, "counters_down", f->counters_down);
     api_put_close(b, '}');

@@ -9,8 +9,6 @@
 #include <assert.h>
 #include <stdlib.h>
 
-#include "postern/zone.h"
-
 struct writer {
     uint8_t *p;
     size_t n, cap;
@@ -190,7 +188,7 @@ uint8_t *profile_pack(const struct profile *p, uint32_t *n)
     put_time(&w, p->resubscribed_at_ms);
     put_time(&w, p->opted_out_at_ms);
     put_time(&w, p->zone_changed_at_ms);
-    put_slice(&w, slice_of(p->previous_zone != NULL ? p->previous_zone->name : ""));
+    put_slice(&w, p->previous_zone_name);
     put_u64(&w, p->n_opt_outs);
     for (size_t i = 0; i < p->n_opt_outs; i++)
         put_opt_out(&w, &p->opt_outs[i]);
@@ -214,9 +212,7 @@ static void unpack(struct reader *r, struct profile *out)
     out->resubscribed_at_ms = get_time(r);
     out->opted_out_at_ms = get_time(r);
     out->zone_changed_at_ms = get_time(r);
-    struct slice previous = get_slice(r);
-    char *name = arena_strndup(r->arena, previous.p, previous.n);
-    out->previous_zone = name != NULL && previous.n > 0 ? zone_get(name) : NULL;
+    out->previous_zone_name = get_slice(r);
 
     uint64_t n = get_u64(r);
     struct opt_out *opt_outs = get_array(r, n, sizeof(*opt_outs));

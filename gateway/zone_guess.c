@@ -8,6 +8,7 @@
 
 #include <stdio.h>
 
+#include "postern/policy.h"
 #include "postern/zone.h"
 
 /* ITU-T E.164 country codes (list of 2016-11-01 and later notices), longest first where one begins another. */
@@ -113,20 +114,12 @@ static void set_country(struct profile *p, const struct address *to)
         memcpy(p->country, countries, 2);
 }
 
-/* The stated zone with the highest authority; the most recent of equals. */
 static const struct preference *stated(const struct profile *p)
 {
-    const struct preference *best = NULL;
+    static const struct preference zone = {.key = PREFERENCE_ZONE};
+    const struct preference *v = merge_standing(p->preferences, p->n_preferences, &zone, NULL);
 
-    for (size_t i = 0; i < p->n_preferences; i++) {
-        const struct preference *v = &p->preferences[i];
-        if (v->key != PREFERENCE_ZONE || v->text.n == 0)
-            continue;
-        if (best == NULL || v->authority < best->authority ||
-            (v->authority == best->authority && v->at_ms > best->at_ms))
-            best = v;
-    }
-    return best;
+    return v != NULL && v->text.n > 0 ? v : NULL;
 }
 
 static enum zone_basis basis_of(const struct preference *v)
@@ -165,6 +158,7 @@ void zone_guess(struct profile *p, const struct address *to, const struct zone *
     const struct zone *z = v != NULL ? zone_of(v->text) : NULL;
 
     set_country(p, to);
+    p->previous_zone = p->previous_zone_name.n > 0 ? zone_of(p->previous_zone_name) : NULL;
     p->n_zones = 0;
     if (z != NULL) {
         p->zone_basis = basis_of(v);

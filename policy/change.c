@@ -19,7 +19,8 @@
  *  - Preferences: an import or sync over a customer's or an agent's value only
  *    restricts; what an application detects never replaces what was said; a weaker
  *    or older claim does not replace a stronger or newer one; equal claims that
- *    differ keep the stricter value, the looser one is pending review.
+ *    differ keep the stricter value, the looser one is pending review.  What replaces
+ *    nothing may stand beside (policy/merge.c says which is in force).
  */
 #include "policy/rule.h"
 

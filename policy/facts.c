@@ -9,12 +9,25 @@
 
 #include "policy/weekday.h"
 
-void policy_prepare(struct facts *f)
+static struct merge merged(const struct facts *f)
 {
     struct merge g = {.message = f->message};
     merge_offer(&g, f->profile->preferences, f->profile->n_preferences);
     merge_offer(&g, f->policy->defaults, f->policy->n_defaults);
+    return g;
+}
+
+void policy_prepare(struct facts *f)
+{
+    const struct merge g = merged(f);
     merge_finish(&g, &f->preferences);
+}
+
+void policy_preferences(const struct facts *f, const struct preference *in_force[PREFERENCE_N], uint32_t *flagged)
+{
+    const struct merge g = merged(f);
+    memcpy(in_force, g.best, sizeof g.best);
+    *flagged = g.flagged;
 }
 
 size_t facts_zones(const struct facts *f, const struct zone *const **out)

@@ -6,7 +6,9 @@
  * The one idea: a total order by claim (authority, specificity, time, system,
  * confidence), and only when that is exhausted and the values differ, the one that
  * lets less through, flagged for review.  Nothing is deleted: a narrower choice
- * stands untouched beside a wider one (Novu's global switch wiped them, PR 6767).
+ * stands untouched beside a wider one (Novu's global switch wiped them, PR 6767),
+ * a weaker one beside a stronger, and null only takes back what its own authority
+ * said before: then the weaker one is in force again.
  *
  * Rulings: a text that cannot be read lets nothing through (hours, numbers) or says
  * nothing (names).  Two lists of channels or days that tie are joined.
@@ -57,6 +59,25 @@ int merge_compare(const struct preference *a, const struct preference *b)
     if (by == 0)
         by = compare(b->confidence, a->confidence);
     return by;
+}
+
+static bool same_place(const struct preference *a, const struct preference *b)
+{
+    return a->key == b->key && a->specificity == b->specificity && slice_eq(a->scope, b->scope);
+}
+
+/* Does a null of v's own authority stand before v (< 0: v is taken back) or beside it (0)? */
+static int null_against(const struct preference *values, size_t n, const struct preference *v)
+{
+    int least = 1;
+    for (size_t i = 0; i < n; i++) {
+        const struct preference *null = &values[i];
+        if (null->text.n > 0 || null->authority != v->authority || !same_place(null, v))
+            continue;
+        int by = merge_compare(null, v);
+        least = by < least ? by : least;
+    }
+    return least;
 }
 
 /* --- the texts ------------------------------------------------------------------ */
@@ -194,7 +215,8 @@ static void set_flag(uint32_t *set, unsigned bit, bool on)
     *set = on ? *set | (UINT32_C(1) << bit) : *set & ~(UINT32_C(1) << bit);
 }
 
-static void offer_one(struct merge *g, const struct preference *p)
+/* contested: a null claims as much. */
+static void offer_one(struct merge *g, const struct preference *p, bool contested)
 {
     const struct preference **best = &g->best[p->key];
     int by = *best == NULL ? 1 : merge_compare(*best, p);
@@ -202,8 +224,8 @@ static void offer_one(struct merge *g, const struct preference *p)
     if (by > 0) {
         *best = p;
         g->union_of[p->key] = list;
-        set_flag(&g->flagged, p->key, false);
-    } else if (by == 0 && !slice_eq((*best)->text, p->text)) {
+        set_flag(&g->flagged, p->key, contested);
+    } else if (by == 0 && (contested || !slice_eq((*best)->text, p->text))) {
         if (merge_looseness(p->key, p->text) < merge_looseness(p->key, (*best)->text))
             *best = p;
         g->union_of[p->key] |= list;
@@ -214,9 +236,31 @@ static void offer_one(struct merge *g, const struct preference *p)
 void merge_offer(struct merge *g, const struct preference *values, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        if (applies(&values[i], g->message))
-            offer_one(g, &values[i]);
+        const struct preference *p = &values[i];
+        int null = p->text.n > 0 && applies(p, g->message) ? null_against(values, n, p) : -1;
+        if (null >= 0)
+            offer_one(g, p, null == 0);
     }
+}
+
+const struct preference *merge_standing(const struct preference *values, size_t n, const struct preference *of,
+                                        bool *flagged)
+{
+    struct merge g = {.message = NULL};
+    const struct preference *cleared = NULL;
+    for (size_t i = 0; i < n; i++) {
+        const struct preference *p = &values[i];
+        if (!same_place(p, of))
+            continue;
+        int null = p->text.n > 0 ? null_against(values, n, p) : -1;
+        if (null >= 0)
+            offer_one(&g, p, null == 0);
+        else if (p->text.n == 0 && (cleared == NULL || merge_compare(p, cleared) < 0))
+            cleared = p;
+    }
+    if (flagged != NULL)
+        *flagged = g.flagged != 0;
+    return g.best[of->key] != NULL ? g.best[of->key] : cleared;
 }
 
 static struct slice text_of(const struct merge *g, enum preference_key key)

@@ -181,3 +181,29 @@ bool rule_hours_contact(const struct facts *f, struct violation *v)
     describe_opening(f, v, "contact's hours");
     return true;
 }
+
+/* --- for those who ask --------------------------------------------------------- */
+
+size_t policy_hours(const struct facts *f, struct hours_in_force *out, size_t max)
+{
+    const struct policy *p = f->policy;
+    const struct window_set *organisation = &p->organisation_hours[f->message->category->class][f->message->channel];
+    struct opening o[2] = {opening_always(f->now_ms), opening_always(f->now_ms)};
+    size_t n = 0;
+    for (size_t i = 0; i < p->n_legal && n < max; i++) {
+        struct opening law = opening_always(f->now_ms);
+        if (!facts_law_binds(f, &p->legal[i]))
+            continue;
+        narrow_by_law(f, &p->legal[i], &law);
+        out[n++] = (struct hours_in_force){"legal", p->legal[i].pack, &p->legal[i].set, law.from_ms, law.until_ms};
+    }
+    if (!window_set_is_empty(organisation) && n < max) {
+        narrow(f, organisation, p->margin_s, &o[0]);
+        out[n++] = (struct hours_in_force){"organisation", "", organisation, o[0].from_ms, o[0].until_ms};
+    }
+    if (f->preferences.hours_known == KNOWN && n < max) {
+        narrow(f, &f->preferences.hours, p->margin_s, &o[1]);
+        out[n++] = (struct hours_in_force){"contact", "", &f->preferences.hours, o[1].from_ms, o[1].until_ms};
+    }
+    return n;
+}

@@ -1,7 +1,7 @@
 /*
  * Contacts: a person's addresses and the versions of each preference.  An address
  * belongs to one contact; a version of a preference is never changed, the latest
- * one stands.
+ * one of each authority and system stands.
  */
 #include "store/sqlite.h"
 
@@ -33,12 +33,14 @@ enum err sqlite_contact_get(struct backend *b, struct store_contact_get *r)
                           .account = col_slice(b, st, 1, r->arena),
                           .version = (uint64_t)col_int(st, 2),
                           .created_at_ms = col_int(st, 4),
-                          .updated_at_ms = col_int(st, 5)};
+                          .updated_at_ms = col_int(st, 5),
+                          .previous_zone = col_slice(b, st, 6, r->arena),
+                          .zone_changed_at_ms = col_int(st, 7)};
     sql_end(st);
     read_addresses(b, n, r->arena, c);
     if (b->arena_spent)
         return sql_done(b, OK);
-    c->preferences = contact_preferences(b, SQL_PREFERENCES_IN_FORCE, n, r->arena, &c->n_preferences);
+    c->preferences = contact_preferences(b, SQL_PREFERENCES_STANDING, n, r->arena, &c->n_preferences);
     if (r->with_history)
         c->history = contact_preferences(b, SQL_PREFERENCES_ALL, n, r->arena, &c->n_history);
     c->consents = consents_read(b, n, false, r->arena, &c->n_consents);
@@ -187,6 +189,8 @@ enum err sqlite_contact_put(struct backend *b, struct store_contact_put *r)
     if (r->addresses != NULL)
         put_addresses(b, r, contact);
     put_preferences(b, r, contact);
+    if (r->previous_zone.n > 0)
+        SQL_RUN(b, SQL_CONTACT_ZONE_CHANGED, V_INT(contact), V_TEXT(r->previous_zone), V_INT(r->now_ms));
     uint64_t seq = audit_contact(b, r, version + 1);
     SQL_RUN(b, SQL_CONTACT_CHANGED, V_INT(contact), V_INT(seq));
     if (r->addresses != NULL)

@@ -165,9 +165,11 @@ static void read_contact(struct backend *b, int64_t contact, struct arena *a, st
     p->contact_id = col_slice(b, st, 0, a);
     p->account = col_slice(b, st, 1, a);
     p->version = (uint64_t)col_int(st, 3);
+    p->previous_zone_name = col_slice(b, st, 6, a);
+    p->zone_changed_at_ms = col_int(st, 7);
     sql_end(st);
     p->consents = consents_read(b, contact, true, a, &p->n_consents);
-    p->preferences = contact_preferences(b, SQL_PREFERENCES_IN_FORCE, contact, a, &p->n_preferences);
+    p->preferences = contact_preferences(b, SQL_PREFERENCES_STANDING, contact, a, &p->n_preferences);
 }
 
 enum err sqlite_profile_get(struct backend *b, struct store_profile_get *r)

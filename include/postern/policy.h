@@ -207,14 +207,21 @@ struct preferences {
 /*
  * Authority, then specificity (topic > category > channel > any), then the most recent; help desk
  * beats crm on equal rank and time; equal rank, time and confidence with different values: the
- * restrictive one, flagged.  Values that do not apply to the message's channel, category or topic are passed over.
+ * restrictive one, flagged.  A null takes back what its own authority said before for that scope.  Values that do not
+ * apply to the message's channel, category or topic are passed over.
  */
 void merge_preferences(const struct preference *values, size_t n, const struct message *m, struct preferences *out);
+/*
+ * Of the values stated for exactly of's key and scope the one in force; a null when all are taken back, NULL when
+ * none is stated.  flagged (may be NULL): another of equal claim says otherwise.
+ */
+const struct preference *merge_standing(const struct preference *values, size_t n, const struct preference *of,
+                                        bool *flagged);
 
 /* May this change be applied?  (semantics 3 and 4: who may lift, import only restricts, detected never over explicit.)
  */
 enum change_verdict { CHANGE_APPLY, CHANGE_PENDING, CHANGE_REFUSE };
-/* before: the value in force for the same key and scope, or NULL. */
+/* before: what the same authority and system said for that key and scope; for an import what a person said; or NULL. */
 enum change_verdict change_preference(const struct preference *before, const struct preference *after,
                                       struct errmsg *e);
 /*
@@ -286,6 +293,20 @@ struct facts {
 
 /* Merge the preferences; call once when policy, message, profile and now_ms are set.  Nothing else fills the rest. */
 void policy_prepare(struct facts *f);
+
+/* For those who ask why: the value of each key that is in force for this message (or NULL), and which are flagged. */
+void policy_preferences(const struct facts *f, const struct preference *in_force[PREFERENCE_N], uint32_t *flagged);
+
+/* One set of hours that this message has to keep; open in every candidate zone in [opens_ms, closes_ms). */
+struct hours_in_force {
+    const char *of; /* "legal", "organisation", "contact" */
+    const char *pack;
+    const struct window_set *set;
+    int64_t opens_ms;  /* at or after now; INT64_MAX: never */
+    int64_t closes_ms; /* margin taken off; INT64_MAX: no end in sight */
+};
+/* Those that bind, the law's first; how many.  A reply's exemption and urgency are not taken into account. */
+size_t policy_hours(const struct facts *f, struct hours_in_force *out, size_t max);
 
 /* Which caps match this message now: fills f->checks, f->n_checks (counts are the caller's to fill). */
 void policy_caps(struct facts *f);

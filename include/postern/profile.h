@@ -142,7 +142,7 @@ struct preference {
     struct slice system; /* "helpdesk", "crm", ... or empty */
     enum confidence confidence;
     int64_t at_ms;
-    uint32_t version; /* 1.. per key and scope */
+    uint32_t version; /* 1.. per key and scope, whoever says it */
 };
 
 /* How the zone was found; strongest first (semantics 6). */
@@ -184,8 +184,9 @@ struct profile {
     const struct zone *zones[LIMIT_CANDIDATE_ZONES];
     size_t n_zones;
     enum zone_basis zone_basis;
-    /* The zone that the running day keeps after a change, or NULL. */
+    /* The zone that the running day keeps after a change, or NULL; the store knows its name only. */
     const struct zone *previous_zone;
+    struct slice previous_zone_name;
     int64_t zone_changed_at_ms;
 
     int64_t last_inbound_ms[CHANNEL_N]; /* 0 = never: a reply within 15 min is a conversation */

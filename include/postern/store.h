@@ -176,8 +176,9 @@ struct deferred {
     uint32_t attempts; /* how often a provider did not take it */
     uint64_t fence;    /* of the lease; a settle with an older one is refused */
     struct stored_submission
-        submission;          /* claim: whole; list: when asked for; change and revocation: without a large body */
-    struct slice end_reason; /* why it ended, or empty */
+        submission;           /* claim: whole; list: when asked for; change and revocation: without a large body */
+    struct slice end_reason;  /* why it ended, or empty */
+    struct slice provider_id; /* list with_submission, of a released row: what its provider calls it; or empty */
 };
 
 /* One decision, to be made durable before anything leaves. */
@@ -284,7 +285,7 @@ struct contact {
     int64_t created_at_ms, updated_at_ms;
     const struct contact_address *addresses;
     size_t n_addresses;
-    const struct preference *preferences; /* in force, each with source, confidence, version */
+    const struct preference *preferences; /* the latest of each key, scope, authority and system: merge_standing */
     size_t n_preferences;
     const struct preference *history; /* all versions, newest first; filled on demand */
     size_t n_history;
@@ -292,6 +293,8 @@ struct contact {
     size_t n_consents;
     const struct opt_out *opt_outs; /* those in force */
     size_t n_opt_outs;
+    struct slice previous_zone; /* before the latest change of the zone, or empty */
+    int64_t zone_changed_at_ms;
 };
 struct store_contact_get {
     struct store_request r;
@@ -313,8 +316,9 @@ struct store_contact_put {
     size_t n_addresses;
     const struct preference *preferences; /* new versions of those that change; version set by the store */
     size_t n_preferences;
-    struct slice conflict;   /* out: which address, and whose */
-    struct address *touched; /* out: every address, old and new: cache entries to drop */
+    struct slice previous_zone; /* the zone in force changes now: what the running day keeps; empty: it does not */
+    struct slice conflict;      /* out: which address, and whose */
+    struct address *touched;    /* out: every address, old and new: cache entries to drop */
     size_t n_touched;
 };
 

@@ -122,7 +122,9 @@ CREATE TABLE contact (
     version INTEGER NOT NULL,
     changed_seq INTEGER NOT NULL,
     created_at_ms INTEGER NOT NULL,
-    updated_at_ms INTEGER NOT NULL
+    updated_at_ms INTEGER NOT NULL,
+    previous_zone TEXT NOT NULL,         -- '': the zone never changed
+    zone_changed_at_ms INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE contact_address (
     text TEXT PRIMARY KEY,
@@ -134,6 +136,7 @@ CREATE TABLE contact_address (
 CREATE INDEX contact_address_contact ON contact_address (contact);
 CREATE INDEX contact_address_folded ON contact_address (folded);
 
+-- Versions count per key and scope; the latest of each authority and system stands, and policy says which is in force.
 CREATE TABLE preference (
     contact INTEGER NOT NULL REFERENCES contact (n),
     key TEXT NOT NULL,

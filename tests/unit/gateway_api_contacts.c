@@ -70,7 +70,7 @@ static bool read_body(const char *text)
 static enum contact_verdict apply(const char *text)
 {
     ck_assert_msg(read_body(text), "%s: %s", text, fault.why.text);
-    put = (struct store_contact_put){.arena = &arena};
+    put = (struct store_contact_put){.arena = &arena, .now_ms = NOW_MS};
     return contact_wish_apply(&wish, &before, &put, &fault);
 }
 
@@ -80,7 +80,8 @@ START_TEST(the_same_again_changes_nothing)
     ck_assert_int_eq(apply("{\"preferences\":{\"format\":\"concise\"}}"), CONTACT_SAME);
     ck_assert_int_eq(apply("{\"account\":\"acme\",\"addresses\":{\"email\":[\"ada@MAIL.example\"]}}"), CONTACT_SAME);
     ck_assert_int_eq(apply("{\"preferences\":{\"digest\":null}}"), CONTACT_SAME);
-    ck_assert_int_eq(apply("{\"source\":\"import\",\"preferences\":{\"format\":\"concise\"}}"), CONTACT_SAME);
+    /* said by another it is a row of its own, for the day when the first takes it back */
+    ck_assert_int_eq(apply("{\"source\":\"import\",\"preferences\":{\"format\":\"concise\"}}"), CONTACT_CHANGES);
 }
 END_TEST
 
@@ -119,10 +120,109 @@ END_TEST
 
 START_TEST(all_or_nothing)
 {
-    ck_assert_int_eq(apply("{\"source\":\"behaviour\",\"preferences\":{\"digest\":\"daily\",\"format\":\"detailed\"}}"),
+    ck_assert_int_eq(apply("{\"confidence\":\"low\",\"preferences\":{\"digest\":\"daily\",\"format\":\"detailed\"}}"),
                      CONTACT_REFUSED);
     ck_assert_str_eq(fault.field, "preferences.format");
     ck_assert(strstr(fault.why.text, "detected") != NULL);
+}
+END_TEST
+
+/* Everyone has a row of their own; who is in force is said by the merge. */
+START_TEST(a_weaker_value_stands_beside_a_stronger)
+{
+    static const char *const claims[] = {"\"source\":\"agent\"", "\"source\":\"behaviour\"",
+                                         "\"source\":\"sync\",\"system\":\"crm\""};
+    static const enum authority authorities[] = {AUTHORITY_AGENT, AUTHORITY_BEHAVIOUR, AUTHORITY_ACCOUNT};
+    for (size_t i = 0; i < N_ELEMENTS(claims); i++) {
+        char text[200];
+        snprintf(text, sizeof text, "{%s,\"preferences\":{\"format\":\"detailed\"}}", claims[i]);
+        ck_assert_int_eq(apply(text), CONTACT_CHANGES);
+        ck_assert_uint_eq(put.n_preferences, 1);
+        ck_assert_int_eq(put.preferences[0].authority, authorities[i]);
+    }
+}
+END_TEST
+
+static void state_cap(const char *text)
+{
+    stated[0].key = PREFERENCE_MAX_PER_DAY;
+    stated[0].text = slice_of(text);
+}
+
+START_TEST(an_import_takes_the_rank_of_what_it_restricts)
+{
+    state_cap("5");
+    ck_assert_int_eq(apply("{\"source\":\"import\",\"system\":\"crm\",\"preferences\":{\"frequency.max_per_day\":2}}"),
+                     CONTACT_CHANGES);
+    ck_assert_int_eq(put.preferences[0].authority, AUTHORITY_CONTACT);
+    ck_assert_int_gt(put.preferences[0].at_ms, stated[0].at_ms);
+    ck_assert_int_eq(apply("{\"source\":\"import\",\"system\":\"crm\",\"preferences\":{\"frequency.max_per_day\":9}}"),
+                     CONTACT_CHANGES);
+    ck_assert_int_eq(put.preferences[0].authority, AUTHORITY_ACCOUNT);
+    ck_assert_int_eq(apply("{\"source\":\"sync\",\"preferences\":{\"frequency.max_per_day\":null}}"), CONTACT_SAME);
+}
+END_TEST
+
+/* The customer's own value is as before, but an import's stricter one is in force: said again, it is news. */
+START_TEST(the_customer_lifts_what_an_import_restricted_by_saying_it_again)
+{
+    struct preference both[2];
+    state_cap("5");
+    both[0] = both[1] = stated[0];
+    both[1].text = SLICE("2");
+    both[1].source = SOURCE_IMPORT;
+    both[1].system = SLICE("crm");
+    both[1].at_ms++;
+    before.preferences = both;
+    before.n_preferences = 2;
+    ck_assert_int_eq(apply("{\"preferences\":{\"frequency.max_per_day\":5}}"), CONTACT_CHANGES);
+    ck_assert_int_gt(put.preferences[0].at_ms, both[1].at_ms);
+    ck_assert_int_eq(apply("{\"source\":\"import\",\"system\":\"crm\",\"preferences\":{\"frequency.max_per_day\":2}}"),
+                     CONTACT_SAME);
+}
+END_TEST
+
+START_TEST(an_older_statement_does_not_replace_a_newer)
+{
+    ck_assert_int_eq(apply("{\"stated_at\":\"2020-01-01T00:00:00Z\",\"preferences\":{\"format\":\"detailed\"}}"),
+                     CONTACT_REFUSED);
+    ck_assert(strstr(fault.why.text, "older") != NULL);
+}
+END_TEST
+
+static struct preference zone_said(const char *name, enum authority authority, int64_t at_ms)
+{
+    return (struct preference){.key = PREFERENCE_ZONE,
+                               .text = slice_of(name),
+                               .authority = authority,
+                               .confidence = CONFIDENCE_HIGH,
+                               .at_ms = at_ms,
+                               .version = 1};
+}
+
+START_TEST(a_zone_that_changes_is_kept_for_the_day)
+{
+    stated[0] = zone_said("America/New_York", AUTHORITY_CONTACT, NOW_MS - 1000);
+    ck_assert_int_eq(apply("{\"zone\":\"America/Los_Angeles\"}"), CONTACT_CHANGES);
+    ck_assert(slice_eq_cstr(put.previous_zone, "America/New_York"));
+    ck_assert_int_eq(apply("{\"source\":\"agent\",\"zone\":\"America/Los_Angeles\"}"), CONTACT_CHANGES);
+    ck_assert_uint_eq(put.previous_zone.n, 0); /* beside the customer's: the zone in force is the same */
+
+    /* Changed again on the same day: the day keeps the zone in which it began. */
+    before.previous_zone = SLICE("Asia/Tokyo");
+    before.zone_changed_at_ms = NOW_MS - 60000;
+    ck_assert_int_eq(apply("{\"zone\":\"America/Los_Angeles\"}"), CONTACT_CHANGES);
+    ck_assert(slice_eq_cstr(put.previous_zone, "Asia/Tokyo"));
+    before.zone_changed_at_ms = NOW_MS - 2 * MS_PER_DAY;
+    ck_assert_int_eq(apply("{\"zone\":\"America/Los_Angeles\"}"), CONTACT_CHANGES);
+    ck_assert(slice_eq_cstr(put.previous_zone, "America/New_York"));
+}
+END_TEST
+
+START_TEST(the_first_zone_changes_none)
+{
+    ck_assert_int_eq(apply("{\"zone\":\"America/Los_Angeles\"}"), CONTACT_CHANGES);
+    ck_assert_uint_eq(put.previous_zone.n, 0);
 }
 END_TEST
 
@@ -207,6 +307,8 @@ static const struct {
     {"{\"locked\":true,\"source\":\"customer\"}", "locked", "organisation"},
     {"{\"locked\":1}", "locked", "true or false"},
     {"{\"confidence\":\"total\"}", "confidence", "low, medium, high"},
+    {"{\"stated_at\":\"yesterday\"}", "stated_at", "RFC 3339"},
+    {"{\"stated_at\":\"2099-01-01T00:00:00Z\"}", "stated_at", "future"},
 };
 
 START_TEST(what_cannot_be_used_is_refused_by_name)
@@ -227,6 +329,12 @@ int main(void)
     tcase_add_test(t, null_clears);
     tcase_add_test(t, a_kind_of_address_that_is_left_out_stays);
     tcase_add_test(t, all_or_nothing);
+    tcase_add_test(t, a_weaker_value_stands_beside_a_stronger);
+    tcase_add_test(t, an_import_takes_the_rank_of_what_it_restricts);
+    tcase_add_test(t, the_customer_lifts_what_an_import_restricted_by_saying_it_again);
+    tcase_add_test(t, an_older_statement_does_not_replace_a_newer);
+    tcase_add_test(t, a_zone_that_changes_is_kept_for_the_day);
+    tcase_add_test(t, the_first_zone_changes_none);
     tcase_add_test(t, a_clock_that_stepped_back_does_not_silence_the_customer);
     tcase_add_test(t, the_customers_word_over_an_inferred_value_is_news);
     tcase_add_test(t, who_says_it_is_its_authority);

@@ -127,6 +127,64 @@ START_TEST(preferences_have_versions)
 }
 END_TEST
 
+static void put_language(const char *text, enum authority authority, const char *system, uint64_t version,
+                         const char *previous_zone)
+{
+    struct preference p = {.key = PREFERENCE_LANGUAGE,
+                           .text = slice_of(text),
+                           .authority = authority,
+                           .system = slice_of(system),
+                           .at_ms = NOW};
+    struct store_contact_put put = {.arena = &arena,
+                                    .id = SLICE("ann"),
+                                    .expected_version = version,
+                                    .now_ms = NOW + 7,
+                                    .preferences = &p,
+                                    .n_preferences = 1,
+                                    .previous_zone = slice_of(previous_zone)};
+    ASK_OK(&put, CONTACT_PUT);
+}
+
+/* One row stands for each authority and system, whatever others said later. */
+START_TEST(preferences_stand_side_by_side)
+{
+    put_contact("ann", (const char *[]){"a@example.com"}, 1, 0);
+    put_language("de", AUTHORITY_CONTACT, "", 1, "");
+    put_language("en", AUTHORITY_ACCOUNT, "crm", 2, "");
+    put_language("fr", AUTHORITY_ACCOUNT, "helpdesk", 3, "");
+    put_language("it", AUTHORITY_ACCOUNT, "crm", 4, "");
+    struct profile p;
+    get_profile("a@example.com", &p);
+    ck_assert_uint_eq(p.n_preferences, 3);
+    uint32_t versions = 0;
+    for (size_t i = 0; i < p.n_preferences; i++) {
+        versions |= 1u << p.preferences[i].version;
+        ck_assert(!slice_eq_cstr(p.preferences[i].text, "en"));
+    }
+    ck_assert_uint_eq(versions, 1u << 1 | 1u << 3 | 1u << 4);
+    struct contact c;
+    ck_assert_int_eq(get_contact("ann", NULL, &c), OK);
+    ck_assert_uint_eq(c.n_preferences, 3);
+    ck_assert_uint_eq(c.n_history, 4);
+}
+END_TEST
+
+START_TEST(the_zone_before_is_kept_with_its_time)
+{
+    put_contact("ann", (const char *[]){"a@example.com"}, 1, 0);
+    put_language("de", AUTHORITY_CONTACT, "", 1, "Europe/Berlin");
+    put_language("en", AUTHORITY_CONTACT, "", 2, "");
+    struct profile p;
+    get_profile("a@example.com", &p);
+    ck_assert(slice_eq_cstr(p.previous_zone_name, "Europe/Berlin"));
+    ck_assert_int_eq(p.zone_changed_at_ms, NOW + 7);
+    struct contact c;
+    ck_assert_int_eq(get_contact("ann", NULL, &c), OK);
+    ck_assert(slice_eq_cstr(c.previous_zone, "Europe/Berlin"));
+    ck_assert_int_eq(c.zone_changed_at_ms, NOW + 7);
+}
+END_TEST
+
 START_TEST(the_latest_consent_is_in_force)
 {
     put_contact("ann", (const char *[]){"a@example.com", "+15550100001"}, 2, 0);
@@ -265,6 +323,7 @@ int main(void)
     Suite *s = suite_create("store_contract_people");
     suite_add_tcase(s, TESTS("contacts", a_contact_is_put_and_got, versions_and_addresses_conflict,
                              touched_names_old_and_new_addresses, preferences_have_versions,
+                             preferences_stand_side_by_side, the_zone_before_is_kept_with_its_time,
                              the_latest_consent_is_in_force));
     suite_add_tcase(s, TESTS("opt-outs", an_opt_out_of_an_unknown_address_folds, an_opt_out_binds_the_contact,
                              a_contact_shows_each_opt_out_once, a_consent_lifts_exactly_its_scope));
