@@ -37,7 +37,7 @@ static void fault_set(struct api_fault *f, const char *field, const char *fmt, v
     if (f->set)
         return;
     f->set = true;
-    snprintf(f->field, sizeof(f->field), "%s", field);
+    snprintf(f->field, sizeof(f->field), "%.*s", (int)sizeof(f->field) - 1, field); /* -O2 warns of a silent cut */
     vsnprintf(text, sizeof(text), fmt, args);
     errmsg_set(&f->why, "%s", text);
 }

@@ -366,6 +366,7 @@ void gateway_free(struct gateway **gp)
     duplicates_free(&g->duplicates);
     counters_free(&g->counters);
     store_close(&g->store);
+    submission_forget_unwritten(g);
     metrics_free(&g->metrics);
     loop_free(&g->loop);
     conf_free(&g->conf);

@@ -17,6 +17,7 @@ struct duplicates; /* duplicates.c */
 struct releaser;   /* release.c */
 struct callbacks;  /* callback.c */
 struct submission; /* submission.c */
+struct posted;     /* submission_act.c */
 
 struct gateway {
     struct loop *loop;
@@ -33,6 +34,7 @@ struct gateway {
     struct slice token_key;    /* MAC of override tokens; drawn from the audit key */
     size_t submissions;        /* under way */
     struct submission *live;   /* all of them */
+    struct posted *unwritten;  /* results that wait for space on the disk */
     struct submission *acting; /* those whose call to a provider is under way */
     bool draining;
     int64_t started_mono_ms;

@@ -44,6 +44,9 @@ void submission_dry_run(struct gateway *g, struct submission_dry_run *d, void (*
  */
 void submission_revoked(struct gateway *g, const struct address *touched, size_t n);
 
+/* Results that still wait for space on the disk: after a restart their messages are unknown.  After store_close. */
+void submission_forget_unwritten(struct gateway *g);
+
 /* Name in the log what stands in one step for longer than LIMIT_STUCK_MS, and what it waits for. */
 void submission_watch(struct gateway *g);
 

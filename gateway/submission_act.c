@@ -18,11 +18,15 @@
 #define RETRY_MIN_MS INT64_C(5000)
 #define RETRY_MAX_MS INT64_C(300000)
 
+#define RESULT_AGAIN_MS 200 /* as often as the store looks for space */
+
 /* --- results ------------------------------------------------------------------- */
 
 /* A result is written behind the answer: it owns what it points to. */
 struct posted {
-    struct submission *waits; /* NULL: nobody waits for it */
+    struct submission *waits;    /* NULL: nobody waits for it */
+    struct posted *next, **prev; /* among the gateway's unwritten, while it waits for space; else NULL */
+    struct loop_task *again;
     struct gateway *g;
     enum channel channel;
     int64_t notice_ms; /* a kept message is due then; 0 = none */
@@ -30,17 +34,64 @@ struct posted {
     struct store_result result;
 };
 
+static void posted_free(struct posted *p)
+{
+    if (p->prev != NULL) {
+        *p->prev = p->next;
+        if (p->next != NULL)
+            p->next->prev = p->prev;
+    }
+    loop_cancel(&p->again);
+    arena_clear(&p->arena);
+    free(p);
+}
+
+void submission_forget_unwritten(struct gateway *g)
+{
+    while (g->unwritten != NULL)
+        posted_free(g->unwritten);
+}
+
+static void on_again(void *arg)
+{
+    struct posted *p = arg;
+    p->again = NULL;
+    store_submit(p->g->store, &p->result.r);
+}
+
+/* A disk without space takes it later: what became of a message that is out must not stay untold until the restart. */
+static bool waits_for_space(struct posted *p)
+{
+    const char *why;
+
+    if (p->g->draining || store_health(p->g->store, &why) == STORE_FAILED)
+        return false;
+    if (p->prev == NULL) {
+        p->next = p->g->unwritten;
+        p->prev = &p->g->unwritten;
+        if (p->next != NULL)
+            p->next->prev = &p->next;
+        p->g->unwritten = p;
+    }
+    p->again = loop_after(p->g->loop, RESULT_AGAIN_MS, on_again, p);
+    return true;
+}
+
 static void on_posted(enum err status, void *arg)
 {
     struct posted *p = arg;
     struct submission *s = p->waits;
 
+    if (status == ERR_UNAVAILABLE && s == NULL && waits_for_space(p))
+        return;
+    if (status == ERR_UNAVAILABLE && s == NULL)
+        log_line(LOG_ERROR_, NULL, "submission", "result_unwritten", "rows=%zu then=\"unknown after the restart\"",
+                 p->result.n);
     if (status == OK && p->notice_ms != 0)
         releaser_notice(p->g->releaser, p->channel, p->notice_ms);
     if (s != NULL && status != OK)
         submission_fail(s, FAULT_UNAVAILABLE, "the store of record cannot write; the message was not accepted");
-    arena_clear(&p->arena);
-    free(p);
+    posted_free(p);
     if (s != NULL)
         submission_resume(s);
 }

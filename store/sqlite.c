@@ -147,8 +147,6 @@ static int on_wal(void *arg, sqlite3 *db, const char *name, int pages)
 
 static bool set_pragmas(struct backend *b, struct errmsg *e)
 {
-    sqlite3_busy_timeout(b->db, BUSY_MS);
-    sqlite3_extended_result_codes(b->db, 1);
     /* The automatic checkpoint hides a failed fsync and tries it again later; ours (sqlite_tend) does not. */
     return sqlite_exec(b->db,
                        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;"
@@ -165,7 +163,10 @@ static bool open_file(struct backend *b, bool read_only, struct errmsg *e)
         errmsg_set(e, "%s: %s", b->path, sqlite3_errmsg(b->db));
         return false;
     }
-    return (read_only || set_pragmas(b, e)) && sqlite_migrate(b->db, b->path, read_only, e);
+    sqlite3_busy_timeout(b->db, BUSY_MS);
+    sqlite3_extended_result_codes(b->db, 1);
+    /* In this order: a database that is refused, perhaps another program's, stays as it was. */
+    return sqlite_migrate(b->db, b->path, read_only, e) && (read_only || set_pragmas(b, e));
 }
 
 static bool prepare_all(struct backend *b, struct errmsg *e)

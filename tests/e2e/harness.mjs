@@ -6,11 +6,13 @@
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { existsSync, rmSync } from 'node:fs';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import sgMail from '@sendgrid/mail';
 import twilio from 'twilio';
 import { FakeCallback } from '../fakes/callback.mjs';
@@ -20,7 +22,8 @@ import { KEYS, configuration, environment, yaml } from './config.mjs';
 
 export { KEYS };
 
-const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+const HERE = fileURLToPath(new URL('.', import.meta.url));
+const ROOT = path.resolve(HERE, '../..');
 export const POSTERND = path.resolve(process.env.POSTERN ?? path.join(ROOT, 'build/dev/posternd'));
 const POSTERNCTL = path.join(path.dirname(POSTERND), 'posternctl');
 export const OUT = path.join(ROOT, 'tests/out');
@@ -96,9 +99,13 @@ export class Postern {
   /** No process of ours runs. */
   #stopped = true;
 
-  /** configure may change the configuration; clock: false leaves the system's time in force. */
-  static async start({ mail, sms, callbacks, configure = () => {}, clock = true, env = {} } = {}) {
+  /**
+   * configure may change the configuration; clock: false leaves the system's time in force; wrap: a command in front
+   * of posternd's, which must exec it.
+   */
+  static async start({ mail, sms, callbacks, configure = () => {}, clock = true, env = {}, wrap = [] } = {}) {
     const postern = new Postern();
+    postern.command = [...wrap, POSTERND, '-c', 'postern.yaml'];
     postern.#fakes = { mail, sms, callbacks };
     postern.dir = await mkdtemp(path.join(tmpdir(), 'postern-e2e-'));
     postern.port = await freePort();
@@ -126,7 +133,8 @@ export class Postern {
   /** Start the binary on the directory as it is; returns the milliseconds until it was ready. */
   async launch() {
     const began = performance.now();
-    const child = spawn(POSTERND, ['-c', 'postern.yaml'], { cwd: this.dir, env: this.env, stdio: ['ignore', 'pipe', 'pipe'] });
+    const [program, ...args] = this.command;
+    const child = spawn(program, args, { cwd: this.dir, env: this.env, stdio: ['ignore', 'pipe', 'pipe'] });
     this.#child = child;
     this.#stopped = false;
     for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text) => (this.#log += text));
@@ -151,6 +159,10 @@ export class Postern {
 
   get pid() {
     return this.#child.pid;
+  }
+
+  signal(name) {
+    this.#child.kill(name);
   }
 
   /** Ask it to stop, and return how it ended, without judging. */
@@ -432,6 +444,23 @@ export class Postern {
     const { code, stdout, stderr } = await this.ctl('audit', 'verify');
     assert.equal(code, 0, `posternctl audit verify: ${stdout}${stderr}`);
   }
+}
+
+/** SQL on a store of which no posternd holds the file: what it prints. */
+export async function sqlite(file, sql) {
+  const { stdout } = await promisify(execFile)(await compiled('sql.c', { libraries: ['-lsqlite3'] }), [file, sql]);
+  return stdout;
+}
+
+/** A C program (or, with shared, a library) of this directory, compiled once: its path. */
+export async function compiled(source, { shared = false, libraries = [] } = {}) {
+  const out = path.join(OUT, `${path.basename(source, '.c')}${shared ? '.so' : ''}-${process.pid}`);
+  if (existsSync(out)) return out;
+  await mkdir(OUT, { recursive: true });
+  const kind = shared ? ['-shared', '-fPIC'] : [];
+  await promisify(execFile)('gcc', ['-std=c17', '-D_GNU_SOURCE', '-O1', '-Wall', ...kind, '-o', out, path.join(HERE, source), ...libraries]);
+  process.once('exit', () => rmSync(out, { force: true }));
+  return out;
 }
 
 /** How posternd ends when it is started with this file: { code, signal, output }. */
