@@ -199,4 +199,6 @@ const struct connector sendgrid_connector = {
     .kept_reply = sendgrid_kept_reply,
     .change = sendgrid_change,
     .callback = NULL,
+    .is_genuine = NULL,
+    .relay = NULL,
 };

@@ -60,6 +60,8 @@ enum err sendgrid_reply(const struct send_report *report, struct arena *a, struc
     wire_tally(report, &tally);
     if (report->provider != NULL) {
         wire_reply_provider(out, report->provider);
+    } else if (tally.kept > 0 && report->parsed->sandbox_mode) {
+        out->status = 200; /* it would have been kept; sandbox_mode keeps nothing, so there is no id to give */
     } else if (tally.kept + tally.unknown > 0) {
         out->status = 202;
         if (report->kept_id[0] != '\0')

@@ -1,7 +1,7 @@
 /*
  * The Twilio 2010-04-01 dialect, and Twilio as a provider: which calls are whose,
  * what leaves, what an answer means.  Reading a create is twilio_parse.c, answering
- * twilio_reply.c, messages that we keep twilio_kept.c.
+ * twilio_reply.c, messages that we keep twilio_kept.c, what is told about them twilio_callback.c.
  */
 #include "twilio.h"
 
@@ -114,7 +114,21 @@ static bool is_dropped(const struct twilio *t, struct slice name, const struct f
     bool passed = t->send_at_ms != 0 && t->send_at_ms <= options->now_ms;
     if (slice_eq_cstr(name, "SendAt") || slice_eq_cstr(name, "ScheduleType"))
         return passed;
-    return options->own_callback && slice_eq_cstr(name, "StatusCallback");
+    return options->own_callback && options->callback_url.n == 0 && slice_eq_cstr(name, "StatusCallback");
+}
+
+/* Twilio posts to us, and we to where the application wanted it. */
+static bool redirect_callback(const struct form_field *f, const struct forward_options *options, struct edits *edits,
+                              struct arena *a)
+{
+    if (options->callback_url.n == 0 || f->value.n == 0 || !slice_eq_cstr(f->name, "StatusCallback"))
+        return true;
+    struct buf b;
+    buf_init(&b, a, WIRE_BODY_MAX);
+    buf_add_cstr(&b, "StatusCallback=");
+    buf_add_form(&b, twilio_callback_url(options->callback_url, f->value, a));
+    edit_replace(edits, f->start, f->end, buf_slice(&b));
+    return !b.failed;
 }
 
 /* The parameters are the contract's.  NOLINTNEXTLINE(readability-function-size) */
@@ -130,6 +144,8 @@ static enum err twilio_forward(const struct wire_request *r, const struct route 
         return ERR_CONFLICT;
     for (size_t i = 0; i < f->n; i++) {
         size_t next = i + 1 < f->n ? f->fields[i + 1].start : SIZE_MAX;
+        if (!redirect_callback(&f->fields[i], options, &edits, a))
+            return ERR_LIMIT;
         edit_row_item(&row, f->fields[i].start, f->fields[i].end, next, is_dropped(t, f->fields[i].name, options));
     }
     *out = (struct outgoing){
@@ -219,4 +235,6 @@ const struct connector twilio_connector = {
     .kept_reply = twilio_kept_reply,
     .change = twilio_change,
     .callback = twilio_callback,
+    .is_genuine = twilio_is_genuine,
+    .relay = twilio_relay,
 };

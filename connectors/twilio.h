@@ -23,6 +23,24 @@ enum err twilio_change(const struct wire_request *r, const struct route *route, 
                        struct kept_change *out, struct fault *fault);
 enum err twilio_callback(const struct kept_message *kept, struct slice account, struct slice secret, struct arena *a,
                          struct slice *url, struct outgoing *out);
+/* url with the application's own in its query: where Twilio is to post; p == NULL: the arena is spent. */
+struct slice twilio_callback_url(struct slice url, struct slice application, struct arena *a);
+bool twilio_is_genuine(const struct wire_request *r, struct slice url, const struct provider_login *login,
+                       struct arena *a);
+enum err twilio_relay(const struct wire_request *r, const struct relay_options *options, struct arena *a,
+                      struct slice *url, struct outgoing *out);
+
+/* What is known of a kept message, as the form of its create. */
+enum err twilio_kept_form(const struct kept_message *k, struct arena *a, struct form *out) NODISCARD;
+/* Twilio's word for its state. */
+const char *twilio_kept_status(const struct kept_message *k, const struct form *f);
+
+/* Why a message failed. */
+struct twilio_error {
+    int code; /* 0: it did not */
+    const char *text;
+};
+struct twilio_error twilio_kept_error(const struct kept_message *k);
 
 /* What a message object is made of. */
 struct twilio_message {
@@ -31,12 +49,10 @@ struct twilio_message {
     const char *status;
     const char *segments;
     int64_t created_at_ms, updated_at_ms, sent_at_ms; /* sent_at_ms 0: null */
-    struct slice error_code;                          /* decimal, or empty: null */
+    struct twilio_error error;
 };
 void twilio_add_message(struct buf *b, const struct twilio_message *m);
 /* "accepted" with a Messaging Service, else "queued": the first status of a message that goes out now. */
 const char *twilio_first_status(const struct form *f);
-/* Of the error codes that a kept message may have failed with; NULL when there is none for it. */
-const char *twilio_error_text(struct slice code);
 
 #endif

@@ -1,21 +1,19 @@
 /*
- * Messages that Postern keeps, under the sid that it answered: fetch, list, cancel,
- * and the StatusCallback that is owed for them (pages "Messages resource" and "Track
- * the Message Status of Outbound Messages").  To the application they look like
- * messages that Twilio keeps.
+ * Messages that Postern keeps, under the sid that it answered: fetch, list, cancel
+ * (page "Messages resource").  To the application they look like messages that
+ * Twilio keeps.  What is told about them unasked is twilio_callback.c.
  */
 #include "twilio.h"
 
 #include "edit.h"
 #include "json_scan.h"
-#include "postern/hash.h"
 
 #define SOON_MS   60000 /* a release this near is "queued", one further off "scheduled" */
 #define PAGE_SIZE 50    /* Twilio's default */
 
 /* --- as objects -------------------------------------------------------------------- */
 
-static const char *status_of(const struct kept_message *k, const struct form *f)
+const char *twilio_kept_status(const struct kept_message *k, const struct form *f)
 {
     switch (k->state) {
     case KEPT_WAITING:
@@ -23,7 +21,7 @@ static const char *status_of(const struct kept_message *k, const struct form *f)
     case KEPT_SENDING:
         return "sending";
     case KEPT_SENT:
-        return "sent";
+        return k->relayed ? twilio_first_status(f) : "sent";
     case KEPT_CANCELLED:
         return "canceled";
     case KEPT_FAILED:
@@ -32,22 +30,64 @@ static const char *status_of(const struct kept_message *k, const struct form *f)
     return "failed";
 }
 
+/* Twilio's own codes where it has one (21610, 30610, 30036, 30008: its pages of errors), else those of a refusal. */
+struct twilio_error twilio_kept_error(const struct kept_message *k)
+{
+    static const struct {
+        const char *family;
+        struct twilio_error error;
+    } rows[] = {
+        {"OPTOUT", {21610, "Attempt to send to unsubscribed recipient"}},
+        {"QUIET", {30610, "Message blocked during quiet hours"}},
+        {"EXPIRY", {30036, "Validity Period Expired"}},
+        {"NONE", {30008, "Unknown error"}},
+        {"NOCONSENT", {7740301, NULL}},
+        {"CHANNEL", {7740302, NULL}},
+        {"FREQUENCY", {7740303, NULL}},
+    };
+    struct twilio_error error = {0, NULL};
+    if (k->state != KEPT_FAILED)
+        return error;
+    error = (struct twilio_error){7740300, reason_sentence(k->reason)};
+    for (size_t i = 0; i < N_ELEMENTS(rows); i++) {
+        if (strcmp(reason_family(k->reason), rows[i].family) == 0)
+            error =
+                (struct twilio_error){rows[i].error.code, rows[i].error.text != NULL ? rows[i].error.text : error.text};
+    }
+    return error;
+}
+
+/* The text goes when a message has ended; who it was for does not. */
+enum err twilio_kept_form(const struct kept_message *k, struct arena *a, struct form *out)
+{
+    struct errmsg why;
+    if (k->body.n > 0)
+        return twilio_form(k->body, a, out, &why) == OK ? OK : ERR_INTERNAL; /* it was read when it came in */
+    *out = (struct form){.fields = arena_calloc(a, 2, sizeof *out->fields)};
+    if (out->fields == NULL)
+        return ERR_LIMIT;
+    const char *from = slice_starts(k->from, "MG") ? "MessagingServiceSid" : "From";
+    out->fields[out->n++] = (struct form_field){.name = SLICE("To"), .value = k->to};
+    if (k->from.n > 0)
+        out->fields[out->n++] = (struct form_field){.name = slice_of(from), .value = k->from};
+    return OK;
+}
+
 static enum err add_kept(struct buf *b, const struct route *route, const struct kept_message *k, struct arena *a)
 {
     struct form form;
-    struct errmsg why;
-    /* It was read when it came in. */
-    if (twilio_form(k->body, a, &form, &why) != OK)
-        return ERR_INTERNAL;
+    enum err err = twilio_kept_form(k, a, &form);
+    if (err != OK)
+        return err;
     twilio_add_message(b, &(struct twilio_message){.account = route->account,
                                                    .sid = k->id,
                                                    .form = &form,
-                                                   .status = status_of(k, &form),
+                                                   .status = twilio_kept_status(k, &form),
                                                    .segments = k->state == KEPT_SENT ? "1" : "0",
                                                    .created_at_ms = k->created_at_ms,
                                                    .updated_at_ms = k->updated_at_ms,
                                                    .sent_at_ms = k->state == KEPT_SENT ? k->updated_at_ms : 0,
-                                                   .error_code = k->error_code});
+                                                   .error = twilio_kept_error(k)});
     return OK;
 }
 
@@ -92,10 +132,12 @@ static enum err rename_sid(struct slice body, struct slice ours, struct arena *a
     return edit_apply(&edits, body, out);
 }
 
+/* Of a message that we released the provider knows more than we do; should it deny that, we still say what we know. */
 static enum err reply_fetch(const struct route *route, const struct kept_message *kept, size_t n,
                             const struct provider_answer *provider, struct arena *a, struct wire_reply *out)
 {
-    if (provider != NULL && (n == 0 || provider->status == 200)) {
+    bool denied = route->call == CALL_MESSAGE_FETCH && n > 0 && provider != NULL && provider->status != 200;
+    if (provider != NULL && !denied) {
         wire_reply_provider(out, provider);
         return n == 0 ? OK : rename_sid(provider->body, kept[0].id, a, &out->body);
     }
@@ -166,13 +208,12 @@ static enum err reply_list(const struct route *route, const struct kept_message 
 static bool passes_filters(const struct kept_message *k, const struct form *filters, struct arena *a)
 {
     struct form form;
-    struct errmsg why;
     struct slice to = form_get(filters, "To"), from = form_get(filters, "From");
     for (size_t i = 0; i < filters->n; i++) {
         if (slice_starts(filters->fields[i].name, "DateSent"))
             return false;
     }
-    if (twilio_form(k->body, a, &form, &why) != OK)
+    if (twilio_kept_form(k, a, &form) != OK)
         return false;
     return (to.n == 0 || slice_eq(to, form_get(&form, "To"))) &&
            (from.n == 0 || slice_eq(from, form_get(&form, "From")));
@@ -203,7 +244,7 @@ enum err twilio_kept_reply(const struct route *route, const struct kept_message 
     *out = (struct wire_reply){.status = 204};
     if (route->call == CALL_MESSAGE_LIST)
         return list_filtered(route, kept, n, provider, a, out);
-    if (route->deletes && n > 0)
+    if (route->deletes && n > 0 && provider == NULL)
         return OK;
     return reply_fetch(route, kept, n, provider, a, out);
 }
@@ -231,115 +272,4 @@ enum err twilio_change(const struct wire_request *r, const struct route *route, 
     else if (body.p != NULL && body.n == 0)
         out->action = KEPT_REDACT;
     return OK;
-}
-
-/* --- StatusCallback ---------------------------------------------------------------------------------- */
-
-#define CALLBACK_FIELDS 12
-struct callback {
-    struct form_field fields[CALLBACK_FIELDS];
-    size_t n;
-};
-
-static void add_parameter(struct callback *c, const char *name, struct slice value)
-{
-    if (value.n > 0)
-        c->fields[c->n++] = (struct form_field){.name = slice_of(name), .value = value};
-}
-
-/* Byte order of names: each name stands once. */
-static void sort_parameters(struct callback *c)
-{
-    for (size_t i = 1; i < c->n; i++) {
-        struct form_field f = c->fields[i];
-        size_t k = i;
-        for (; k > 0 && strcmp(c->fields[k - 1].name.p, f.name.p) > 0; k--)
-            c->fields[k] = c->fields[k - 1];
-        c->fields[k] = f;
-    }
-}
-
-/* base64(HMAC-SHA1(token, URL and, in byte order of names, each name and value)). */
-static const char *sign(struct slice url, const struct callback *c, struct slice secret, struct arena *a)
-{
-    struct buf b;
-    uint8_t mac[SHA1_BYTES];
-    buf_init(&b, a, WIRE_BODY_MAX);
-    buf_add_slice(&b, url);
-    for (size_t i = 0; i < c->n; i++) {
-        buf_add_slice(&b, c->fields[i].name);
-        buf_add_slice(&b, c->fields[i].value);
-    }
-    if (b.failed)
-        return NULL;
-    hash_hmac_sha1(secret, buf_slice(&b), mac);
-    return hash_base64(a, mac, sizeof mac);
-}
-
-/* What follows scheme and authority; "/" when nothing does. */
-static struct slice target_of(struct slice url, struct arena *a)
-{
-    const char *authority = url.p == NULL ? NULL : memmem(url.p, url.n, "://", 3);
-    if (authority == NULL)
-        return (struct slice){NULL, 0};
-    const char *end = url.p + url.n;
-    const char *hash = memchr(url.p, '#', url.n);
-    if (hash != NULL)
-        end = hash;
-    for (const char *p = authority + 3; p < end; p++) {
-        if (*p == '/')
-            return (struct slice){p, (size_t)(end - p)};
-        if (*p == '?')
-            return slice_of(arena_printf(a, "/%.*s", (int)(end - p), p));
-    }
-    return SLICE("/");
-}
-
-static void fill_callback(struct callback *c, const struct kept_message *k, const struct form *f, struct slice account)
-{
-    struct slice status = slice_of(status_of(k, f));
-    add_parameter(c, "AccountSid", account);
-    add_parameter(c, "ApiVersion", SLICE("2010-04-01"));
-    add_parameter(c, "From", form_get(f, "From"));
-    add_parameter(c, "To", form_get(f, "To"));
-    add_parameter(c, "MessageSid", k->id);
-    add_parameter(c, "MessageStatus", status);
-    add_parameter(c, "SmsSid", k->id);
-    add_parameter(c, "SmsStatus", status);
-    add_parameter(c, "MessagingServiceSid", form_get(f, "MessagingServiceSid"));
-    add_parameter(c, "ErrorCode", k->error_code);
-    add_parameter(c, "ErrorMessage", slice_of(twilio_error_text(k->error_code)));
-    sort_parameters(c);
-}
-
-enum err twilio_callback(const struct kept_message *kept, struct slice account, struct slice secret, struct arena *a,
-                         struct slice *url, struct outgoing *out)
-{
-    struct form form;
-    struct errmsg why;
-    if (twilio_form(kept->body, a, &form, &why) != OK)
-        return ERR_INTERNAL;
-    *url = form_get(&form, "StatusCallback");
-    if (url->n == 0)
-        return ERR_NOT_FOUND;
-    struct slice target = target_of(*url, a);
-    if (target.p == NULL || !slice_is_clean(*url) || memchr(url->p, ' ', url->n) != NULL)
-        return ERR_SYNTAX;
-    struct callback c = {.n = 0};
-    fill_callback(&c, kept, &form, account);
-    struct buf body;
-    buf_init(&body, a, WIRE_BODY_MAX);
-    for (size_t i = 0; i < c.n; i++) {
-        if (i > 0)
-            buf_add_cstr(&body, "&");
-        buf_add_form(&body, c.fields[i].name);
-        buf_add_cstr(&body, "=");
-        buf_add_form(&body, c.fields[i].value);
-    }
-    const char *signature = sign(*url, &c, secret, a);
-    if (body.failed || signature == NULL)
-        return ERR_LIMIT;
-    *out = (struct outgoing){.method = SLICE("POST"), .path_and_query = target, .body = buf_slice(&body)};
-    enum err err = wire_outgoing_add(out, "Content-Type", SLICE("application/x-www-form-urlencoded; charset=utf-8"));
-    return err != OK ? err : wire_outgoing_add(out, "X-Twilio-Signature", slice_of(signature));
 }

@@ -40,15 +40,6 @@ const char *twilio_first_status(const struct form *f)
     return form_get(f, "MessagingServiceSid").n > 0 ? "accepted" : "queued";
 }
 
-const char *twilio_error_text(struct slice code)
-{
-    if (slice_eq_cstr(code, "21610"))
-        return "Attempt to send to unsubscribed recipient";
-    if (slice_eq_cstr(code, "30610"))
-        return "Message blocked during quiet hours";
-    return NULL;
-}
-
 static void add_uri(struct buf *b, const char *name, const struct twilio_message *m, const char *tail)
 {
     buf_printf(b, "\"%s\":\"/2010-04-01/Accounts/%.*s/Messages/%.*s%s\"", name, SLICE_ARG(m->account),
@@ -57,7 +48,6 @@ static void add_uri(struct buf *b, const char *name, const struct twilio_message
 
 void twilio_add_message(struct buf *b, const struct twilio_message *m)
 {
-    uint64_t code;
     buf_add_cstr(b, "{\"account_sid\":");
     buf_add_json(b, m->account);
     add_member(b, "api_version", SLICE("2010-04-01"));
@@ -66,11 +56,11 @@ void twilio_add_message(struct buf *b, const struct twilio_message *m)
     add_date(b, "date_sent", m->sent_at_ms);
     add_date(b, "date_updated", m->updated_at_ms);
     add_member(b, "direction", SLICE("outbound-api"));
-    if (slice_to_u64(m->error_code, INT32_MAX, &code))
-        buf_printf(b, ",\"error_code\":%llu", (unsigned long long)code);
+    if (m->error.code != 0)
+        buf_printf(b, ",\"error_code\":%d", m->error.code);
     else
         buf_add_cstr(b, ",\"error_code\":null");
-    add_member(b, "error_message", slice_of(twilio_error_text(m->error_code)));
+    add_member(b, "error_message", slice_of(m->error.text));
     add_member(b, "from", form_get(m->form, "From"));
     buf_printf(b, ",\"num_media\":\"%zu\"", form_count(m->form, "MediaUrl"));
     add_member(b, "num_segments", slice_of(m->segments));

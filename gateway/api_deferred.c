@@ -166,7 +166,7 @@ static void on_changed(enum err status, void *arg)
     const struct deferred *row = &change->rows[0];
     if (change->action == DEFERRED_DO_CANCEL) {
         metrics_release(g->metrics, "cancelled");
-        callbacks_post(g->callbacks, row, KEPT_CANCELLED, "");
+        callbacks_post(g->callbacks, row, KEPT_CANCELLED, REASON_CANCELLED);
     }
     api_answer_init(c, &b);
     put_row(&b, row);

@@ -119,29 +119,39 @@ static struct upstream *upstream_for(struct callbacks *c, struct slice url)
     return NULL;
 }
 
-static const struct conf_key *key_of(const struct conf *conf, struct slice name)
+bool callbacks_relayed(const struct gateway *g, const struct connector *connector)
 {
-    for (size_t i = 0; i < conf->n_keys; i++) {
-        if (slice_eq_cstr(name, conf->keys[i].name))
-            return &conf->keys[i];
-    }
-    return NULL;
+    const struct conf_provider *provider = g->conf->route[connector->channel];
+    return g->conf->public_url_given && connector->relay != NULL && provider != NULL &&
+           provider->connector == connector;
+}
+
+static struct upstream *allowed_upstream(struct callbacks *c, struct slice url)
+{
+    struct upstream *u = upstream_for(c, url);
+    if (u == NULL)
+        log_line(LOG_WARN, NULL, "callback", "not_allowed", "hint=%s",
+                 LOG_Q(SLICE("add the origin of the StatusCallback to callbacks.allow")));
+    return u;
 }
 
 /* What the post needs of the message, on the post's own arena; false: nobody is owed one. */
 static bool build(struct callbacks *c, struct post *p, const struct deferred *d, enum kept_state state,
-                  const char *error_code)
+                  enum reason reason)
 {
     const struct connector *connector = connector_get(d->submission.dialect);
-    const struct conf_key *key = key_of(c->g->conf, d->key);
+    const struct conf_key *key = conf_key_named(c->g->conf, d->key);
     struct kept_message kept = {
         .id = arena_slice(&p->arena, d->kept_id),
         .state = state,
         .body = arena_slice(&p->arena, d->submission.body),
+        .to = arena_slice(&p->arena, slice_of(d->to.text)),
+        .from = arena_slice(&p->arena, d->sender),
         .created_at_ms = d->enqueued_at_ms,
         .updated_at_ms = d->updated_at_ms,
         .release_at_ms = d->release_at_ms,
-        .error_code = arena_slice(&p->arena, slice_of(error_code)),
+        .reason = reason,
+        .relayed = connector != NULL && callbacks_relayed(c->g, connector),
     };
     struct slice url = {0};
 
@@ -149,14 +159,11 @@ static bool build(struct callbacks *c, struct post *p, const struct deferred *d,
         return false;
     if (connector->callback(&kept, arena_slice(&p->arena, d->account), key->secret, &p->arena, &url, &p->out) != OK)
         return false;
-    p->upstream = upstream_for(c, url);
-    if (p->upstream == NULL)
-        log_line(LOG_WARN, NULL, "callback", "not_allowed", "hint=%s",
-                 LOG_Q(SLICE("add the origin of the StatusCallback to callbacks.allow")));
+    p->upstream = allowed_upstream(c, url);
     return p->upstream != NULL;
 }
 
-void callbacks_post(struct callbacks *c, const struct deferred *d, enum kept_state state, const char *error_code)
+static struct post *post_new(struct callbacks *c)
 {
     struct post *p = xcalloc(1, sizeof(*p));
 
@@ -167,10 +174,34 @@ void callbacks_post(struct callbacks *c, const struct deferred *d, enum kept_sta
         p->next->prev = &p->next;
     c->posts = p;
     arena_init(&p->arena, LIMIT_ARENA_BYTES);
-    if (build(c, p, d, state, error_code))
+    return p;
+}
+
+void callbacks_post(struct callbacks *c, const struct deferred *d, enum kept_state state, enum reason reason)
+{
+    struct post *p = post_new(c);
+
+    if (build(c, p, d, state, reason))
         try_post(p);
     else
         post_free(p);
+}
+
+void callbacks_send(struct callbacks *c, struct slice url, const struct outgoing *out)
+{
+    struct upstream *upstream = allowed_upstream(c, url);
+
+    if (upstream == NULL)
+        return;
+    struct post *p = post_new(c);
+    p->upstream = upstream;
+    p->out = *out;
+    p->out.path_and_query = arena_slice(&p->arena, out->path_and_query);
+    p->out.body = arena_slice(&p->arena, out->body);
+    for (size_t i = 0; i < out->n_fields; i++)
+        p->out.fields[i] = (struct wire_field){arena_slice(&p->arena, out->fields[i].name),
+                                               arena_slice(&p->arena, out->fields[i].value)};
+    try_post(p);
 }
 
 struct callbacks *callbacks_new(struct gateway *g)

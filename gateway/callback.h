@@ -11,7 +11,20 @@
 struct callbacks *callbacks_new(struct gateway *g);
 void callbacks_free(struct callbacks **c);
 
-/* The kept message reached that state; all is copied.  Does nothing when its dialect or its sender asked for none. */
-void callbacks_post(struct callbacks *c, const struct deferred *d, enum kept_state state, const char *error_code);
+/* The kept message reached that state, failed for that reason; all is copied.  Nothing when nobody asked for it. */
+void callbacks_post(struct callbacks *c, const struct deferred *d, enum kept_state state, enum reason reason);
+
+/*
+ * A provider's own posts about messages that we released come in at <public_url>/postern/v1/callbacks/<dialect>/<id>
+ * and go on to the application under the id that it knows.
+ */
+#define CALLBACK_IN_PREFIX "/postern/v1/callbacks/"
+/* Does the dialect's provider post there?  It has posts, it is one, and the configuration says under which name we
+ * can be reached. */
+bool callbacks_relayed(const struct gateway *g, const struct connector *connector);
+/* Post it to url when its origin is allowed; all is copied. */
+void callbacks_send(struct callbacks *c, struct slice url, const struct outgoing *out);
+/* Takes the request when its path is such a URL's. */
+bool callback_in_on_request(struct gateway *g, struct http_request *r);
 
 #endif

@@ -97,6 +97,15 @@ const struct category *conf_category(const struct conf *c, struct slice name)
     return NULL;
 }
 
+const struct conf_key *conf_key_named(const struct conf *c, struct slice name)
+{
+    for (size_t i = 0; i < c->n_keys; i++) {
+        if (slice_eq_cstr(name, c->keys[i].name))
+            return &c->keys[i];
+    }
+    return NULL;
+}
+
 bool conf_key_may_use(const struct conf_key *k, const struct category *c)
 {
     for (size_t i = 0; i < k->n_categories; i++) {
@@ -118,7 +127,8 @@ static bool account_fits(const struct conf_key *k, struct slice account)
 {
     if (k->account == NULL)
         return is_nobody(account);
-    return account.n == 0 || slice_eq_cstr(account, k->account);
+    return account.n == 0 || slice_eq_cstr(account, k->account) ||
+           (k->login != NULL && slice_eq_cstr(account, k->login));
 }
 
 const struct conf_key *conf_authenticate(const struct conf *c, struct slice account, struct slice secret)

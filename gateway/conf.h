@@ -33,6 +33,7 @@ enum conf_partial { PARTIAL_FORWARD, PARTIAL_REJECT };
 struct conf_key {
     const char *name;
     const char *account; /* Twilio AC sid that the application logs in with; or NULL */
+    const char *login;   /* a Twilio SK sid that may stand in the account's place when logging in; or NULL */
     struct slice secret;
     struct digest secret_digest;
     uint32_t roles;
@@ -65,6 +66,7 @@ struct conf {
     const char *store_url;
     const char *audit_key;  /* resolved secret, or NULL */
     const char *public_url; /* no trailing slash; default http://<listen.http> */
+    bool public_url_given;  /* by the configuration: others can reach it */
     bool clock_settable;
     enum { COUNTERS_EMBEDDED } counters;
     int log_level;                                              /* enum log_level */
@@ -97,6 +99,7 @@ struct conf *conf_load(const char *path, struct errmsg *e) NODISCARD;
 void conf_free(struct conf **c);
 
 const struct category *conf_category(const struct conf *c, struct slice name);
+const struct conf_key *conf_key_named(const struct conf *c, struct slice name);
 bool conf_key_may_use(const struct conf_key *k, const struct category *c);
 
 /* Who is that?  Constant time over all keys; account may be empty.  NULL: nobody. */

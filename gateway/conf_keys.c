@@ -40,6 +40,7 @@ static enum err build_key(struct conf_build *b, size_t i, const struct conf_key 
     *k = *defaults;
     k->name = conf_keep(b, y->name);
     k->account = conf_keep(b, y->account);
+    k->login = conf_keep(b, y->login);
     k->roles = y->roles;
     k->sender_kind = y->sender_kind == 0 ? SENDER_AUTOMATED : (enum sender_kind)(y->sender_kind - 1);
     k->partial = y->partial == 0 ? PARTIAL_FORWARD : (enum conf_partial)(y->partial - 1);
@@ -48,6 +49,9 @@ static enum err build_key(struct conf_build *b, size_t i, const struct conf_key 
         err = conf_secret(b, y->secret, AT("keys[%zu].secret", i), &secret);
     if (err != OK)
         return err;
+    if (k->login != NULL && k->account == NULL)
+        return REFUSE(b, AT("keys[%zu].login", i),
+                      "needs the account that it belongs to, which stands in the path of calls");
     k->secret = slice_of(secret);
     k->secret_digest = hash_sha256(k->secret.p, k->secret.n);
     if (k->secret.n < SECRET_MIN_BYTES)
@@ -56,15 +60,20 @@ static enum err build_key(struct conf_build *b, size_t i, const struct conf_key 
     return build_categories(b, i, k);
 }
 
-/* One secret for two keys is told apart only by two accounts. */
+static bool differ(const char *a, const char *b)
+{
+    return a != NULL && b != NULL && strcmp(a, b) != 0;
+}
+
+/* One secret for two keys is told apart only by two accounts, and by two logins where both have one. */
 static enum err check_secrets(struct conf_build *b)
 {
     const struct conf_key *keys = b->conf->keys;
 
     for (size_t i = 1; i < b->conf->n_keys; i++) {
         for (size_t j = 0; j < i; j++) {
-            bool apart =
-                keys[i].account != NULL && keys[j].account != NULL && strcmp(keys[i].account, keys[j].account) != 0;
+            bool one_login = keys[i].login != NULL && keys[j].login != NULL && !differ(keys[i].login, keys[j].login);
+            bool apart = differ(keys[i].account, keys[j].account) && !one_login;
             if (!apart && memcmp(&keys[i].secret_digest, &keys[j].secret_digest, sizeof(struct digest)) == 0)
                 return REFUSE(b, AT("keys[%zu].secret", i), "is the secret of key %s already", keys[j].name);
         }

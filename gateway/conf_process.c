@@ -34,6 +34,7 @@ static enum err build_public_url(struct conf_build *b)
     struct conf *c = b->conf;
 
     c->public_url = conf_keep(b, b->yaml->public_url);
+    c->public_url_given = c->public_url != NULL;
     if (c->public_url != NULL)
         return conf_origin(b, c->public_url, "public_url", web);
     c->public_url = arena_printf(&c->arena, "%s://%s", web[c->tls_certificate == NULL], c->listen_http);

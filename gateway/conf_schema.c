@@ -137,6 +137,7 @@ static const cyaml_schema_value_t category_entry = ENTRY(yaml_category, category
 static const cyaml_schema_field_t key_fields[] = {
     TEXT("name", NEEDED, yaml_key, name),
     TEXT("account", OPTIONAL, yaml_key, account),
+    TEXT("login", OPTIONAL, yaml_key, login),
     TEXT("secret", NEEDED, yaml_key, secret),
     SET("roles", NEEDED, yaml_key, roles, role_bits),
     TEXT("default_category", OPTIONAL, yaml_key, default_category),

@@ -45,7 +45,7 @@ struct yaml_category {
 };
 
 struct yaml_key {
-    char *name, *account, *secret;
+    char *name, *account, *login, *secret;
     uint32_t roles;
     char *default_category;
     char **categories;

@@ -191,6 +191,8 @@ void gateway_on_request(struct http_request *r, void *arg)
     loop_mark(g->loop);
     if (operate(g, r))
         return;
+    if (callback_in_on_request(g, r))
+        return;
     if (slice_starts(r->path, "/postern/")) {
         api_on_request(g, r);
         return;

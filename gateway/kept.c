@@ -14,7 +14,8 @@
 #include "release.h"
 #include "submission.h"
 
-#define LIST_MAX 50
+#define LIST_MAX         50
+#define ANSWER_MAX_BYTES 16777216u /* of a call that is passed through: lists, exports */
 
 struct kept_call {
     struct gateway *g;
@@ -28,6 +29,7 @@ struct kept_call {
     struct store_deferred_change request;
     struct kept_message *kept;
     size_t n_kept;
+    struct slice their_id; /* of a message that we released: what its provider calls it */
 };
 
 struct audit {
@@ -86,6 +88,25 @@ static void answer(struct kept_call *c, const struct provider_answer *provider)
         fault(c, FAULT_INTERNAL, "the answer needs more memory than it may have");
 }
 
+/* An account's own resource shows the token that we log in with (Twilio's auth_token): it is not the application's. */
+static struct slice without_secret(struct slice body, struct slice secret, struct arena *a)
+{
+    char *copy = NULL;
+
+    for (size_t at = 0; secret.n > 0 && at < body.n; at += secret.n) {
+        const char *found = memmem(body.p + at, body.n - at, secret.p, secret.n);
+        if (found == NULL)
+            break;
+        at = (size_t)(found - body.p);
+        if (copy == NULL)
+            copy = arena_strndup(a, body.p, body.n);
+        if (copy == NULL)
+            return SLICE("");
+        memset(copy + at, '*', secret.n);
+    }
+    return copy == NULL ? body : (struct slice){copy, body.n};
+}
+
 /* --- the provider's half ------------------------------------------------------------ */
 
 static void on_passed(void *arg, const struct upstream_result *u)
@@ -94,31 +115,53 @@ static void on_passed(void *arg, const struct upstream_result *u)
 
     if (u->status != UPSTREAM_ANSWERED) {
         audit_pass(c, 0);
-        fault(c, FAULT_UPSTREAM_DOWN, "the provider does not answer");
+        if (c->route.call == CALL_MESSAGE_FETCH && c->n_kept > 0)
+            answer(c, NULL);
+        else
+            fault(c, FAULT_UPSTREAM_DOWN, "the provider does not answer");
         return;
     }
     audit_pass(c, u->http_status);
     struct wire_field *fields = arena_calloc(c->r->arena, u->n_headers, sizeof(*fields));
     for (size_t i = 0; fields != NULL && i < u->n_headers; i++)
         fields[i] = (struct wire_field){u->headers[i].name, u->headers[i].value};
-    struct provider_answer p = {u->http_status, fields, fields != NULL ? u->n_headers : 0, u->body};
+    const struct conf_provider *provider = c->g->conf->route[c->connector->channel];
+    struct slice body = without_secret(u->body, provider->login.secret, c->r->arena);
+    struct provider_answer p = {u->http_status, fields, fields != NULL ? u->n_headers : 0, body};
     answer(c, &p);
+}
+
+/* The call as it is to be passed: of a message that we released, under the provider's own id. */
+static enum err provider_call(const struct kept_call *c, struct wire_request *out)
+{
+    struct slice path = c->wire.path, id = c->route.id;
+
+    *out = c->wire;
+    if (c->their_id.n == 0)
+        return OK;
+    size_t at = (size_t)(id.p - path.p); /* the route's id lies in the path */
+    out->path = slice_of(arena_printf(c->r->arena, "%.*s%.*s%.*s", (int)at, path.p, SLICE_ARG(c->their_id),
+                                      (int)(path.n - at - id.n), id.p + id.n));
+    return out->path.p != NULL ? OK : ERR_LIMIT;
 }
 
 static void pass(struct kept_call *c)
 {
     const struct conf_provider *provider = c->g->conf->route[c->connector->channel];
+    struct wire_request call;
     struct outgoing out = {0};
     struct upstream_field fields[OUTGOING_FIELDS];
 
     if (provider->connector == NULL) {
-        if (c->route.call == CALL_PASS || (c->route.call == CALL_MESSAGE_FETCH && c->n_kept == 0))
-            fault(c, FAULT_NOT_FOUND, "the sandbox keeps messages and has no other API");
+        if (c->n_kept == 0 && c->route.call != CALL_MESSAGE_LIST && c->route.call != CALL_BATCH_CHANGE)
+            fault(c, FAULT_NOT_FOUND,
+                  c->route.call == CALL_PASS ? "the sandbox keeps messages and has no other API" : "");
         else
             answer(c, NULL);
         return;
     }
-    if (c->connector->pass(&c->wire, &c->route, &provider->login, c->r->arena, &out) != OK) {
+    if (provider_call(c, &call) != OK ||
+        c->connector->pass(&call, &c->route, &provider->login, c->r->arena, &out) != OK) {
         fault(c, FAULT_SYNTAX, "the call cannot be passed on: a value holds control characters");
         return;
     }
@@ -130,6 +173,7 @@ static void pass(struct kept_call *c)
         .headers = fields,
         .n_headers = out.n_fields,
         .body = out.body,
+        .max_answer_bytes = ANSWER_MAX_BYTES,
         .at_most_once = out.at_most_once,
     };
     /* Nothing cancels it: the request lives until its answer. */
@@ -137,6 +181,16 @@ static void pass(struct kept_call *c)
 }
 
 /* --- our half ------------------------------------------------------------------------ */
+
+/* Why it ended: a reason, or a result ("refused", "unknown"), which is the provider's or nobody's to explain. */
+static enum reason reason_of(const struct deferred *d)
+{
+    enum reason reason;
+
+    if (slice_eq_cstr(d->end_reason, result_name(RESULT_NOT_SENT)))
+        return REASON_EXPIRED; /* it could not wait for its provider any longer */
+    return reason_parse(d->end_reason, &reason) ? reason : REASON_NONE;
+}
 
 static enum kept_state state_of(const struct deferred *d)
 {
@@ -149,7 +203,7 @@ static enum kept_state state_of(const struct deferred *d)
     case DEFERRED_RELEASED:
         return KEPT_SENT;
     case DEFERRED_CANCELLED:
-        return d->reason == REASON_OPTED_OUT_MEANWHILE ? KEPT_FAILED : KEPT_CANCELLED;
+        return reason_of(d) == REASON_OPTED_OUT_MEANWHILE ? KEPT_FAILED : KEPT_CANCELLED;
     case DEFERRED_ENDED:
     case DEFERRED_DEAD:
         return KEPT_FAILED;
@@ -165,47 +219,20 @@ static bool take_rows(struct kept_call *c, const struct deferred *rows, size_t n
     if (c->kept == NULL)
         return false;
     for (size_t i = 0; i < n; i++) {
-        enum kept_state state = state_of(&rows[i]);
         c->kept[i] = (struct kept_message){
             .id = rows[i].kept_id,
-            .state = state,
+            .state = state_of(&rows[i]),
             .body = rows[i].submission.body,
+            .to = slice_of(rows[i].to.text),
+            .from = rows[i].sender,
             .created_at_ms = rows[i].enqueued_at_ms,
             .updated_at_ms = rows[i].updated_at_ms,
             .release_at_ms = rows[i].release_at_ms,
-            .error_code = state == KEPT_FAILED ? SLICE("30610") : (struct slice){0},
+            .reason = reason_of(&rows[i]),
         };
     }
     c->n_kept = n;
     return true;
-}
-
-static void on_listed(enum err status, void *arg)
-{
-    struct kept_call *c = arg;
-
-    if (status != OK || !take_rows(c, c->list.rows, c->list.n))
-        fault(c, FAULT_UNAVAILABLE, "the store of record does not answer");
-    else if (c->route.call == CALL_MESSAGE_FETCH && c->n_kept > 0)
-        answer(c, NULL);
-    else
-        pass(c);
-}
-
-static void look_up(struct kept_call *c)
-{
-    bool one = c->route.call == CALL_MESSAGE_FETCH;
-
-    c->list = (struct store_deferred_list){
-        .r = {.kind = STORE_DEFERRED_LIST, .cb = on_listed, .arg = c},
-        .arena = c->r->arena,
-        .kept_id = one ? c->route.id : (struct slice){0},
-        .account = c->route.account,
-        .states = one ? 0 : 1u << DEFERRED_WAITING | 1u << DEFERRED_PAUSED | 1u << DEFERRED_LEASED,
-        .max = one ? 1 : LIST_MAX,
-        .with_submission = true,
-    };
-    store_submit(c->g->store, &c->list.r);
 }
 
 static void on_changed(enum err status, void *arg)
@@ -228,7 +255,7 @@ static void on_changed(enum err status, void *arg)
     }
     for (size_t i = 0; i < n && c->change.action == KEPT_CANCEL; i++) {
         metrics_release(c->g->metrics, "cancelled");
-        callbacks_post(c->g->callbacks, &c->request.rows[i], KEPT_CANCELLED, "");
+        callbacks_post(c->g->callbacks, &c->request.rows[i], KEPT_CANCELLED, REASON_CANCELLED);
     }
     releaser_wake(c->g->releaser);
     /* A batch may be ours and the provider's: it hears of it too.  A message is one or the other's. */
@@ -261,18 +288,13 @@ static bool action_of(enum kept_action action, enum deferred_action *out)
 
 static void change(struct kept_call *c)
 {
-    struct fault f = {0};
     enum deferred_action action;
-
-    if (c->connector->change(&c->wire, &c->route, c->r->arena, &c->change, &f) != OK) {
-        submission_fault(c->g, c->r, c->connector, &c->route, &f);
-        return;
-    }
-    if (!action_of(c->change.action, &action)) {
-        pass(c);
-        return;
-    }
     bool batch = c->route.call == CALL_BATCH_CHANGE;
+
+    if (!action_of(c->change.action, &action)) {
+        answer(c, NULL); /* a POST that changes nothing: the message as it is */
+        return;
+    }
     c->request = (struct store_deferred_change){
         .r = {.kind = STORE_DEFERRED_CHANGE, .cb = on_changed, .arg = c},
         .arena = c->r->arena,
@@ -285,6 +307,59 @@ static void change(struct kept_call *c)
         .now_ms = clock_wall_ms(),
     };
     store_submit(c->g->store, &c->request.r);
+}
+
+/* Released to the provider, under an id of its own there: the provider knows best, and must hear of a change. */
+static bool is_theirs(const struct kept_call *c)
+{
+    return c->route.call != CALL_MESSAGE_LIST && c->list.n == 1 && c->list.rows[0].provider_id.n > 0 &&
+           c->g->conf->route[c->connector->channel]->connector == c->connector;
+}
+
+static void on_listed(enum err status, void *arg)
+{
+    struct kept_call *c = arg;
+
+    if (status != OK || !take_rows(c, c->list.rows, c->list.n)) {
+        fault(c, FAULT_UNAVAILABLE, "the store of record does not answer");
+        return;
+    }
+    if (is_theirs(c))
+        c->their_id = c->list.rows[0].provider_id;
+    if (c->route.call == CALL_MESSAGE_LIST || c->n_kept == 0 || c->their_id.n > 0)
+        pass(c);
+    else if (c->route.call == CALL_MESSAGE_FETCH)
+        answer(c, NULL);
+    else
+        change(c);
+}
+
+static void look_up(struct kept_call *c)
+{
+    bool list = c->route.call == CALL_MESSAGE_LIST;
+
+    c->list = (struct store_deferred_list){
+        .r = {.kind = STORE_DEFERRED_LIST, .cb = on_listed, .arg = c},
+        .arena = c->r->arena,
+        .kept_id = list ? (struct slice){0} : c->route.id,
+        .account = c->route.account,
+        .states = list ? 1u << DEFERRED_WAITING | 1u << DEFERRED_PAUSED | 1u << DEFERRED_LEASED : 0,
+        .max = list ? LIST_MAX : 1,
+        .with_submission = true,
+    };
+    store_submit(c->g->store, &c->list.r);
+}
+
+static void begin_change(struct kept_call *c)
+{
+    struct fault f = {0};
+
+    if (c->connector->change(&c->wire, &c->route, c->r->arena, &c->change, &f) != OK)
+        submission_fault(c->g, c->r, c->connector, &c->route, &f);
+    else if (c->route.call == CALL_BATCH_CHANGE)
+        change(c);
+    else
+        look_up(c);
 }
 
 void kept_on_request(struct gateway *g, struct http_request *r, const struct connector *connector,
@@ -305,7 +380,7 @@ void kept_on_request(struct gateway *g, struct http_request *r, const struct con
         return;
     case CALL_MESSAGE_CHANGE:
     case CALL_BATCH_CHANGE:
-        change(c);
+        begin_change(c);
         return;
     case CALL_PASS:
         pass(c);

@@ -75,16 +75,16 @@ static const char *end_word(enum deferred_state state)
     never("a state");
 }
 
-static void on_released(struct gateway *g, enum deferred_state state, void *arg)
+static void on_released(struct gateway *g, enum deferred_state state, enum reason why, void *arg)
 {
     struct releasing *one = arg;
     struct claim *c = one->claim;
 
     metrics_release(g->metrics, end_word(state));
     if (state == DEFERRED_RELEASED)
-        callbacks_post(g->callbacks, one->row, KEPT_SENT, "");
+        callbacks_post(g->callbacks, one->row, KEPT_SENT, REASON_NONE);
     else if (state == DEFERRED_ENDED || state == DEFERRED_DEAD)
-        callbacks_post(g->callbacks, one->row, KEPT_FAILED, "30610");
+        callbacks_post(g->callbacks, one->row, KEPT_FAILED, why);
     c->lane->active--;
     if (--c->open == 0)
         claim_free(c);

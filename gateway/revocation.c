@@ -20,8 +20,7 @@ void revocation_in_force(struct gateway *g, const struct address *touched, size_
     submission_revoked(g, touched, n_touched);
     for (size_t i = 0; i < n_cancelled; i++) {
         metrics_release(g->metrics, "opted_out_meanwhile");
-        /* Twilio 21610: the code that its customers know for an opt-out. */
-        callbacks_post(g->callbacks, &cancelled[i], KEPT_FAILED, "21610");
+        callbacks_post(g->callbacks, &cancelled[i], KEPT_FAILED, REASON_OPTED_OUT_MEANWHILE);
     }
 }
 

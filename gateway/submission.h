@@ -21,8 +21,8 @@ struct submission;
 void submission_start(struct gateway *g, struct http_request *r, const struct connector *c, const struct route *route,
                       const struct conf_key *key);
 
-/* How a released message ended. */
-typedef void submission_released(struct gateway *g, enum deferred_state state, void *arg);
+/* How a released message ended; why: of one that did not leave, REASON_NONE when a provider or nobody knows. */
+typedef void submission_released(struct gateway *g, enum deferred_state state, enum reason why, void *arg);
 /* One leased row; d and all it points to are kept until done(arg), which runs exactly once. */
 void submission_release(struct gateway *g, const struct deferred *d, submission_released *done, void *arg);
 

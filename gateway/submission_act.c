@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "callback.h"
 #include "duplicates.h"
 #include "postern/clock.h"
 #include "postern/log.h"
@@ -278,6 +279,7 @@ static void retry_release(struct submission *s, int64_t at_ms, const char *detai
     struct posted *p = posted_new(s, waits ? DEFERRED_WAITING : DEFERRED_ENDED);
 
     (void)result_rows(s, p, RESULT_NOT_SENT, waits ? detail : "expired while the provider was unavailable");
+    s->end_reason = waits ? REASON_NONE : REASON_EXPIRED;
     p->result.settle_release_at_ms = at_ms;
     p->notice_ms = waits ? at_ms : 0;
     p->waits = s;
@@ -297,7 +299,7 @@ static void keep_new(struct submission *s, int64_t at_ms, const char *detail)
         if (!item->send)
             continue;
         struct record_result *r = &rows[row++];
-        if (!can_wait(item, at_ms))
+        if (!can_wait(item, at_ms) || s->parsed.sandbox_mode)
             continue;
         struct deferred *d = arena_alloc(&p->arena, sizeof(*d));
         ensure(d != NULL);
@@ -509,6 +511,17 @@ static void send_to_provider(struct submission *s, const struct outgoing *out)
     s->op = upstream_send(s->g->upstreams[s->provider - s->g->conf->providers], &r, on_upstream, s);
 }
 
+/* Where the provider is to tell what becomes of a message that the application knows by our id; empty: nowhere. */
+static struct slice callback_url(struct submission *s)
+{
+    const struct conf *conf = s->g->conf;
+
+    if (s->deferred == NULL || !callbacks_relayed(s->g, s->connector))
+        return (struct slice){0};
+    return slice_of(arena_printf(s->arena, "%s" CALLBACK_IN_PREFIX "%s/%.*s", conf->public_url, s->connector->name,
+                                 SLICE_ARG(s->deferred->kept_id)));
+}
+
 enum step_next submission_act(struct submission *s)
 {
     struct outgoing out = {0};
@@ -526,6 +539,7 @@ enum step_next submission_act(struct submission *s)
         .login = &s->provider->login,
         .now_ms = s->now_ms > s->scheduled_ms ? s->now_ms : s->scheduled_ms,
         .own_callback = s->deferred != NULL,
+        .callback_url = callback_url(s),
     };
     if (send == NULL || s->connector->forward(&s->wire, &s->route, &s->parsed, send, &options, s->arena, &out) != OK) {
         post_results(s, RESULT_NOT_SENT, NULL, "no request could be built from it", DEFERRED_ENDED);

@@ -71,6 +71,7 @@ struct submission {
     submission_released *released;
     void *released_arg;
     enum deferred_state end_state; /* of the deferred row */
+    enum reason end_reason;        /* why it ended without leaving; NONE: a provider or nobody knows */
     bool settled;                  /* that state is on its way to the store */
 
     const struct connector *connector;

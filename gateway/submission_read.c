@@ -10,6 +10,8 @@
 #include "postern/clock.h"
 #include "postern/log.h"
 
+#define CATEGORY_FIELD "X-Postern-Category" /* wherever it was said */
+
 enum err submission_wire_request(const struct http_request *r, struct arena *a, struct wire_request *out)
 {
     struct wire_field *fields = arena_calloc(a, r->n_headers, sizeof(*fields));
@@ -70,6 +72,7 @@ static bool category_of(struct submission *s, const struct category **out)
             submission_fail(s, FAULT_CATEGORY, "");
             errmsg_set(&s->fault.message, "category \"%.*s\" is not configured; use one of the categories of this key",
                        SLICE_ARG(claim));
+            snprintf(s->fault.field, sizeof(s->fault.field), "%s", CATEGORY_FIELD);
             return false;
         }
     } else if ((mapped = mapped_category(s)) != NULL) {
@@ -80,6 +83,8 @@ static bool category_of(struct submission *s, const struct category **out)
     submission_fail(s, FAULT_CATEGORY, "");
     errmsg_set(&s->fault.message, "category \"%s\" is not allowed for key \"%s\"; add it to the key's categories",
                (*out)->name, s->key->name);
+    if (claim.n > 0)
+        snprintf(s->fault.field, sizeof(s->fault.field), "%s", CATEGORY_FIELD);
     return false;
 }
 
@@ -116,10 +121,7 @@ static bool read_deferred(struct submission *s)
 {
     const struct conf *conf = s->g->conf;
 
-    for (size_t i = 0; i < conf->n_keys; i++) {
-        if (slice_eq_cstr(s->deferred->key, conf->keys[i].name))
-            s->key = &conf->keys[i];
-    }
+    s->key = conf_key_named(conf, s->deferred->key);
     s->connector = connector_get(s->deferred->submission.dialect);
     if (s->key == NULL || s->connector == NULL) {
         submission_fail(s, FAULT_FORBIDDEN, "the API key that sent it is no longer configured");

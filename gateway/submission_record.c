@@ -186,6 +186,7 @@ static void on_recorded(enum err status, void *arg)
         submission_fail(s, FAULT_UNAVAILABLE, "the store of record cannot write; nothing was accepted");
     } else {
         s->settled = s->deferred != NULL && !s->items[0].send;
+        s->end_reason = s->settled ? s->items[0].decision.reason : REASON_NONE;
         for (size_t i = 0; i < s->n_items; i++)
             metrics_decision(s->g->metrics, s->items[i].message, &s->items[i].decision);
         for (size_t i = 0; i < r->record.n; i++) {

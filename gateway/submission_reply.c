@@ -232,8 +232,9 @@ enum step_next submission_reply(struct submission *s)
     if (s->faulted && s->fault.kind != FAULT_CONFLICT && !s->settled)
         submission_give_back(s);
     enum deferred_state end = s->end_state;
+    enum reason why = s->end_reason;
     report_release(s);
     submission_free(&s);
-    released(g, end, arg);
+    released(g, end, why, arg);
     return STEP_END;
 }

@@ -18,8 +18,8 @@
 #include "postern/log.h"
 
 /* An answer's body grows by doubling in the arena: up to four times its cap; the rest is heads. */
-#define OP_ARENA_BYTES (4 * LIMIT_UPSTREAM_ANSWER_BYTES + 4 * LIMIT_HTTP_HEAD_BYTES)
-#define QUEUE_DEFAULT  1024u
+#define OP_ARENA_BYTES(answer) (4 * (answer) + (size_t)4 * LIMIT_HTTP_HEAD_BYTES)
+#define QUEUE_DEFAULT          1024u
 
 enum op_stage {
     OP_REFUSED, /* answered at the end of the turn: timer is that */
@@ -304,8 +304,9 @@ struct upstream_op *upstream_send(struct upstream *u, const struct upstream_requ
 {
     struct upstream_op *op = xcalloc(1, sizeof *op);
     *op = (struct upstream_op){.u = u, .cb = cb, .arg = arg, .body = req->body, .began_us = clock_mono_us()};
-    arena_init(&op->arena, OP_ARENA_BYTES);
-    upstream_answer_init(&op->answer, &op->arena);
+    size_t max_bytes = req->max_answer_bytes > 0 ? req->max_answer_bytes : LIMIT_UPSTREAM_ANSWER_BYTES;
+    arena_init(&op->arena, OP_ARENA_BYTES(max_bytes));
+    upstream_answer_init(&op->answer, &op->arena, max_bytes);
     op->head = upstream_http_head(&op->arena, req);
     if (!op->head || u->queue.n >= u->max_queue) {
         op->stage = OP_REFUSED;

@@ -53,9 +53,10 @@ struct upstream_request {
     struct slice path_and_query; /* encoded: "/v3/mail/send?x=1"; goes out byte for byte */
     const struct upstream_field *headers;
     size_t n_headers;
-    struct slice body;   /* borrowed until the callback or the cancel */
-    int64_t deadline_ms; /* from now; 0, or more than total_ms: total_ms */
-    bool at_most_once;   /* GET and HEAD too go out once at most; everything else always does */
+    struct slice body;       /* borrowed until the callback or the cancel */
+    int64_t deadline_ms;     /* from now; 0, or more than total_ms: total_ms */
+    size_t max_answer_bytes; /* 0: LIMIT_UPSTREAM_ANSWER_BYTES */
+    bool at_most_once;       /* GET and HEAD too go out once at most; everything else always does */
 };
 
 enum upstream_status { UPSTREAM_ANSWERED, UPSTREAM_NOT_SENT, UPSTREAM_UNKNOWN };

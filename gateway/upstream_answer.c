@@ -14,10 +14,10 @@
 #define RETRY_MAX_MS MS_PER_DAY
 #define UNIX_S_MAX   UINT64_C(100000000000)
 
-void upstream_answer_init(struct upstream_answer *a, struct arena *arena)
+void upstream_answer_init(struct upstream_answer *a, struct arena *arena, size_t max_bytes)
 {
     *a = (struct upstream_answer){.arena = arena};
-    buf_init(&a->body, arena, LIMIT_UPSTREAM_ANSWER_BYTES);
+    buf_init(&a->body, arena, max_bytes);
 }
 
 static enum err add_field(struct upstream_answer *a, struct slice line)

@@ -14,7 +14,8 @@ struct upstream_answer {
     struct buf body;
 };
 
-void upstream_answer_init(struct upstream_answer *a, struct arena *arena);
+/* max_bytes: of the body. */
+void upstream_answer_init(struct upstream_answer *a, struct arena *arena, size_t max_bytes);
 /* One line with or without its end; a status line starts the answer anew (100 Continue comes before the real one). */
 enum err upstream_answer_line(struct upstream_answer *a, struct slice line) NODISCARD;
 enum err upstream_answer_body(struct upstream_answer *a, struct slice piece) NODISCARD;

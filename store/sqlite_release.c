@@ -92,6 +92,15 @@ static bool list_passes(const struct store_deferred_list *r, const struct deferr
            (r->address.kind == ADDRESS_NONE || strcmp(r->address.text, d->to.text) == 0);
 }
 
+static void read_provider_id(struct backend *b, struct arena *a, struct deferred *d)
+{
+    sqlite3_stmt *st = SQL_START(b, SQL_PROVIDER_ID_OF, V_INT((int64_t)d->decision));
+    if (!sql_row(b, st))
+        return;
+    d->provider_id = col_slice(b, st, 0, a);
+    sql_end(st);
+}
+
 enum err sqlite_deferred_list(struct backend *b, struct store_deferred_list *r)
 {
     struct rows rows = {0};
@@ -105,6 +114,8 @@ enum err sqlite_deferred_list(struct backend *b, struct store_deferred_list *r)
             continue;
         if (r->with_submission)
             deferred_read_submission(b, submission, r->arena, &d.submission);
+        if (r->with_submission && d.state == DEFERRED_RELEASED)
+            read_provider_id(b, r->arena, &d);
         struct deferred *kept = rows_add(b, &rows, r->arena, sizeof d);
         if (kept != NULL)
             *kept = d;

@@ -148,7 +148,15 @@ struct provider_login {
 struct forward_options {
     const struct provider_login *login;
     int64_t now_ms;
-    bool own_callback;
+    bool own_callback;         /* see forward() */
+    struct slice callback_url; /* of ours, for this message, without a query; or empty */
+};
+
+/* Into whose words a provider's post about a message of ours is put. */
+struct relay_options {
+    const struct provider_login *login; /* what the post speaks of */
+    struct slice id, account;           /* what the application knows instead */
+    struct slice secret;                /* that the application logs in with */
 };
 
 /* What is to be done with kept messages. */
@@ -192,9 +200,11 @@ enum kept_state { KEPT_WAITING, KEPT_SENDING, KEPT_SENT, KEPT_CANCELLED, KEPT_FA
 struct kept_message {
     struct slice id; /* as answered to the application */
     enum kept_state state;
-    struct slice body; /* the submission as received */
+    struct slice body;     /* the submission as received; empty when it is not kept any more */
+    struct slice to, from; /* canonical; what is left then */
     int64_t created_at_ms, updated_at_ms, release_at_ms;
-    struct slice error_code; /* why it failed, decimal, or empty */
+    enum reason reason; /* of KEPT_FAILED; REASON_NONE: a provider refused it, or nobody knows */
+    bool relayed;       /* of KEPT_SENT: the provider's own posts follow, under our id */
 };
 
 struct connector {
@@ -220,7 +230,8 @@ struct connector {
      * The call that sends exactly the messages with send[i] true: bytes as received, the others cut
      * out, our own fields stripped, times that have passed dropped.  A copy that is sent without its
      * primary recipient (a kept one at its release) becomes the primary one.  own_callback: the application
-     * knows this message by our id: its StatusCallback is taken out (we post the states ourselves).
+     * knows this message by our id: its StatusCallback is taken out (we post the states ourselves), or, with
+     * callback_url, gives way to that URL with the application's own in its query, for relay().
      */
     enum err (*forward)(const struct wire_request *r, const struct route *route, const struct parsed *p,
                         const bool *send, const struct forward_options *options, struct arena *a, struct outgoing *out);
@@ -256,6 +267,16 @@ struct connector {
      */
     enum err (*callback)(const struct kept_message *kept, struct slice account, struct slice secret, struct arena *a,
                          struct slice *url, struct outgoing *out);
+
+    /*
+     * The provider's posts to a forward_options.callback_url.  url is the whole URL that was posted to.
+     * is_genuine: does the provider's signature hold?  relay: the same post with what the application
+     * knows in place of what the provider knows, signed for it.  NULL: the dialect has none.
+     */
+    bool (*is_genuine)(const struct wire_request *r, struct slice url, const struct provider_login *login,
+                       struct arena *a);
+    enum err (*relay)(const struct wire_request *r, const struct relay_options *options, struct arena *a,
+                      struct slice *url, struct outgoing *out);
 };
 
 /* All of them; NULL ends the list. */

@@ -14,7 +14,7 @@ export const KEYS = {
   'desk-sms': twilioKey(2),
   'billing-sms': twilioKey(3),
   'code-sms': twilioKey(4),
-  'bot-sms': twilioKey(5),
+  'bot-sms': { ...twilioKey(5), login: `SK${'5'.padStart(32, '0')}` },
   admin: { secret: 'adm_0123456789abcdef0123456789abcdef' },
 };
 

@@ -278,6 +278,7 @@ describe('calls that are not messages', () => {
     const client = postern.twilio('billing-sms');
     const account = await client.api.v2010.accounts(KEYS['billing-sms'].account).fetch();
     assert.equal(account.friendlyName, 'Provider account');
+    assert.equal(account.authToken, '*'.repeat(sms.token.length), "Postern's own token stays with Postern");
     const ada = await postern.person();
     const { message } = await smsBilling(ada);
     assert.equal((await client.messages(message.sid).fetch()).sid, message.sid);
@@ -286,6 +287,27 @@ describe('calls that are not messages', () => {
     assert.equal(request.headers.authorization, `Basic ${Buffer.from(`${sms.account}:${sms.token}`).toString('base64')}`);
     assert.ok(!sms.requests.some((one) => one.target.includes(KEYS['billing-sms'].account)));
   });
+
+  for (const method of ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'])
+    it(`${method}: target, media type and bytes go as they came, and come back as they are`, async () => {
+      const target = `/v3/templates/d-1/versions%20x?b=2&a=%C3%BC&a=+1&${method}`;
+      const sent = method === 'GET' ? undefined : Buffer.from(`{ "odd" :\t"\\u00fc" , "n":1e2 }\r\n${method}`);
+      const given = `{"big":"${'x'.repeat(3 << 20)}"}`;
+      mail.when(`&${method}`, behave.answer(method === 'DELETE' ? 418 : 200, { 'Content-Type': 'application/vnd.x+json', 'X-RateLimit-Remaining': '499', 'X-Postern-Forged': '1' }, given), 1);
+      const answer = await postern.raw(method, target, sent, { headers: { 'Content-Type': 'application/merge-patch+json; v=1', 'X-Postern-Override': 'ovr_1234567890abcdef1234' } });
+      assert.equal(answer.status, method === 'DELETE' ? 418 : 200);
+      assert.equal(answer.text.length, given.length);
+      assert.ok(answer.text === given);
+      assert.equal(header(answer, 'Content-Type'), 'application/vnd.x+json');
+      assert.equal(header(answer, 'X-RateLimit-Remaining'), '499');
+      assert.equal(header(answer, 'X-Postern-Forged'), undefined);
+      const request = mail.requests.at(-1);
+      assert.equal(request.method, method);
+      assert.equal(request.target, target);
+      assert.equal(request.headers['content-type'], 'application/merge-patch+json; v=1');
+      assert.doesNotMatch(request.rawHeaders.join(), /postern/i);
+      assert.ok(request.body.equals(sent ?? Buffer.alloc(0)));
+    });
 
   it('need a valid key too', async () => {
     const sent = mail.requests.length;

@@ -348,6 +348,33 @@ describe('SendGrid: flags and headers', () => {
     assert.equal(mail.sends(ada.email).length, 8);
   });
 
+  it('sandbox_mode keeps nothing: a decision to wait is told, with 200 and no id', async () => {
+    await postern.newDay('20:00', 'tue');
+    const ada = await postern.person({ preferences: { hours: { 'mon-fri': '08:00-18:00' } } });
+    const answer = await postern.mail({ to: ada.email, mailSettings: { sandboxMode: { enable: true } } }, { key: 'bot' });
+    assertOutcome(answer, { status: 200, outcome: 'deferred', code: 'PST-DEFER-QUIET' });
+    assert.equal(header(answer, 'X-Message-Id'), undefined);
+    assert.equal(answer.body, '');
+    assert.deepEqual(await postern.deferred(ada.id), []);
+    await postern.passRelease(header(answer, 'X-Postern-Release-At'));
+    await postern.idle();
+    assert.deepEqual(mail.sends(ada.email), []);
+  });
+
+  for (const type of ['application/json', 'Application/JSON; charset=utf-8', 'application/json;charset="UTF-8"'])
+    it(`takes Content-Type: ${type}, and sends it on as it came`, async () => {
+      const ada = await postern.subscriber();
+      const answer = await postern.raw('POST', SEND, body([{ to: [ada.email] }]), { headers: { 'Content-Type': type } });
+      assert.equal(answer.status, 202, answer.text);
+      assert.equal(mail.sends(ada.email)[0].headers['content-type'], type);
+    });
+
+  it('refuses another media type, and says which it wants', async () => {
+    const answer = await postern.raw('POST', SEND, body([{ to: ['a@mail.example'] }]), { headers: { 'Content-Type': 'text/plain' } });
+    assert.equal(answer.status, 415);
+    assert.match(JSON.parse(answer.text).errors[0].message, /application\/json/);
+  });
+
   for (const flag of ['bypass_list_management', 'bypass_unsubscribe_management'])
     it(`${flag} cannot lift an opt-out, and does not reach the provider`, async () => {
       const [ada, gone] = [await postern.subscriber(), await postern.subscriber()];
@@ -430,6 +457,7 @@ describe('SendGrid: bad input is refused in its own words, and nothing is sent',
       const answer = await postern.mail({ to: address, headers: { 'X-Postern-Category': category } });
       assert.equal(answer.status, 400);
       assert.match(answer.body.errors[0].message, new RegExp(category));
+      assert.equal(answer.body.errors[0].field, 'X-Postern-Category');
     }
     assert.equal(mail.requests.length, sent);
   });

@@ -289,6 +289,45 @@ describe("Twilio: the provider's own refusals", () => {
     });
 });
 
+describe('Twilio: an API key of the account', () => {
+  const { account, login, secret } = KEYS['bot-sms'];
+
+  it('logs in with its own sid and names the account, in both versions of the SDK', async () => {
+    await postern.newDay('12:00');
+    for (const lib of [twilio, twilio5]) {
+      const ada = await postern.person();
+      const client = postern.twilio({ account: login, secret }, { lib, accountSid: account });
+      const message = await client.messages.create({ to: ada.phone, from: '+12125550199', body: 'Hello from the shop' });
+      assert.equal(message.status, 'queued');
+      assert.equal(sms.sends(ada.phone).length, 1);
+    }
+  });
+
+  it("is nobody with another account, another key's secret, or another sid", async () => {
+    for (const [user, password, accountSid] of [
+      [login, secret, KEYS['shop-sms'].account],
+      [login, KEYS['shop-sms'].secret, account],
+      [`SK${'6'.padStart(32, '0')}`, secret, account],
+    ]) {
+      const client = postern.twilio({ account: user, secret: password }, { accountSid });
+      await assert.rejects(client.messages.create({ to: '+12125550188', from: '+12125550199', body: 'x' }), { status: 401, code: 20003 });
+    }
+  });
+});
+
+describe('Twilio: categories', () => {
+  for (const category of ['no-such', 'invoice'])
+    it(`${category} is not one of the key's: 7740001, naming the field`, async () => {
+      const form = 'To=%2B12125550188&From=%2B12125550199&Body=x';
+      const answer = await postern.raw('POST', messagesOf('shop-sms'), form, { key: 'shop-sms', headers: { 'X-Postern-Category': category } });
+      assert.equal(answer.status, 400);
+      const error = JSON.parse(answer.text);
+      assert.equal(error.code, 7740001);
+      assert.equal(error.details.field, 'X-Postern-Category');
+      assert.match(error.message, new RegExp(category));
+    });
+});
+
 describe('Twilio: deferred', () => {
   it('is a whole message with status scheduled, and leaves once at the end of the quiet hours', async () => {
     const { ada, answer, message, releaseAt, id } = await deferOne();
@@ -358,13 +397,91 @@ describe('Twilio: deferred', () => {
     assert.notEqual(sms.sends(ada.phone)[0].form.get('StatusCallback'), callback, 'the provider would post a sid that nobody knows');
   });
 
+  it("relays Twilio's own posts after the release, with the sid and the account that the application knows", async () => {
+    const callback = `${callbacks.url}/status?order=4&x=a%26b`;
+    const { ada, message, releaseAt } = await deferOne({ statusCallback: callback });
+    await postern.passRelease(releaseAt);
+    await waitFor('the released SMS', () => sms.sends(ada.phone).length === 1);
+    await assertCallback(callback, message.sid, ['queued']);
+    const sent = sms.sends(ada.phone)[0];
+    const theirs = JSON.parse(sent.answer.body).sid;
+    const given = sent.form.get('StatusCallback');
+    assert.ok(given.startsWith(`${postern.url}/postern/v1/callbacks/twilio/${message.sid}?`), given);
+    assert.equal(await sms.progress(theirs, 'sent'), 204);
+    assert.equal(await sms.progress(theirs, 'delivered'), 204);
+    const [post] = await assertCallback(callback, message.sid, ['delivered']);
+    assert.doesNotMatch(post.request.text + post.request.target, new RegExp(`${theirs}|${sms.account}`));
+    assert.deepEqual(callbacks.about(theirs), []);
+
+    const fetched = await postern.twilio().messages(message.sid).fetch();
+    assert.equal(fetched.status, 'delivered', 'the provider knows, and was asked under its own sid');
+    assert.equal(fetched.sid, message.sid);
+    assert.equal(fetched.to, ada.phone);
+    assert.equal(fetched.body, 'Hello from the shop');
+    assert.equal((await postern.twilio().messages(message.sid).update({ body: '' })).body, '');
+    assert.equal(sms.requests.findLast((one) => one.method === 'POST').path, `/2010-04-01/Accounts/${sms.account}/Messages/${theirs}.json`);
+    assert.equal(await postern.twilio().messages(message.sid).remove(), true);
+    await assert.rejects(postern.twilio().messages(theirs).fetch(), { status: 404 });
+
+    const told = callbacks.about(message.sid).length;
+    const form = new URLSearchParams({ MessageSid: theirs, MessageStatus: 'failed' });
+    for (const [url, signature] of [
+      [given, undefined],
+      [given, 'AAAAAAAAAAAAAAAAAAAAAAAAAAA='],
+      [given.replace('order', 'other'), sent.headers['x-twilio-signature'] ?? 'x'],
+      [given.split('?')[0], 'x'],
+    ]) {
+      const forged = await fetch(url, { method: 'POST', body: form, headers: signature ? { 'X-Twilio-Signature': signature } : {} });
+      assert.equal(forged.status, 403, url);
+    }
+    for (const [method, path, status] of [['GET', `twilio/${message.sid}`, 405], ['POST', 'twilio/', 404], ['POST', 'sendgrid/x', 404], ['POST', 'x', 404]])
+      assert.equal((await fetch(`${postern.url}/postern/v1/callbacks/${path}`, { method })).status, status, path);
+    await postern.idle(100);
+    assert.equal(callbacks.about(message.sid).length, told);
+  });
+
+  it('tells the StatusCallback: refused at its release, and why', async () => {
+    const callback = `${callbacks.url}/status?order=5`;
+    const { ada, message, releaseAt } = await deferOne({ statusCallback: callback });
+    await postern.setClock(new Date(new Date(releaseAt).getTime() - 60_000));
+    await postern.api('PUT', `/postern/v1/contacts/${ada.id}`, {
+      addresses: { email: [ada.email], sms: [ada.phone] }, zone: 'America/New_York', preferences: { 'channel.never': ['sms'] },
+    });
+    await postern.passRelease(releaseAt);
+    const [post] = await assertCallback(callback, message.sid, ['failed']);
+    assert.equal(post.form.ErrorCode, '7740302');
+    const fetched = await postern.twilio().messages(message.sid).fetch();
+    assert.equal(fetched.status, 'failed');
+    assert.equal(fetched.errorCode, 7740302);
+    assert.equal(fetched.to, ada.phone);
+    assert.deepEqual(sms.sends(ada.phone), []);
+  });
+
+  it('deletes: what waits never goes, what is not ours is the provider\'s to answer', async () => {
+    const { ada, message, releaseAt } = await deferOne();
+    const client = postern.twilio();
+    assert.equal(await client.messages(message.sid).remove(), true);
+    assert.equal((await client.messages(message.sid).fetch()).status, 'canceled');
+    await postern.passRelease(releaseAt);
+    await assert.rejects(client.messages(`SM${'e'.repeat(32)}`).remove(), { status: 404, code: 20404 });
+    await postern.newDay('12:00');
+    const direct = await postern.sms({ to: ada.phone });
+    assert.equal(await client.messages(direct.message.sid).remove(), true);
+    assert.ok(sms.requests.some((one) => one.method === 'DELETE' && one.path.includes(direct.message.sid)));
+    assert.equal(sms.sends(ada.phone).length, 1);
+  });
+
   it('tells the StatusCallback: given up because of an opt-out meanwhile', async () => {
     const callback = `${callbacks.url}/status?order=3`;
     const { ada, message } = await deferOne({ statusCallback: callback });
     await postern.optOut(ada.phone);
-    const [post] = await assertCallback(callback, message.sid, ['failed', 'undelivered', 'canceled']);
-    if (post.status !== 'canceled') assert.equal(post.form.ErrorCode, '21610');
-    assert.notEqual((await postern.twilio().messages(message.sid).fetch()).status, 'scheduled');
+    const [post] = await assertCallback(callback, message.sid, ['failed']);
+    assert.equal(post.form.ErrorCode, '21610');
+    const fetched = await postern.twilio().messages(message.sid).fetch();
+    assert.equal(fetched.status, 'failed');
+    assert.equal(fetched.errorCode, 21610);
+    assert.equal(fetched.to, ada.phone);
+    assert.equal(fetched.from, '+12125550199');
   });
 
   it("obeys the application's own schedule, and its ValidityPeriod", async () => {

@@ -7,9 +7,9 @@
  *   --- now                  an RFC 3339 time; 2026-11-22T10:00:00Z when left out
  *   --- request              request line, fields, blank line, body
  *   --- decide               a line a message: outcome [reason [token]] [| detail [| prompt]]
- *   --- report               words: kept=ID queued unknown partial_reject own_callback
+ *   --- report               words: kept=ID queued unknown partial_reject own_callback callback_url=URL
  *   --- provider             status, fields, blank line, body
- *   --- kept                 a line a message: id state created updated release [error]; body: the request's
+ *   --- kept                 a line a message: id state created updated release [reason]; body: the request's
  *   === out ===
  *   --- route --- messages --- parsed --- settled --- outgoing --- pass --- same_body
  *   --- classify --- reply --- accept --- kept_reply --- change --- callback
@@ -60,6 +60,7 @@ struct run {
     struct http provider_http;
     struct provider_answer provider;
     bool has_provider, own_callback;
+    struct slice callback_url;
     struct send_report report;
     struct kept_message kept[8];
     size_t n_kept;
@@ -209,6 +210,8 @@ static void read_report(struct run *r)
         r->report.unknown = r->report.unknown || slice_eq_cstr(word, "unknown");
         r->report.partial_reject = r->report.partial_reject || slice_eq_cstr(word, "partial_reject");
         r->own_callback = r->own_callback || slice_eq_cstr(word, "own_callback");
+        if (slice_starts(word, "callback_url="))
+            r->callback_url = (struct slice){word.p + 13, word.n - 13};
     }
     struct slice provider = section_get(r, "provider");
     uint64_t status = 0;
@@ -240,7 +243,10 @@ static void read_kept(struct run *r)
         k->created_at_ms = time_of(word_take(&line));
         k->updated_at_ms = time_of(word_take(&line));
         k->release_at_ms = time_of(word_take(&line));
-        k->error_code = word_take(&line);
+        struct slice reason = word_take(&line);
+        ck_assert_msg(reason.n == 0 || reason_parse(reason, &k->reason), "no reason: %.*s", SLICE_ARG(reason));
+        k->to = SLICE("+15550100001");
+        k->from = SLICE("+15005550006");
         struct slice body = section_get(r, "kept_body");
         k->body = body.p == NULL ? r->request.body : body;
     }
@@ -380,7 +386,8 @@ static void show_settled(struct run *r, struct buf *b)
 
 static enum err forward(struct run *r, struct outgoing *out)
 {
-    struct forward_options options = {login_of(r), r->now_ms, r->own_callback};
+    struct forward_options options = {
+        .login = login_of(r), .now_ms = r->now_ms, .own_callback = r->own_callback, .callback_url = r->callback_url};
     return r->connector->forward(&r->request, &r->route, &r->parsed, r->send, &options, &r->arena, out);
 }
 
