@@ -39,6 +39,11 @@ struct json_t *json_parse(struct slice text, struct errmsg *e)
         errmsg_set(e, "JSON is empty; an object or array is expected");
         return NULL;
     }
+    const char *nul = memchr(text.p, '\0', text.n);
+    if (nul != NULL) { /* jansson passes over one that follows a number or a word: [null\0] */
+        errmsg_set(e, "JSON at byte %zu: a NUL byte", (size_t)(nul - text.p));
+        return NULL;
+    }
     size_t deep = find_too_deep(text);
     if (deep < text.n) {
         errmsg_set(e, "JSON at byte %zu: nested deeper than %u levels", deep, LIMIT_JSON_DEPTH);
