@@ -148,7 +148,7 @@ char *hash_hex(const uint8_t *p, size_t n, char *out)
     return out;
 }
 
-static int hex_value(char c)
+int hash_hex_digit(char c)
 {
     if (c >= '0' && c <= '9')
         return c - '0';
@@ -164,8 +164,8 @@ bool hash_unhex(struct slice text, uint8_t *out, size_t n)
     if (text.n % 2 != 0 || text.n / 2 != n)
         return false;
     for (size_t i = 0; i < n; i++) {
-        int high = hex_value(text.p[2 * i]);
-        int low = hex_value(text.p[2 * i + 1]);
+        int high = hash_hex_digit(text.p[2 * i]);
+        int low = hash_hex_digit(text.p[2 * i + 1]);
         if (high < 0 || low < 0)
             return false;
         out[i] = (uint8_t)(high << 4 | low);

@@ -4,18 +4,8 @@
  */
 #include "form.h"
 
+#include "postern/hash.h"
 #include "postern/limits.h"
-
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
 
 struct reader {
     struct slice body;
@@ -56,8 +46,8 @@ static enum err decode(const struct reader *r, size_t start, size_t end, struct 
             text[n++] = p[i] == '+' ? ' ' : p[i];
             continue;
         }
-        int high = end - i > 2 ? hex_value(p[i + 1]) : -1;
-        int low = end - i > 2 ? hex_value(p[i + 2]) : -1;
+        int high = end - i > 2 ? hash_hex_digit(p[i + 1]) : -1;
+        int low = end - i > 2 ? hash_hex_digit(p[i + 2]) : -1;
         if (high < 0 || low < 0)
             return refuse(r, i, "expected two hex digits after '%'");
         if (high == 0 && low == 0)

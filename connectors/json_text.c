@@ -5,16 +5,7 @@
  */
 #include "json_text.h"
 
-static int hex_value(uint8_t c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
+#include "postern/hash.h"
 
 int32_t json_text_hex4(const uint8_t *p, const uint8_t *end)
 {
@@ -22,7 +13,7 @@ int32_t json_text_hex4(const uint8_t *p, const uint8_t *end)
         return -1;
     int32_t value = 0;
     for (int i = 0; i < 4; i++) {
-        int digit = hex_value(p[i]);
+        int digit = hash_hex_digit((char)p[i]);
         if (digit < 0)
             return -1;
         value = value * 16 + digit;

@@ -8,6 +8,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "postern/hash.h"
+
 #define FIELDS_FOR_US 14 /* X-Postern-*, Content-Type, Retry-After */
 
 struct slice wire_field_get(const struct wire_field *fields, size_t n, const char *name)
@@ -105,21 +107,14 @@ bool wire_is_media_type(struct slice content_type, const char *media_type)
 
 /* --- paths --------------------------------------------------------------------- */
 
-static int hex_value(char c)
-{
-    const char *digits = "0123456789abcdef";
-    const char *found = c == '\0' ? NULL : strchr(digits, c >= 'A' && c <= 'F' ? c + ('a' - 'A') : c);
-    return found == NULL ? -1 : (int)(found - digits);
-}
-
 /* The byte at *i, its % escape undone; moves *i on; -1 for an escape that is none. */
 static int path_next(struct slice s, size_t *i)
 {
     char c = s.p[(*i)++];
     if (c != '%')
         return (unsigned char)c;
-    int high = *i < s.n ? hex_value(s.p[*i]) : -1;
-    int low = *i + 1 < s.n ? hex_value(s.p[*i + 1]) : -1;
+    int high = *i < s.n ? hash_hex_digit(s.p[*i]) : -1;
+    int low = *i + 1 < s.n ? hash_hex_digit(s.p[*i + 1]) : -1;
     *i += 2;
     return high < 0 || low < 0 ? -1 : high * 16 + low;
 }

@@ -9,6 +9,8 @@
 
 #include <strings.h>
 
+#include "postern/hash.h"
+
 enum { TOKEN = 1, UNRESERVED = 2, SUB_DELIM = 4, HEX = 8, HOST_EXTRA = 16 };
 
 /* RFC 9110 section 5.6.2 (token), RFC 3986 sections 2.2 and 2.3. */
@@ -54,11 +56,6 @@ static unsigned classes_of(char c)
 static bool is(char c, unsigned classes)
 {
     return (classes_of(c) & classes) != 0;
-}
-
-static unsigned hex_value(char c)
-{
-    return c <= '9' ? (unsigned)(c - '0') : (unsigned)((c | 0x20) - 'a') + 10;
 }
 
 static bool ieq(struct slice s, const char *lower)
@@ -156,7 +153,7 @@ static enum http_fault check_path(struct slice path, const char **where)
             return fault(HTTP_FAULT_PATH_NOT_NORMAL, path.p + i, where);
         }
         if (path.p[i] == '%') {
-            unsigned c = hex_value(path.p[i + 1]) << 4 | hex_value(path.p[i + 2]);
+            unsigned c = (unsigned)hash_hex_digit(path.p[i + 1]) << 4 | (unsigned)hash_hex_digit(path.p[i + 2]);
             if (c < 0x20 || c == 0x7F || c == '/' || c == '\\' || c == ';' || (c < 0x80 && is((char)c, UNRESERVED))) {
                 return fault(HTTP_FAULT_PATH_NOT_NORMAL, path.p + i, where);
             }

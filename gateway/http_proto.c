@@ -9,6 +9,7 @@
 #include "http_proto.h"
 
 #include "http_grammar.h"
+#include "postern/hash.h"
 
 #define FIRST_HEAD_BYTES 1024u /* most heads of SDKs are below 1 KiB */
 #define FIRST_HEADERS    16u
@@ -280,15 +281,6 @@ static enum http_event end_chunk_size(struct http_proto *p)
     return HTTP_NONE;
 }
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9') {
-        return c - '0';
-    }
-    int letter = c | 0x20;
-    return letter >= 'a' && letter <= 'f' ? letter - 'a' + 10 : -1;
-}
-
 /*
  * 1*HEXDIG CRLF.  Extensions (RFC 9112 section 7.1.1) are refused: no client of
  * ours sends them, nothing here would act on them, and their loose grammar has
@@ -302,7 +294,7 @@ static enum http_fault chunk_size_fault(const struct http_proto *p, char c)
     if (c == '\n') {
         return HTTP_FAULT_BARE_LF;
     }
-    if (hex_digit(c) >= 0) {
+    if (hash_hex_digit(c) >= 0) {
         return p->digits < MAX_CHUNK_DIGITS ? HTTP_FAULT_NONE : HTTP_FAULT_CHUNK_SIZE;
     }
     if (p->digits > 0 && c == '\r') {
@@ -325,7 +317,7 @@ static enum http_event step_chunk_size(struct http_proto *p, struct slice *in)
             return end_chunk_size(p);
         }
         if (c != '\r') {
-            p->left = p->left << 4 | (uint64_t)hex_digit(c);
+            p->left = p->left << 4 | (uint64_t)hash_hex_digit(c);
             p->digits++;
         }
     }

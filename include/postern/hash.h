@@ -21,6 +21,7 @@ uint64_t hash_siphash(const void *p, size_t n);
 
 /* out needs 2 n + 1 bytes; lower case.  Returns out. */
 char *hash_hex(const uint8_t *p, size_t n, char *out);
+int hash_hex_digit(char c); /* 0 to 15; -1: it is none */
 /* False unless text is exactly 2 n hex digits. */
 bool hash_unhex(struct slice text, uint8_t *out, size_t n);
 char *hash_base64(struct arena *a, const uint8_t *p, size_t n);    /* NULL: arena spent */
