@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 
+#include "callback.h"
 #include "postern/clock.h"
 #include "postern/hash.h"
 #include "postern/log.h"
@@ -189,6 +190,10 @@ static void on_recorded(enum err status, void *arg)
         s->end_reason = s->settled ? s->items[0].decision.reason : REASON_NONE;
         for (size_t i = 0; i < s->n_items; i++)
             metrics_decision(s->g->metrics, s->items[i].message, &s->items[i].decision);
+        for (size_t i = 0; i < r->record.n_superseded; i++) {
+            metrics_release(s->g->metrics, "superseded");
+            callbacks_post(s->g->callbacks, &r->record.superseded[i], KEPT_FAILED, REASON_SUPERSEDED);
+        }
         for (size_t i = 0; i < r->record.n; i++) {
             if (r->record.decisions[i].deferred != NULL)
                 releaser_notice(s->g->releaser, s->connector->channel, r->record.decisions[i].deferred->release_at_ms);
@@ -307,6 +312,7 @@ enum step_next submission_record(struct submission *s)
     r->s = s;
     r->record = (struct store_record){
         .r = {.kind = STORE_RECORD, .cb = on_recorded, .arg = r},
+        .arena = s->arena,
         .submission_id = slice_of(s->id),
         .key = slice_of(s->key->name),
         .dialect = slice_of(s->connector->name),

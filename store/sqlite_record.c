@@ -66,8 +66,9 @@ static void settle_record(struct backend *b, const struct store_record *r)
 }
 
 /* A newer message with the same collapse key takes the place of those that wait (semantics: release). */
-static void supersede(struct backend *b, const struct store_record *r, const struct record_decision *d)
+static void supersede(struct backend *b, struct store_record *r, const struct record_decision *d, struct rows *ended)
 {
+    struct arena *a = r->arena != NULL ? r->arena : scratch_new(b);
     struct address folded;
     if (d->message->collapse_key.n == 0 || (!d->intent && d->deferred == NULL) || r->settles != 0)
         return;
@@ -77,23 +78,31 @@ static void supersede(struct backend *b, const struct store_record *r, const str
                                      V_TEXT(d->message->collapse_key), V_TEXT(r->key));
         if (!sql_row(b, st))
             return;
-        struct deferred old = {.id = (uint64_t)col_int(st, 0),
-                               .state = DEFERRED_ENDED,
-                               .decision = (uint64_t)col_int(st, 2),
-                               .end_reason = slice_of(reason_name(REASON_SUPERSEDED))};
-        enum deferred_state was = (enum deferred_state)col_int(st, 1);
+        struct deferred old;
+        int64_t submission = deferred_read(b, st, a, &old);
+        enum deferred_state was = old.state;
         sql_end(st);
+        deferred_read_small_submission(b, submission, a, &old.submission);
+        old.state = DEFERRED_ENDED;
+        old.end_reason = slice_of(reason_name(REASON_SUPERSEDED));
+        old.updated_at_ms = r->now_ms;
+        struct deferred *told = r->arena == NULL ? NULL : rows_add(b, ended, a, sizeof old);
+        if (told != NULL)
+            *told = old;
+        if (b->arena_spent)
+            return;
         deferred_set_state(b, old.id, was, old.state, r->now_ms, old.end_reason);
         deferred_audit(b, &old, was, "supersede", r->key, r->now_ms);
     }
 }
 
-/* leased: the row that this release holds, or 0. */
-static void record_one(struct backend *b, const struct store_record *r, const struct record_decision *d,
-                       uint64_t leased, int64_t *submission_row)
+static void record_one(struct backend *b, struct store_record *r, size_t i, struct rows *superseded,
+                       int64_t *submission_row)
 {
+    const struct record_decision *d = &r->decisions[i];
+    uint64_t leased = i == 0 ? r->settles : 0; /* the row that this release holds, or 0 */
     uint64_t deferred_id = leased;
-    supersede(b, r, d);
+    supersede(b, r, d, superseded);
     if (leased == 0 && d->deferred != NULL)
         deferred_id = deferred_insert(b, d->deferred, d->message, d->id, r->submission, submission_row);
     append_decision(b, r, d, deferred_id);
@@ -112,10 +121,13 @@ enum err sqlite_record(struct backend *b, struct store_record *r)
     if (lease != OK)
         return lease;
     int64_t submission_row = 0;
+    struct rows superseded = {0};
     for (size_t i = 0; i < r->n && !b->arena_spent; i++)
-        record_one(b, r, &r->decisions[i], i == 0 ? r->settles : 0, &submission_row);
+        record_one(b, r, i, &superseded, &submission_row);
     if (r->settles != 0 && !b->arena_spent)
         settle_record(b, r);
+    r->superseded = superseded.items;
+    r->n_superseded = superseded.n;
     return sql_done(b, OK);
 }
 

@@ -196,6 +196,7 @@ struct record_decision {
 
 struct store_record {
     struct store_request r;
+    struct arena *arena; /* for what comes out; NULL: nobody asks */
     struct slice submission_id;
     struct slice key;
     struct slice dialect;
@@ -204,10 +205,12 @@ struct store_record {
     size_t n;
     const struct stored_submission *submission; /* when one of them is kept */
     /* At release: the lease that this decision settles; the row gets that state in the same transaction. */
-    uint64_t settles;                 /* deferred id, 0 = none */
-    uint64_t fence;                   /* ERR_CONFLICT when it is not the row's: nothing is written */
-    enum deferred_state settle_state; /* LEASED: stays leased, its result settles it; WAITING: deferred again with
-                                         release_at of decisions[0].deferred */
+    uint64_t settles;                  /* deferred id, 0 = none */
+    uint64_t fence;                    /* ERR_CONFLICT when it is not the row's: nothing is written */
+    enum deferred_state settle_state;  /* LEASED: stays leased, its result settles it; WAITING: deferred again with
+                                          release_at of decisions[0].deferred */
+    const struct deferred *superseded; /* out: messages that waited and were ended for these */
+    size_t n_superseded;
 };
 
 /* X(id, name): what became of an intent. */

@@ -457,6 +457,24 @@ describe('Twilio: deferred', () => {
     assert.deepEqual(sms.sends(ada.phone), []);
   });
 
+  it('tells the StatusCallback: a newer message took its place', async () => {
+    const callback = `${callbacks.url}/status?order=6`;
+    await postern.newDay('22:00', 'tue');
+    const ada = await postern.subscriber();
+    const form = `To=${encodeURIComponent(ada.phone)}&From=%2B12125550199&StatusCallback=${encodeURIComponent(callback)}&Body=`;
+    const sids = [];
+    for (const body of ['one', 'two']) {
+      const answer = await postern.raw('POST', messagesOf('shop-sms'), `${form}${body}`, { key: 'shop-sms', headers: { 'X-Postern-Collapse-Key': 'offer' } });
+      assertOutcome(answer, { status: 201, outcome: 'deferred' });
+      sids.push(JSON.parse(answer.text).sid);
+    }
+    const posts = await waitFor('the post about the first', () => callbacks.about(sids[0]).length > 0 && callbacks.about(sids[0]));
+    assert.equal(posts[0].status, 'failed');
+    assert.equal(posts[0].form.ErrorCode, '7740300');
+    assert.equal((await postern.twilio().messages(sids[0]).fetch()).status, 'failed');
+    assert.equal((await postern.twilio().messages(sids[1]).update({ status: 'canceled' })).status, 'canceled');
+  });
+
   it('deletes: what waits never goes, what is not ours is the provider\'s to answer', async () => {
     const { ada, message, releaseAt } = await deferOne();
     const client = postern.twilio();

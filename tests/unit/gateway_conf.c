@@ -474,12 +474,16 @@ START_TEST(authenticate_by_account)
     /* One secret, two accounts: the account tells; without it nobody is meant. */
     AUTO(conf_free)
     struct conf *c = load_text("listen: { http: 127.0.0.1:0 }\nkeys:\n"
-                               "  - { name: a, account: AC1, secret: 0123456789abcdef, roles: [sender] }\n"
+                               "  - { name: a, account: AC1, login: SK1, secret: 0123456789abcdef, roles: [sender] }\n"
                                "  - { name: b, account: AC2, secret: 0123456789abcdef, roles: [sender] }\n");
     struct slice secret = SLICE("0123456789abcdef");
     ck_assert_str_eq(conf_authenticate(c, SLICE("AC1"), secret)->name, "a");
     ck_assert_str_eq(conf_authenticate(c, SLICE("AC2"), secret)->name, "b");
     ck_assert_ptr_null(conf_authenticate(c, SLICE(""), secret));
+    /* Twilio's API key of an account logs in with a sid of its own. */
+    ck_assert_str_eq(conf_authenticate(c, SLICE("SK1"), secret)->name, "a");
+    ck_assert_ptr_null(conf_authenticate(c, SLICE("SK2"), secret));
+    ck_assert_ptr_null(conf_authenticate(c, SLICE("SK1"), SLICE("0123456789abcdeg")));
 }
 END_TEST
 
