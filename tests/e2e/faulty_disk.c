@@ -1,6 +1,7 @@
 /*
  * LD_PRELOADed into posternd: while the file that FAULTY_DISK names exists, fsync (its content "sync") or writes to
- * files ("write") fail with EIO.  Each failure adds a byte to FAULTY_DISK.log, so that a test can count the tries.
+ * files ("write") fail with EIO, or fsync takes as long as the file is there ("slow").  Each failure, and each look
+ * of a slow one, adds a byte to FAULTY_DISK.log, so that a test can count the tries.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -29,13 +30,21 @@ static int fails(const char *what)
     return n == 1;
 }
 
+static void hold(void)
+{
+    while (fails("slow"))
+        usleep(10000);
+}
+
 int fsync(int fd)
 {
+    hold();
     return fails("sync") ? -1 : ((int (*)(int))dlsym(RTLD_NEXT, "fsync"))(fd);
 }
 
 int fdatasync(int fd)
 {
+    hold();
     return fails("sync") ? -1 : ((int (*)(int))dlsym(RTLD_NEXT, "fdatasync"))(fd);
 }
 
