@@ -90,9 +90,12 @@ static bool fault_reply(struct gateway *g, const struct http_request *r, const s
                         const struct route *route, struct fault *f, struct wire_reply *w)
 {
     f->now_ms = clock_wall_ms();
+    /* What is wrong with an address may quote it, and a log holds none: the field is enough. */
+    const char *detail = f->kind == FAULT_ADDRESS ? f->field : f->message.text;
+
     metrics_fault(g->metrics, c->name, fault_name(f->kind));
     log_line(LOG_INFO, NULL, "submission", "refused", "dialect=%s fault=%s peer=%s detail=%s", c->name,
-             fault_name(f->kind), r->peer, LOG_Q(slice_of(f->message.text)));
+             fault_name(f->kind), r->peer, LOG_Q(slice_of(detail)));
     return c->fault_reply(f, route, r->arena, w) == OK;
 }
 
