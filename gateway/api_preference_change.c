@@ -117,9 +117,11 @@ bool contact_preferences_apply(const struct contact_wish *w, const struct contac
     struct preference *changed = arena_calloc(put->arena, w->n_preferences + 1, sizeof(*changed));
     struct errmsg e = {{0}};
 
-    if (changed == NULL)
-        api_fault_set(f, "", "the body needs more memory than it may have");
     put->n_preferences = 0;
+    if (changed == NULL) {
+        api_fault_set(f, "", "the body needs more memory than it may have");
+        return false;
+    }
     for (size_t i = 0; i < w->n_preferences && !f->set; i++) {
         struct preference p = w->preferences[i];
         if (imported(&p))

@@ -216,8 +216,10 @@ void callbacks_free(struct callbacks **cp)
     struct callbacks *c = take(cp);
     if (c == NULL)
         return;
-    while (c->posts != NULL)
-        post_free(c->posts);
+    for (struct post *p = c->posts, *next; p != NULL; p = next) {
+        next = p->next;
+        post_free(p);
+    }
     for (size_t i = 0; i < c->n_origins; i++)
         upstream_free(&c->origins[i].upstream);
     free(c);

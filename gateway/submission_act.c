@@ -49,8 +49,10 @@ static void posted_free(struct posted *p)
 
 void submission_forget_unwritten(struct gateway *g)
 {
-    while (g->unwritten != NULL)
-        posted_free(g->unwritten);
+    for (struct posted *p = g->unwritten, *next; p != NULL; p = next) {
+        next = p->next;
+        posted_free(p);
+    }
 }
 
 static void on_again(void *arg)
