@@ -47,9 +47,9 @@ static enum call match_messages(const struct wire_request *r, const struct wire_
         bool json = slice_eq_cstr(p->segments[at], "Messages.json");
         return has_method(r, "GET") && json && is_first_page(r->query) ? CALL_MESSAGE_LIST : CALL_PASS;
     }
-    if (p->n > at + 2)
-        return CALL_PASS;
     out->id = without_extension(p->segments[at + 1]);
+    if (p->n > at + 2)
+        return CALL_PASS; /* its media, its feedback */
     if (has_method(r, "GET"))
         return CALL_MESSAGE_FETCH;
     out->deletes = has_method(r, "DELETE");

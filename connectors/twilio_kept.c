@@ -110,24 +110,17 @@ static enum err reply_not_found(const struct route *route, struct arena *a, stru
 
 /* --- the provider's answer, seen under our sid -------------------------------------------- */
 
-/* Twilio's sid everywhere in the object (sid, uri, subresource_uris) becomes ours: both are 34 characters. */
-static enum err rename_sid(struct slice body, struct slice ours, struct arena *a, struct slice *out)
+/* Twilio's sid everywhere in the answer (sid, uri, subresource_uris, a refusal's text) becomes ours. */
+static enum err rename_sid(struct slice body, const struct kept_message *k, struct arena *a, struct slice *out)
 {
-    struct json_scan s = {.arena = a};
-    struct errmsg why;
-    struct slice theirs;
-    *out = body;
-    if (json_scan_parse(&s, body, &why) != OK || !json_scan_text(&s, json_scan_member(&s, 0, "sid"), a, &theirs) ||
-        theirs.n == 0)
-        return OK;
     struct edits edits = {.arena = a};
-    for (size_t at = 0; at < body.n;) {
+    struct slice theirs = k->their_id;
+    for (size_t at = 0; at < body.n && theirs.n > 0; at += theirs.n) {
         const char *found = memmem(body.p + at, body.n - at, theirs.p, theirs.n);
         if (found == NULL)
             break;
         at = (size_t)(found - body.p);
-        edit_replace(&edits, at, at + theirs.n, ours);
-        at += theirs.n;
+        edit_replace(&edits, at, at + theirs.n, k->id);
     }
     return edit_apply(&edits, body, out);
 }
@@ -139,7 +132,7 @@ static enum err reply_fetch(const struct route *route, const struct kept_message
     bool denied = route->call == CALL_MESSAGE_FETCH && n > 0 && provider != NULL && provider->status != 200;
     if (provider != NULL && !denied) {
         wire_reply_provider(out, provider);
-        return n == 0 ? OK : rename_sid(provider->body, kept[0].id, a, &out->body);
+        return n == 0 ? OK : rename_sid(provider->body, &kept[0], a, &out->body);
     }
     return n == 0 ? reply_not_found(route, a, out) : reply_one(route, &kept[0], a, out);
 }

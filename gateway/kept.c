@@ -29,7 +29,7 @@ struct kept_call {
     struct store_deferred_change request;
     struct kept_message *kept;
     size_t n_kept;
-    struct slice their_id; /* of a message that we released: what its provider calls it */
+    struct slice their_id; /* of a message that we released: what its provider calls it; the call goes there */
 };
 
 struct audit {
@@ -73,7 +73,7 @@ static void audit_pass(const struct kept_call *c, int status)
 
 static void fault(struct kept_call *c, enum fault_kind kind, const char *text)
 {
-    struct fault f = {.kind = kind, .retry_after_ms = 5000};
+    struct fault f = {.kind = kind, .retry_after_ms = kind == FAULT_UPSTREAM_DOWN ? 30000 : 5000};
     errmsg_set(&f.message, "%s", text);
     submission_fault(c->g, c->r, c->connector, &c->route, &f);
 }
@@ -153,7 +153,8 @@ static void pass(struct kept_call *c)
     struct upstream_field fields[OUTGOING_FIELDS];
 
     if (provider->connector == NULL) {
-        if (c->n_kept == 0 && c->route.call != CALL_MESSAGE_LIST && c->route.call != CALL_BATCH_CHANGE)
+        if (c->route.call == CALL_PASS ||
+            (c->n_kept == 0 && c->route.call != CALL_MESSAGE_LIST && c->route.call != CALL_BATCH_CHANGE))
             fault(c, FAULT_NOT_FOUND,
                   c->route.call == CALL_PASS ? "the sandbox keeps messages and has no other API" : "");
         else
@@ -221,6 +222,7 @@ static bool take_rows(struct kept_call *c, const struct deferred *rows, size_t n
     for (size_t i = 0; i < n; i++) {
         c->kept[i] = (struct kept_message){
             .id = rows[i].kept_id,
+            .their_id = rows[i].provider_id,
             .state = state_of(&rows[i]),
             .body = rows[i].submission.body,
             .to = slice_of(rows[i].to.text),
@@ -326,7 +328,8 @@ static void on_listed(enum err status, void *arg)
     }
     if (is_theirs(c))
         c->their_id = c->list.rows[0].provider_id;
-    if (c->route.call == CALL_MESSAGE_LIST || c->n_kept == 0 || c->their_id.n > 0)
+    bool ours = c->n_kept > 0 && c->their_id.n == 0;
+    if (c->route.call == CALL_MESSAGE_LIST || c->route.call == CALL_PASS || !ours)
         pass(c);
     else if (c->route.call == CALL_MESSAGE_FETCH)
         answer(c, NULL);
@@ -383,7 +386,10 @@ void kept_on_request(struct gateway *g, struct http_request *r, const struct con
         begin_change(c);
         return;
     case CALL_PASS:
-        pass(c);
+        if (c->route.id.n > 0)
+            look_up(c);
+        else
+            pass(c);
         return;
     case CALL_NONE:
     case CALL_SEND:

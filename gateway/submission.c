@@ -18,6 +18,7 @@
 /* A submission whose profile changes this often while it is being decided is refused: something churns. */
 #define LAPS_MAX       8
 #define RETRY_AFTER_MS 5000
+#define DOWN_AFTER_MS  30000 /* a provider is not back as soon */
 
 static enum step_next submission_gather(struct submission *s);
 static enum step_next submission_decide(struct submission *s);
@@ -37,7 +38,9 @@ void submission_fail(struct submission *s, enum fault_kind kind, const char *tex
 {
     s->faulted = true;
     s->fault.kind = kind;
-    s->fault.retry_after_ms = kind == FAULT_UNAVAILABLE || kind == FAULT_UPSTREAM_DOWN ? RETRY_AFTER_MS : 0;
+    s->fault.retry_after_ms = kind == FAULT_UNAVAILABLE     ? RETRY_AFTER_MS
+                              : kind == FAULT_UPSTREAM_DOWN ? DOWN_AFTER_MS
+                                                            : 0;
     errmsg_set(&s->fault.message, "%s", text);
 }
 

@@ -49,7 +49,7 @@ enum call {
     CALL_MESSAGE_LIST,   /* several: the provider's, and ours that are kept */
     CALL_MESSAGE_CHANGE, /* cancel, redact, delete by id */
     CALL_BATCH_CHANGE,   /* SendGrid scheduled_sends: pause, cancel, resume a batch: ours, and passed on */
-    CALL_PASS            /* anything else of the same SDK: passed on, audited, not evaluated */
+    CALL_PASS            /* anything else of the same SDK: passed on, audited, not evaluated; id when about a message */
 };
 
 struct route {
@@ -198,7 +198,8 @@ struct send_report {
 /* A message that Postern keeps or kept under an id of its own. */
 enum kept_state { KEPT_WAITING, KEPT_SENDING, KEPT_SENT, KEPT_CANCELLED, KEPT_FAILED };
 struct kept_message {
-    struct slice id; /* as answered to the application */
+    struct slice id;       /* as answered to the application */
+    struct slice their_id; /* what its provider calls it, once it was released; or empty */
     enum kept_state state;
     struct slice body;     /* the submission as received; empty when it is not kept any more */
     struct slice to, from; /* canonical; what is left then */

@@ -418,6 +418,8 @@ describe('Twilio: deferred', () => {
     assert.equal(fetched.sid, message.sid);
     assert.equal(fetched.to, ada.phone);
     assert.equal(fetched.body, 'Hello from the shop');
+    await assert.rejects(postern.twilio().messages(message.sid).media.list(), (error) => error.status === 404 && error.message.includes(message.sid));
+    assert.equal(sms.requests.at(-1).path, `/2010-04-01/Accounts/${sms.account}/Messages/${theirs}/Media.json`);
     assert.equal((await postern.twilio().messages(message.sid).update({ body: '' })).body, '');
     assert.equal(sms.requests.findLast((one) => one.method === 'POST').path, `/2010-04-01/Accounts/${sms.account}/Messages/${theirs}.json`);
     assert.equal(await postern.twilio().messages(message.sid).remove(), true);

@@ -9,7 +9,8 @@
  *   --- decide               a line a message: outcome [reason [token]] [| detail [| prompt]]
  *   --- report               words: kept=ID queued unknown partial_reject own_callback callback_url=URL
  *   --- provider             status, fields, blank line, body
- *   --- kept                 a line a message: id state created updated release [reason]; body: the request's
+ *   --- kept                 a line a message: id state created updated release [theirs=ID] [reason]; body: the
+ * request's
  *   === out ===
  *   --- route --- messages --- parsed --- settled --- outgoing --- pass --- same_body
  *   --- classify --- reply --- accept --- kept_reply --- change --- callback
@@ -244,6 +245,10 @@ static void read_kept(struct run *r)
         k->updated_at_ms = time_of(word_take(&line));
         k->release_at_ms = time_of(word_take(&line));
         struct slice reason = word_take(&line);
+        if (slice_starts(reason, "theirs=")) {
+            k->their_id = (struct slice){reason.p + 7, reason.n - 7};
+            reason = word_take(&line);
+        }
         ck_assert_msg(reason.n == 0 || reason_parse(reason, &k->reason), "no reason: %.*s", SLICE_ARG(reason));
         k->to = SLICE("+15550100001");
         k->from = SLICE("+15005550006");
