@@ -13,7 +13,7 @@ static void forward_some(const struct wire_request *r, const struct route *route
                          struct arena *a)
 {
     static const struct provider_login login = {.secret = {"SG.x", 4}};
-    struct forward_options options = {&login, INT64_C(1795341600000), false};
+    struct forward_options options = {.login = &login, .now_ms = INT64_C(1795341600000)};
     bool send[LIMIT_RECIPIENTS + 1];
     struct outgoing out;
     struct parsed again;

@@ -21,7 +21,7 @@ static void forward_it(const struct wire_request *r, const struct route *route, 
                        struct arena *a)
 {
     static const struct provider_login login = {.account = {"AC9", 3}, .secret = {"x", 1}};
-    struct forward_options options = {&login, NOW_MS, own};
+    struct forward_options options = {.login = &login, .now_ms = NOW_MS, .own_callback = own};
     bool send = true;
     struct outgoing out;
     struct wire_reply reply;

@@ -80,7 +80,7 @@ static void try_subset(const struct wire_request *r, const struct route *route, 
     bool send[16];
     struct buf expected, got;
     struct outgoing out;
-    struct forward_options options = {&login, NOW_MS, false};
+    struct forward_options options = {.login = &login, .now_ms = NOW_MS};
     size_t left = 0;
     buf_init(&expected, a, 4096);
     buf_init(&got, a, 4096);
