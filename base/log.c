@@ -50,11 +50,21 @@ static bool is_hostile(ucs4_t c)
     return c < 0x20 || (c >= 0x7F && c < 0xA0) || (c >= 0x2028 && c <= 0x202E) || (c >= 0x2066 && c <= 0x2069);
 }
 
+/* Most bytes of most lines. */
+static bool is_plain(char c, bool quotes)
+{
+    return c >= 0x20 && c < 0x7F && !(quotes && (c == '"' || c == '\\'));
+}
+
 /* Append s as far as it fits into out, escaped; marks a cut.  Returns the new length; out is not terminated. */
 static size_t append_escaped(char *out, size_t n, size_t max, struct slice s, bool quotes)
 {
     size_t i = 0;
     while (i < s.n) {
+        if (is_plain(s.p[i], quotes) && n + 1 + sizeof cut_mark <= max) {
+            out[n++] = s.p[i++];
+            continue;
+        }
         ucs4_t c;
         int length = u8_mbtoucr(&c, (const uint8_t *)s.p + i, s.n - i);
         size_t used = length > 0 ? (size_t)length : 1;

@@ -200,7 +200,11 @@ uint8_t *profile_pack(const struct profile *p, uint32_t *n)
         put_preference(&w, &p->preferences[i]);
     ensure(w.n <= UINT32_MAX);
     *n = (uint32_t)w.n;
-    return xrealloc(w.p, w.n, 1);
+    /* A copy: cutting the end off the larger piece would leave a million small holes. */
+    uint8_t *exact = xrealloc(NULL, w.n, 1);
+    memcpy(exact, w.p, w.n);
+    free(w.p);
+    return exact;
 }
 
 static void unpack(struct reader *r, struct profile *out)
