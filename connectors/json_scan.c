@@ -390,6 +390,8 @@ static bool scan_item(struct scanner *s)
 
 static bool scan_all(struct scanner *s)
 {
+    if (s->end - s->p >= 3 && memcmp(s->p, "\xEF\xBB\xBF", 3) == 0)
+        return fail(s, "a byte order mark, which JSON must not begin with (RFC 8259, section 8.1); leave it out");
     skip_blanks(s);
     if (!at(s, '{') && !at(s, '['))
         return fail(s, "expected an object or an array");

@@ -188,8 +188,6 @@ static enum reason reason_of(const struct deferred *d)
 {
     enum reason reason;
 
-    if (slice_eq_cstr(d->end_reason, result_name(RESULT_NOT_SENT)))
-        return REASON_EXPIRED; /* it could not wait for its provider any longer */
     return reason_parse(d->end_reason, &reason) ? reason : REASON_NONE;
 }
 

@@ -116,6 +116,7 @@ static struct posted *posted_new(struct submission *s, enum deferred_state settl
         p->result.settles = s->deferred->id;
         p->result.fence = s->deferred->fence;
         p->result.settle_state = settle_state;
+        p->result.settle_reason = s->end_reason;
         s->end_state = settle_state;
         s->settled = true;
     }
@@ -278,10 +279,10 @@ static bool can_wait(const struct item *item, int64_t until_ms)
 static void retry_release(struct submission *s, int64_t at_ms, const char *detail)
 {
     bool waits = can_wait(&s->items[0], at_ms);
+    s->end_reason = waits ? REASON_NONE : REASON_EXPIRED;
     struct posted *p = posted_new(s, waits ? DEFERRED_WAITING : DEFERRED_ENDED);
 
     (void)result_rows(s, p, RESULT_NOT_SENT, waits ? detail : "expired while the provider was unavailable");
-    s->end_reason = waits ? REASON_NONE : REASON_EXPIRED;
     p->result.settle_release_at_ms = at_ms;
     p->notice_ms = waits ? at_ms : 0;
     p->waits = s;
@@ -346,6 +347,7 @@ static void refused_there(struct submission *s, const struct send_result *r)
         if (s->items[i].send)
             revocation_by_provider(s->g, &m->to, m->channel, m->sender, s->provider->name);
     }
+    s->end_reason = r->status == SEND_OPTED_OUT ? REASON_OPTED_OUT : REASON_NONE;
     post_results(s, RESULT_REFUSED, &r->provider_id, "refused by the provider", DEFERRED_ENDED);
     settle_slots(s, false);
 }

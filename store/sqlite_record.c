@@ -150,6 +150,8 @@ static void settle_result(struct backend *b, const struct store_result *r)
     struct slice end_reason = {0};
     if (r->settle_state == DEFERRED_WAITING)
         SQL_RUN(b, SQL_DEFERRED_RETRY, V_INT(r->settles), V_INT(r->settle_release_at_ms));
+    else if (r->settle_state != DEFERRED_RELEASED && r->settle_reason != REASON_NONE)
+        end_reason = slice_of(reason_name(r->settle_reason));
     else if (r->settle_state != DEFERRED_RELEASED && r->n > 0)
         end_reason = slice_of(result_name(r->results[0].result));
     deferred_set_state(b, r->settles, DEFERRED_LEASED, r->settle_state, r->now_ms, end_reason);

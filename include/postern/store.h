@@ -266,6 +266,7 @@ struct store_result {
     size_t n_sandbox;
     uint64_t settles, fence;          /* as in store_record; */
     enum deferred_state settle_state; /* RELEASED, ENDED, or WAITING (retry) with release_at_ms below */
+    enum reason settle_reason;        /* why it ENDED; NONE: the result's name says what there is to say */
     int64_t settle_release_at_ms;
 };
 

@@ -459,6 +459,20 @@ describe('Twilio: deferred', () => {
     assert.deepEqual(sms.sends(ada.phone), []);
   });
 
+  it("tells the StatusCallback: refused by Twilio at its release, an opt-out that only Twilio knew and another refusal", async () => {
+    for (const [refuse, code] of [[(phone) => sms.unsubscribed.add(phone), 21610], [(phone) => sms.when(phone, twilioSays.badFrom(), 1), 30008]]) {
+      const callback = `${callbacks.url}/status?order=${code}`;
+      const { ada, message, releaseAt } = await deferOne({ statusCallback: callback });
+      refuse(ada.phone);
+      await postern.passRelease(releaseAt);
+      const [post] = await assertCallback(callback, message.sid, ['failed']);
+      assert.equal(post.form.ErrorCode, String(code));
+      const fetched = await postern.twilio().messages(message.sid).fetch();
+      assert.equal(fetched.status, 'failed');
+      assert.equal(fetched.errorCode, code);
+    }
+  });
+
   it('tells the StatusCallback: a newer message took its place', async () => {
     const callback = `${callbacks.url}/status?order=6`;
     await postern.newDay('22:00', 'tue');
