@@ -13,8 +13,8 @@
 #include "postern/limits.h"
 #include "postern/log.h"
 
-#define FDS_OF_OURS          64u /* store, log, loop, name look-ups, callbacks */
-#define CONCURRENCY_ASSUMED  64u /* of a provider that configures none: upstream_pace.c */
+#define FDS_OF_OURS         64u /* store, log, loop, name look-ups, callbacks */
+#define CONCURRENCY_ASSUMED 64u /* of a provider that configures none: upstream_pace.c */
 
 #if defined(__SANITIZE_ADDRESS__)
 #define SANITIZED 1
