@@ -148,12 +148,14 @@ START_TEST(a_release_is_forwarded)
     struct sample s;
     ck_assert_int_eq(settle(&d, &s, OUTCOME_FORWARD, DEFERRED_LEASED), OK);
     ck_assert_uint_eq(claim(NOW + HOUR, 1).n, 0); /* its intent holds the lease, however long */
-    struct record_result x = {.decision = s.row.id, .result = RESULT_FORWARDED};
+    ck_assert_uint_eq(get_deferred(id).provider_id.n, 0);
+    struct record_result x = {.decision = s.row.id, .result = RESULT_FORWARDED, .provider_id = SLICE("SM\"9")};
     struct store_result r = {
         .now_ms = NOW, .results = &x, .n = 1, .settles = id, .fence = d.fence, .settle_state = DEFERRED_RELEASED};
     ASK_OK(&r, RESULT);
     d = get_deferred(id);
     ck_assert_int_eq(d.state, DEFERRED_RELEASED);
+    ck_assert(slice_eq_cstr(d.provider_id, "SM\"9"));
     ck_assert_uint_eq(d.submission.body.n, 0); /* gone with the last message that needed it */
     ck_assert_uint_eq(d.decision, s.row.id);
     ASSERT_HAS(decision_json(s.row.id), "\"status\":\"forwarded\"");
@@ -161,6 +163,34 @@ START_TEST(a_release_is_forwarded)
     ck_assert_uint_eq(store_queue_depth(store).n[DEFERRED_LEASED], 0);
     ck_assert_uint_eq(store_queue_depth(store).n[DEFERRED_RELEASED], 1);
     assert_chain_holds();
+}
+END_TEST
+
+START_TEST(a_release_that_ends_says_why)
+{
+    static const struct {
+        enum result result;
+        enum reason reason;
+        const char *says;
+    } rows[] = {{RESULT_REFUSED, REASON_OPTED_OUT, "opted_out"},
+                {RESULT_NOT_SENT, REASON_EXPIRED, "expired"},
+                {RESULT_UNKNOWN, REASON_NONE, "unknown"}};
+    for (size_t i = 0; i < N_ELEMENTS(rows); i++) {
+        uint64_t id = defer("a@example.com", &newsletter, NOW, NULL);
+        struct deferred d = claim(NOW, 1).rows[0];
+        struct sample s;
+        ck_assert_int_eq(settle(&d, &s, OUTCOME_FORWARD, DEFERRED_LEASED), OK);
+        struct record_result x = {.decision = s.row.id, .result = rows[i].result};
+        struct store_result r = {.now_ms = NOW,
+                                 .results = &x,
+                                 .n = 1,
+                                 .settles = id,
+                                 .fence = d.fence,
+                                 .settle_state = DEFERRED_ENDED,
+                                 .settle_reason = rows[i].reason};
+        ASK_OK(&r, RESULT);
+        ck_assert(slice_eq_cstr(get_deferred(id).end_reason, rows[i].says));
+    }
 }
 END_TEST
 
@@ -357,8 +387,16 @@ START_TEST(a_newer_message_takes_the_place_of_an_older)
         sample_init(&s[i], "a@example.com", &newsletter, OUTCOME_DEFER);
         sample_defer(&s[i], NOW + HOUR);
         s[i].message.collapse_key = s[i].deferred.collapse_key = i == 1 ? SLICE("other") : SLICE("cart");
+        s[i].record.arena = &arena;
         ASK_OK(&s[i].record, RECORD);
+        ck_assert_uint_eq(s[i].record.n_superseded, i == 2);
     }
+    const struct deferred *ended = &s[2].record.superseded[0];
+    ck_assert_uint_eq(ended->decision, s[0].row.id);
+    ck_assert_int_eq(ended->state, DEFERRED_ENDED);
+    ck_assert(slice_eq_cstr(ended->kept_id, "SM0123"));
+    ck_assert_uint_eq(ended->submission.body.n, 10); /* for the callback that its sender is owed */
+    ck_assert_uint_eq(get_deferred(ended->id).submission.body.n, 0);
     ASSERT_HAS(decision_json(s[0].row.id), "\"status\":\"superseded\"");
     ASSERT_HAS(decision_json(s[1].row.id), "\"status\":\"deferred\"");
     ASSERT_HAS(decision_json(s[2].row.id), "\"status\":\"deferred\"");
@@ -464,9 +502,10 @@ int main(void)
     Suite *s = suite_create("store_contract_deferred");
     suite_add_tcase(s, TESTS("deferred", a_deferred_message_is_kept_whole, claims_take_what_is_due_in_release_order,
                              channels_are_claimed_apart, a_spread_delays_the_claim_alone, a_release_is_forwarded,
-                             an_old_fence_is_refused, a_release_may_defer_again, a_release_may_end_or_try_later,
-                             a_crash_during_a_release_ends_it_as_unknown, a_provider_that_is_down_keeps_the_message,
-                             people_change_deferred_rows, a_key_changes_only_its_own_rows, the_list_filters_and_pages,
+                             a_release_that_ends_says_why, an_old_fence_is_refused, a_release_may_defer_again,
+                             a_release_may_end_or_try_later, a_crash_during_a_release_ends_it_as_unknown,
+                             a_provider_that_is_down_keeps_the_message, people_change_deferred_rows,
+                             a_key_changes_only_its_own_rows, the_list_filters_and_pages,
                              a_newer_message_takes_the_place_of_an_older, a_shared_body_goes_with_the_last_row,
                              an_opt_out_empties_the_queue, a_revoked_consent_empties_the_queue));
     return run_suite(s);
