@@ -51,6 +51,7 @@ struct metrics {
     uint64_t would_have[OUTCOME_N];
     uint64_t violations[RULE_N][LEVEL_HARD + 1][CLASS_N][2];
     uint64_t degraded[CLASS_N];
+    uint64_t adherence_sent, adherence_kept;
     uint64_t opt_outs[SCOPE_N][SOURCE_N];
     struct histogram stages[STAGE_N];
     struct rows results, faults, releases;
@@ -113,6 +114,65 @@ void metrics_decision(struct metrics *m, const struct message *msg, const struct
         const struct violation *v = &d->violations[i];
         m->violations[v->rule][v->level][class][v->shadow]++;
     }
+}
+
+/* Where somebody is, is no wish. */
+static bool stated_a_wish(const struct profile *p)
+{
+    for (size_t i = 0; i < p->n_preferences; i++) {
+        if (p->preferences[i].key != PREFERENCE_ZONE && p->preferences[i].text.n > 0)
+            return true;
+    }
+    return false;
+}
+
+/* Did a rule that reads the recipient's own preferences fire, at whatever level? */
+static bool against_a_wish(const struct decision *d)
+{
+    for (size_t i = 0; i < d->n_violations; i++) {
+        switch (d->violations[i].rule) {
+        case RULE_CHANNEL_NEVER:
+        case RULE_CHANNEL_OTHER:
+        case RULE_HOURS_CONTACT:
+        case RULE_CAP_CUSTOMER:
+        case RULE_MIN_GAP:
+        case RULE_DIGEST:
+        case RULE_NOTIFY:
+        case RULE_LANGUAGE:
+        case RULE_FORMAT:
+        case RULE_FORMALITY:
+        case RULE_TECHNICAL_DEPTH:
+            return true;
+        case RULE_DO_NOT_CONTACT:
+        case RULE_ADDRESS:
+        case RULE_OPT_OUT_GLOBAL:
+        case RULE_OPT_OUT_CHANNEL:
+        case RULE_OPT_OUT_CATEGORY:
+        case RULE_OPT_OUT_TOPIC:
+        case RULE_CONSENT:
+        case RULE_COOLING_OFF:
+        case RULE_SCHEDULE:
+        case RULE_HOURS_LEGAL:
+        case RULE_HOURS_ORGANISATION:
+        case RULE_CAP_REGULATORY:
+        case RULE_CAP_ORGANISATION:
+        case RULE_DUPLICATE:
+        case RULE_COUNTERS:
+        case RULE_FRESHNESS:
+            break;
+        case RULE_N:
+            never("a rule");
+        }
+    }
+    return false;
+}
+
+void metrics_sent(struct metrics *m, const struct profile *p, const struct decision *d)
+{
+    if (!stated_a_wish(p))
+        return;
+    m->adherence_sent++;
+    m->adherence_kept += !against_a_wish(d);
 }
 
 void metrics_stage(struct metrics *m, enum stage s, int64_t took_us)
@@ -330,6 +390,8 @@ void metrics_format(const struct metrics *m, const struct gateway *g, struct buf
 {
     decisions(m, b);
     violations(m, b);
+    single(b, METRIC_ADHERENCE_SENT, (double)m->adherence_sent);
+    single(b, METRIC_ADHERENCE_KEPT, (double)m->adherence_kept);
     stages(m, b);
     words(m, b);
     queue(g, b);

@@ -32,6 +32,11 @@ void metrics_free(struct metrics **m);
 
 /* One decision: by outcome, rule (of each violation), class, channel; degraded and shadow ones apart. */
 void metrics_decision(struct metrics *m, const struct message *msg, const struct decision *d);
+/*
+ * A message left.  Adherence is sent as the recipient stated it, over sent to people who stated something;
+ * what was blocked is in neither.
+ */
+void metrics_sent(struct metrics *m, const struct profile *p, const struct decision *d);
 void metrics_stage(struct metrics *m, enum stage s, int64_t took_us);
 void metrics_result(struct metrics *m, const char *provider, enum result r, int provider_status);
 void metrics_fault(struct metrics *m, const char *dialect, const char *kind);

@@ -170,6 +170,8 @@ static void settle_slots(struct submission *s, bool sent)
             submission_release_slot(s, item);
         else if (item->send && item->reservation != 0)
             counters_commit(s->g->counters, item->reservation, s->now_ms);
+        if (sent && item->send && !s->unknown)
+            metrics_sent(s->g->metrics, &item->profile, &item->decision);
         if (sent && item->send)
             duplicates_note(s->g->duplicates, item->contact_hash, item->message->fingerprint, s->now_ms);
         item->reservation = 0;

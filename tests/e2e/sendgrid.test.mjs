@@ -104,6 +104,17 @@ describe('SendGrid: forwarded', () => {
     assert.ok(['none', 'info'].includes(header(answer, 'X-Postern-Level')));
     assert.equal(mail.sends(ada.email).length, 1);
   });
+
+  it('counts adherence: sent as stated over sent to people who stated something', async () => {
+    const count = async () => [await postern.metric('postern_adherence_sent_total'), await postern.metric('postern_adherence_kept_total')];
+    const [sent, kept] = await count();
+    const ada = await postern.person({ language: 'de' });
+    const nobody = postern.stranger(); // stated nothing: in neither
+    for (const [to, language] of [[ada, 'de'], [ada, 'en'], [nobody, 'en']])
+      await postern.mail({ to: to.email, subject: `In ${language}`, headers: { 'X-Postern-Language': language } }, { key: 'billing' });
+    assert.equal(mail.sends(ada.email).length, 2);
+    assert.deepEqual(await count(), [sent + 2, kept + 1]);
+  });
 });
 
 describe('SendGrid: hard block', () => {
