@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "api.h"
+#include "pages_codes.h"
 #include "pages_html.h"
 #include "pages_web.h"
 
@@ -198,6 +199,54 @@ static bool message_of(struct slice path, uint64_t *decision)
            *decision != 0;
 }
 
+#define CODES_PATH    "/docs/codes/"
+#define OVERRIDE_PATH "/o/"
+
+/* Where the "more_info" of a refusal leads. */
+static void code_page(struct http_request *r)
+{
+    struct slice digits = {r->path.p + sizeof(CODES_PATH) - 1, r->path.n - (sizeof(CODES_PATH) - 1)};
+    uint64_t code = 0;
+    const struct pages_code *c = slice_to_u64(digits, UINT32_MAX, &code) ? pages_code_get(code) : NULL;
+
+    if (c == NULL)
+        reply_problem(r, 404, "No such code", "Codes of five digits are Twilio's own: see its documentation.", NULL);
+    else
+        reply_problem(r, 200, c->name, c->words, NULL);
+}
+
+/* Where the override link of a soft block leads. */
+static void override_page(struct http_request *r)
+{
+    uint64_t decision;
+    struct slice id = {r->path.p + sizeof(OVERRIDE_PATH) - 1, r->path.n - (sizeof(OVERRIDE_PATH) - 1)};
+
+    if (decision_id_parse(id, &decision))
+        reply_problem(r, 200, "Blocked by the recipient's preferences",
+                      "This version does not take overrides yet. Schedule the message for the time that the answer "
+                      "named, or ask posternctl explain what stands against it.",
+                      NULL);
+    else
+        reply_problem(r, 404, "No such decision", "The link of an override ends in the decision's id, dec_...", NULL);
+}
+
+/* Pages that say only what is documented: open to whoever holds the link. */
+static bool linked_from_answers(struct http_request *r)
+{
+    static const struct http_header allow = {SLICE("Allow"), SLICE("GET, HEAD")};
+    bool is_code = slice_starts(r->path, CODES_PATH);
+
+    if (!is_code && !slice_starts(r->path, OVERRIDE_PATH))
+        return false;
+    if (r->method != HTTP_GET && r->method != HTTP_HEAD)
+        reply_problem(r, 405, "Only to be read", "This page is read with GET.", &allow);
+    else if (is_code)
+        code_page(r);
+    else
+        override_page(r);
+    return true;
+}
+
 bool pages_on_request(struct gateway *g, struct http_request *r)
 {
     static const struct http_header allow = {SLICE("Allow"), SLICE("GET, HEAD")};
@@ -208,6 +257,8 @@ bool pages_on_request(struct gateway *g, struct http_request *r)
     bool is_sandbox = slice_eq_cstr(r->path, "/sandbox") || slice_starts(r->path, "/sandbox/");
     uint64_t decision = 0;
 
+    if (linked_from_answers(r))
+        return true;
     if (!is_front && !is_style && !is_icon && !is_sandbox)
         return false;
     if (r->method != HTTP_GET && r->method != HTTP_HEAD)

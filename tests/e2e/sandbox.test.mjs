@@ -132,3 +132,22 @@ describe('the page at /sandbox', () => {
     await fresh.stop();
   });
 });
+
+describe('pages that answers link to', () => {
+  it('explain every code that an answer can carry, and the override link', async () => {
+    const postern = await Postern.start();
+    try {
+      for (const code of [7740300, 7740301, 7740302, 7740303, 7740310, 7740900, 7740901, 7740902, 7740903, 7740904, 7740910, 7741300, 7741500, 7750300, 7750301]) {
+        const answer = await fetch(`${postern.url}/docs/codes/${code}`);
+        assert.equal(answer.status, 200, String(code));
+        assert.match(await answer.text(), /PST-[A-Z]/);
+      }
+      assert.equal((await fetch(`${postern.url}/docs/codes/21610`)).status, 404);
+      assert.equal((await fetch(`${postern.url}/docs/codes/7740902`, { method: 'POST' })).status, 405);
+      assert.equal((await fetch(`${postern.url}/o/dec_0000010000000001`)).status, 200);
+      assert.equal((await fetch(`${postern.url}/o/x`)).status, 404);
+    } finally {
+      await postern.stop();
+    }
+  });
+});
