@@ -7,6 +7,12 @@
 #define ASK_WHY "posternctl explain shows every rule's verdict for this recipient, now or at a given time."
 
 static const struct pages_code codes[] = {
+    {7740000, "PST-SYNTAX",
+     "The request is malformed, or can be read in two ways. The message names the place and what "
+     "would be right; nothing was sent."},
+    {7740001, "PST-CATEGORY",
+     "The category is unknown, or the API key may not use it. The categories of a key stand in "
+     "postern.yaml."},
     {7740300, "PST-HARD", "The policy refuses this message, and nobody may override it. " ASK_WHY},
     {7740301, "PST-HARD-NOCONSENT",
      "The consent that this category needs is absent, expired or withdrawn. Record a consent with its evidence, or use "
