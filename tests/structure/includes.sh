@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Knowledge points one way: who may include whom, and which library is known where.
 set -u
+[ -n "$(git ls-files '*.c')" ] || { echo "git lists no sources: run this in a clone"; exit 1; }
 bad=0
 forbid() { # ROOM-GLOB PATTERN WHY
     local hits
