@@ -4,7 +4,7 @@
  */
 #include "conf_build.h"
 
-#define SECRET_MIN_BYTES 8u /* shorter is a slip, or can be tried out */
+#define SECRET_MIN_BYTES 16u /* long enough that guessing needs no back-off */
 
 static enum err build_categories(struct conf_build *b, size_t i, struct conf_key *k)
 {
