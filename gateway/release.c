@@ -15,6 +15,7 @@
 
 #define ACTIVE_MAX 64u
 #define PROBE_MS   1000
+#define HELD_BYTES (2 * (size_t)LIMIT_HTTP_BODY_BYTES + LIMIT_ARENA_BYTES) /* of a claim: the largest body fits */
 #define TICK_MS    200 /* how late a due message may be noticed; the store is asked only when one is due */
 
 /* What waits for one channel's provider. */
@@ -25,6 +26,7 @@ struct lane {
     int64_t probe_mono_ms; /* while the provider is down: the next row may try */
     bool claiming;
     size_t active;
+    size_t held_bytes; /* of open claims: from half of HELD_BYTES on nothing more is taken */
 };
 
 struct releaser {
@@ -40,6 +42,7 @@ struct claim {
     struct arena arena;
     struct store_deferred_claim request;
     size_t open;
+    size_t counted_bytes; /* in lane->held_bytes */
 };
 
 struct releasing {
@@ -49,6 +52,7 @@ struct releasing {
 
 static void claim_free(struct claim *c)
 {
+    c->lane->held_bytes -= c->counted_bytes;
     arena_clear(&c->arena);
     free(c);
 }
@@ -106,6 +110,7 @@ static void on_claimed(enum err status, void *arg)
     if (q->next_due_ms < lane->next_due_ms)
         lane->next_due_ms = q->next_due_ms;
     lane->active += q->n;
+    lane->held_bytes += c->counted_bytes = c->arena.used_bytes;
     c->open = q->n;
     if (q->n == 0) {
         claim_free(c);
@@ -124,8 +129,8 @@ static void claim(struct lane *lane, size_t max)
     struct claim *c = xcalloc(1, sizeof(*c));
 
     c->lane = lane;
-    /* Bodies come along: bounded by the number of rows and the largest body, not by a submission's budget. */
-    arena_init(&c->arena, SIZE_MAX);
+    /* Bodies come along; rows that do not fit stay for the next claim. */
+    arena_init(&c->arena, HELD_BYTES);
     c->request = (struct store_deferred_claim){
         .r = {.kind = STORE_DEFERRED_CLAIM, .cb = on_claimed, .arg = c},
         .arena = &c->arena,
@@ -169,7 +174,8 @@ static void look(struct releaser *r)
 
     for (size_t i = 0; i < CHANNEL_N && !r->draining; i++) {
         struct lane *lane = &r->lanes[i];
-        size_t n = !lane->claiming && now_ms >= lane->next_due_ms ? room(lane) : 0;
+        bool may = !lane->claiming && now_ms >= lane->next_due_ms && lane->held_bytes < HELD_BYTES / 2;
+        size_t n = may ? room(lane) : 0;
         if (n > 0)
             claim(lane, n);
     }

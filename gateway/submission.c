@@ -87,11 +87,12 @@ void submission_resume(struct submission *s)
     run(s);
 }
 
-static struct submission *submission_new(struct gateway *g, struct arena *arena)
+/* arena: the request's; NULL: one of its own, in which a body of that size can be cut as well. */
+static struct submission *submission_new(struct gateway *g, struct arena *arena, size_t body_bytes)
 {
     struct submission *s = xcalloc(1, sizeof(*s));
     s->g = g;
-    arena_init(&s->own_arena, LIMIT_ARENA_BYTES);
+    arena_init(&s->own_arena, LIMIT_ARENA_BYTES + 2 * body_bytes);
     s->arena = arena != NULL ? arena : &s->own_arena;
     s->started_us = s->step_us = clock_mono_us();
     hash_random_id("", 8, s->id, sizeof(s->id));
@@ -142,7 +143,7 @@ void submission_watch(struct gateway *g)
 void submission_start(struct gateway *g, struct http_request *r, const struct connector *c, const struct route *route,
                       const struct conf_key *key)
 {
-    struct submission *s = submission_new(g, r->arena);
+    struct submission *s = submission_new(g, r->arena, 0);
     s->request = r;
     s->connector = c;
     s->route = *route;
@@ -152,7 +153,7 @@ void submission_start(struct gateway *g, struct http_request *r, const struct co
 
 void submission_release(struct gateway *g, const struct deferred *d, submission_released *done, void *arg)
 {
-    struct submission *s = submission_new(g, NULL);
+    struct submission *s = submission_new(g, NULL, d->submission.body.n);
     s->deferred = d;
     s->released = done;
     s->released_arg = arg;

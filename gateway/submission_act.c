@@ -387,11 +387,11 @@ static void answered(struct submission *s, const struct upstream_result *u)
         return;
     case SEND_UNKNOWN:
         /* E-mail is sent at least once, an SMS at most once (semantics 11). */
-        s->has_answer = false;
         if (email)
-            not_sent(s, u->retry_after_ms, "the provider answered with a server error");
+            not_sent(s, u->retry_after_ms, "the provider answered with a server error: it may have been sent");
         else
             unknown(s, "the provider answered with a server error: it may have been sent");
+        s->has_answer = false; /* on record; the client hears what became of the message instead */
         return;
     }
     never("a send status");
@@ -452,22 +452,19 @@ static bool changed_meanwhile(const struct submission *s)
 
 static void send_to_sandbox(struct submission *s, const struct outgoing *out)
 {
-    struct wire_reply reply = {0};
-    struct posted *p = posted_new(s, DEFERRED_RELEASED);
+    struct wire_reply *reply = arena_alloc(s->arena, sizeof(*reply));
     struct sandbox_message *rows;
     char id[SID_MAX];
     size_t n = 0;
 
     snprintf(id, sizeof(id), "%s", submission_kept_id(s));
-    if (s->connector->accept(&s->parsed, &s->route, id, s->now_ms, s->arena, &reply) != OK) {
+    if (reply == NULL || s->connector->accept(&s->parsed, &s->route, id, s->now_ms, s->arena, reply) != OK) {
+        post_results(s, RESULT_NOT_SENT, NULL, "the submission needs more memory than one may have", DEFERRED_ENDED);
         submission_fail(s, FAULT_TOO_LARGE, "the submission needs more memory than one may have");
-        post(p);
         return;
     }
-    s->answer = (struct provider_answer){reply.status,
-                                         memcpy(arena_calloc(s->arena, reply.n_fields, sizeof(reply.fields[0])),
-                                                reply.fields, reply.n_fields * sizeof(reply.fields[0])),
-                                         reply.n_fields, reply.body};
+    struct posted *p = posted_new(s, DEFERRED_RELEASED);
+    s->answer = (struct provider_answer){reply->status, reply->fields, reply->n_fields, reply->body};
     s->has_answer = true;
     (void)result_rows(s, p, RESULT_SANDBOX, "");
     rows = arena_calloc(&p->arena, s->n_items, sizeof(*rows));

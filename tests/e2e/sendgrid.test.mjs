@@ -98,10 +98,11 @@ describe('SendGrid: forwarded', () => {
 
   it('notes a preference about language without acting on it', async () => {
     const ada = await postern.person({ language: 'de' });
-    const answer = await postern.mail({ to: ada.email, headers: { 'Content-Language': 'en' } }, { key: 'billing' });
+    const answer = await postern.mail({ to: ada.email, headers: { 'X-Postern-Language': 'en' } }, { key: 'billing' });
     assert.equal(answer.status, 202);
     assert.equal(header(answer, 'X-Postern-Outcome'), 'forwarded');
-    assert.ok(['none', 'info'].includes(header(answer, 'X-Postern-Level')));
+    assert.equal(header(answer, 'X-Postern-Level'), 'info');
+    assert.equal(header(answer, 'X-Postern-Code'), 'PST-INFO-LANGUAGE');
     assert.equal(mail.sends(ada.email).length, 1);
   });
 
@@ -502,6 +503,21 @@ describe('SendGrid: scheduled sends', () => {
     await postern.passRelease(header(answer, 'X-Postern-Release-At'));
     await waitFor('the scheduled mail', () => mail.sends(ada.email).length === 1);
     assert.equal(mail.sends(ada.email)[0].json.send_at, undefined);
+  });
+
+  it('keeps a mail of 20 MB for two recipients, and sends each a copy of it', async () => {
+    await postern.newDay('09:00');
+    const [ada, bob] = [await postern.subscriber(), await postern.subscriber()];
+    const at = postern.at('11:00');
+    const attachments = [{ content: Buffer.alloc(15_000_000, 'x').toString('base64'), filename: 'x.bin' }];
+    const answer = await postern.mail({ to: [ada.email, bob.email], sendAt: at / 1000, attachments });
+    assertOutcome(answer, { status: 202, outcome: 'deferred' });
+    await postern.passRelease(header(answer, 'X-Postern-Release-At'));
+    for (const one of [ada, bob]) {
+      await waitFor('the large mail', () => mail.sends(one.email).length === 1);
+      assert.deepEqual(addresses(mail.sends(one.email)[0]), [{ to: [one.email] }]);
+      assert.equal(mail.sends(one.email)[0].json.attachments[0].content.length, attachments[0].content.length);
+    }
   });
 
   it('drops a send_at in the past and sends at once', async () => {
