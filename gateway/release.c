@@ -36,18 +36,20 @@ struct releaser {
     bool draining;
 };
 
+struct claim;
+struct releasing {
+    struct claim *claim;
+    const struct deferred *row;
+};
+
 /* One claim: its rows, their arena, and how many are still under way. */
 struct claim {
     struct lane *lane;
     struct arena arena;
     struct store_deferred_claim request;
     size_t open;
-    size_t counted_bytes; /* in lane->held_bytes */
-};
-
-struct releasing {
-    struct claim *claim;
-    const struct deferred *row;
+    size_t counted_bytes;              /* in lane->held_bytes */
+    struct releasing each[ACTIVE_MAX]; /* not of the arena: rows may have filled it */
 };
 
 static void claim_free(struct claim *c)
@@ -116,11 +118,9 @@ static void on_claimed(enum err status, void *arg)
         claim_free(c);
         return;
     }
-    struct releasing *each = arena_calloc(&c->arena, q->n, sizeof(*each));
-    ensure(each != NULL);
     for (size_t i = 0, n = q->n; i < n; i++) {
-        each[i] = (struct releasing){c, &q->rows[i]};
-        submission_release(lane->releaser->g, &q->rows[i], on_released, &each[i]);
+        c->each[i] = (struct releasing){c, &q->rows[i]};
+        submission_release(lane->releaser->g, &q->rows[i], on_released, &c->each[i]);
     }
 }
 
