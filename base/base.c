@@ -59,6 +59,14 @@ static unsigned char ascii_lower(char c)
     return (unsigned char)(c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c);
 }
 
+uint32_t slice_id(struct slice s)
+{
+    uint32_t h = 2166136261u;
+    for (size_t i = 0; i < s.n; i++)
+        h = (h ^ (uint8_t)s.p[i]) * 16777619u;
+    return h == 0 || h == UINT32_MAX ? 1 : h;
+}
+
 bool slice_ieq(struct slice a, struct slice b)
 {
     if (a.n != b.n)

@@ -44,8 +44,14 @@ enum err conf_build_categories(struct conf_build *b)
     enum err err = conf_distinct(b, "categories", n, category_name);
     for (size_t i = 0; i < n && err == OK; i++)
         err = build_category(b, i, &categories[i]);
-    for (uint32_t i = 0; i <= n; i++)
-        categories[i].id = i;
+    for (size_t i = 0; i <= n && err == OK; i++) {
+        categories[i].id = slice_id(slice_of(categories[i].name));
+        for (size_t k = 0; k < i && err == OK; k++) {
+            if (categories[k].id == categories[i].id)
+                err = REFUSE(b, AT("categories[%zu].name", k), "\"%s\" and \"%s\" have the same number; rename one",
+                             categories[k].name, categories[i].name);
+        }
+    }
     b->conf->policy.categories = categories;
     b->conf->policy.n_categories = n + 1;
     return err;

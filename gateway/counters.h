@@ -21,7 +21,7 @@ uint64_t counters_contact_hash(const struct profile *p, const struct address *to
 struct counters *counters_new(struct loop *loop);
 void counters_free(struct counters **c);
 /* At start: one send of the log.  Order of time. */
-void counters_rebuild(struct counters *c, const struct store_send *s, const struct policy *policy);
+void counters_rebuild(struct counters *c, const struct store_send *s);
 
 /* What is asked of the counters for one message. */
 struct counters_request {
@@ -30,7 +30,7 @@ struct counters_request {
     size_t n_checks;
     enum message_class class;
     enum channel channel;
-    uint32_t category_id;
+    uint32_t category_id, subject_id;
     enum cap_counting counts; /* how this send will count, once committed */
     int64_t now_ms;
 };

@@ -22,7 +22,7 @@
 
 struct send {
     int64_t at_ms;
-    uint32_t category_id;
+    uint32_t category_id, subject_id;
     uint8_t class;
     uint8_t channel;
     uint8_t counts; /* enum cap_counting */
@@ -154,7 +154,8 @@ static bool matches(const struct cap_check *k, const struct send *s)
     bool class_fits = k->classes == 0 ? s->counts >= COUNTS_IN_ANY
                                       : s->counts == COUNTS_EVERYWHERE && (k->classes >> s->class & 1) != 0;
     return class_fits && s->at_ms >= k->since_ms && (k->channels == 0 || (k->channels >> s->channel & 1) != 0) &&
-           (k->category_id == UINT32_MAX || k->category_id == s->category_id);
+           (k->category_id == UINT32_MAX || k->category_id == s->category_id) &&
+           (k->subject_id == UINT32_MAX || k->subject_id == s->subject_id);
 }
 
 /* Newest first: the send that makes the count reach the limit is the oldest of the `limit` latest. */
@@ -201,6 +202,7 @@ static uint64_t reserve(struct counters *c, const struct counters_request *r)
     slot->send = (struct send){
         .at_ms = r->now_ms,
         .category_id = r->category_id,
+        .subject_id = r->subject_id,
         .class = (uint8_t)r->class,
         .channel = (uint8_t)r->channel,
         .counts = (uint8_t)r->counts,
@@ -302,19 +304,16 @@ void counters_release(struct counters *c, uint64_t id)
 
 /* --- start, end, state -------------------------------------------------------------- */
 
-void counters_rebuild(struct counters *c, const struct store_send *s, const struct policy *policy)
+void counters_rebuild(struct counters *c, const struct store_send *s)
 {
     struct send send = {
         .at_ms = s->at_ms,
-        .category_id = UINT32_MAX, /* a category that left the configuration counts by its class alone */
+        .category_id = slice_id(s->category),
+        .subject_id = s->subject_id,
         .class = (uint8_t)s->class,
         .channel = (uint8_t)s->channel,
         .counts = (uint8_t)(s->counts_in_any_only ? COUNTS_IN_ANY : COUNTS_EVERYWHERE),
     };
-    for (size_t i = 0; i < policy->n_categories; i++) {
-        if (slice_eq_cstr(s->category, policy->categories[i].name))
-            send.category_id = policy->categories[i].id;
-    }
     tally_add(c, tally_make(c, s->contact_hash), send);
 }
 

@@ -247,7 +247,7 @@ struct rebuild {
 static void on_send(const struct store_send *s, void *arg)
 {
     struct rebuild *r = arg;
-    counters_rebuild(r->g->counters, s, &r->g->conf->policy);
+    counters_rebuild(r->g->counters, s);
     r->n++;
 }
 

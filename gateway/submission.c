@@ -261,6 +261,7 @@ static void reserve_item(struct submission *s, struct item *item)
         .class = category->class,
         .channel = item->message->channel,
         .category_id = category->id,
+        .subject_id = message_subject_id(item->message),
         .counts = category->counts,
         .now_ms = s->now_ms,
     };
@@ -332,6 +333,7 @@ static void on_dry_profile(enum err status, void *arg)
         .class = d->message.category->class,
         .channel = d->message.channel,
         .category_id = d->message.category->id,
+        .subject_id = message_subject_id(&d->message),
         .counts = d->message.category->counts,
         .now_ms = d->at_ms,
     };

@@ -232,6 +232,7 @@ static bool fill(struct submission *s, struct item *item, struct record_decision
         .intent = item->send,
         .facts = facts_json(s, item),
         .contact_hash = item->contact_hash,
+        .subject_id = message_subject_id(item->message),
     };
     if (!keep)
         return true;

@@ -85,6 +85,11 @@ static struct span widest_span(const struct facts *f, enum cap_period period)
 
 /* --- which caps match ---------------------------------------------------------- */
 
+uint32_t message_subject_id(const struct message *m)
+{
+    return m->topic.n > 0 ? slice_id(m->topic) : m->category->id;
+}
+
 static bool matches(const struct cap *c, const struct message *m)
 {
     return (c->classes == 0 || (c->classes >> m->category->class & 1) != 0) &&
@@ -114,6 +119,7 @@ static struct cap_check concrete(const struct facts *f, const struct cap *c)
         .classes = c->classes,
         .channels = c->channels,
         .category_id = c->category == NULL ? UINT32_MAX : c->category->id,
+        .subject_id = c->per_subject ? message_subject_id(m) : UINT32_MAX,
         .gap_ms = gap ? c->min_gap_s * 1000 : 0,
         .gap_category_id = m->category->id,
     };

@@ -40,6 +40,7 @@ struct backend {
     sqlite3_stmt *statements[SQL_N];
     char *path;
     int lock_fd;
+    uint32_t owner; /* of what this process takes; 0 while a store has one process */
     struct arena scratch; /* of the running request */
     struct slice audit_key;
     char *audit_key_bytes;

@@ -131,7 +131,7 @@ enum err sqlite_sends(struct backend *b, int64_t since_ms, void (*each)(const st
     AUTO(statement_free) sqlite3_stmt *st = NULL;
     if (db == NULL ||
         sqlite3_prepare_v2(db,
-                           "SELECT at_ms, contact_hash, channel, class, category, any_only FROM send WHERE at_ms >= ? "
+                           "SELECT at_ms, contact_hash, channel, class, category, any_only, subject FROM send WHERE at_ms >= ? "
                            "ORDER BY at_ms, decision",
                            -1, &st, NULL) != SQLITE_OK)
         return ERR_UNAVAILABLE;
@@ -140,6 +140,7 @@ enum err sqlite_sends(struct backend *b, int64_t since_ms, void (*each)(const st
     while ((rc = sqlite3_step(st)) == SQLITE_ROW) {
         struct store_send send = {.at_ms = col_int(st, 0),
                                   .contact_hash = (uint64_t)col_int(st, 1),
+                                  .subject_id = (uint32_t)col_int(st, 6),
                                   .channel = (enum channel)col_int(st, 2),
                                   .class = (enum message_class)col_int(st, 3),
                                   .category = col_borrow(st, 4),

@@ -27,7 +27,7 @@ static void insert_intent(struct backend *b, const struct record_decision *d)
     const struct category *c = d->message->category;
     SQL_RUN(b, SQL_INTENT_INSERT, V_INT(d->id), V_INT(d->contact_hash), V_INT(d->message->channel),
             V_INT(c == NULL ? CLASS_MARKETING : c->class), V_TEXT(slice_of(c == NULL ? NULL : c->name)),
-            V_INT(c == NULL ? COUNTS_EVERYWHERE : c->counts));
+            V_INT(c == NULL ? COUNTS_EVERYWHERE : c->counts), V_INT(d->subject_id), V_INT(b->owner));
 }
 
 static void append_decision(struct backend *b, const struct store_record *r, const struct record_decision *d,
@@ -142,7 +142,7 @@ static void append_result(struct backend *b, const struct record_result *x, int6
 static void insert_send(struct backend *b, const struct record_result *x, int64_t now_ms)
 {
     SQL_RUN(b, SQL_SEND_INSERT, V_INT(now_ms), V_INT(x->decision), V_INT(x->contact_hash), V_INT(x->channel),
-            V_INT(x->class), V_TEXT(x->category), V_INT(x->counts_in_any_only));
+            V_INT(x->class), V_TEXT(x->category), V_INT(x->counts_in_any_only), V_INT(x->subject_id));
 }
 
 static void settle_result(struct backend *b, const struct store_result *r)
@@ -201,6 +201,7 @@ static void close_intent(struct backend *b, sqlite3_stmt *st, int64_t now_ms)
     enum cap_counting counting = (enum cap_counting)col_int(st, 5);
     struct record_result x = {.decision = (uint64_t)col_int(st, 0),
                               .contact_hash = (uint64_t)col_int(st, 1),
+                              .subject_id = (uint32_t)col_int(st, 6),
                               .channel = (enum channel)col_int(st, 2),
                               .class = (enum message_class)col_int(st, 3),
                               .category = col_borrow(st, 4),
@@ -218,10 +219,10 @@ static void close_intent(struct backend *b, sqlite3_stmt *st, int64_t now_ms)
 
 enum err sqlite_recover(struct backend *b, int64_t now_ms)
 {
-    sqlite3_stmt *st = sql_start(b, SQL_INTENTS, NULL, 0);
+    sqlite3_stmt *st = SQL_START(b, SQL_INTENTS, V_INT(b->owner));
     while (sql_row(b, st))
         close_intent(b, st, now_ms);
-    sql_run(b, SQL_INTENTS_CLEAR, NULL, 0);
+    SQL_RUN(b, SQL_INTENTS_CLEAR, V_INT(b->owner));
     int64_t id;
     while ((id = sql_get(b, SQL_DEFERRED_LEASED, 0, NULL, 0)) != 0 && b->fault == FAULT_NONE) {
         SQL_RUN(b, SQL_DEFERRED_UNLEASE, V_INT(id));

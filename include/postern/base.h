@@ -76,6 +76,9 @@ struct slice slice_trim(struct slice s); /* spaces and tabs off both ends */
 /* Decimal digits only, no sign, no blanks; false on overflow of max or on anything else. */
 bool slice_to_u64(struct slice s, uint64_t max, uint64_t *out);
 
+/* A number for a name, the same in every process and version (FNV-1a); never 0, never UINT32_MAX. */
+uint32_t slice_id(struct slice s);
+
 /* True when s can become a header or form value: no byte < 0x20, no 0x7F, valid UTF-8. */
 bool slice_is_clean(struct slice s);
 bool slice_is_utf8(struct slice s);

@@ -106,7 +106,7 @@ enum cap_counting { COUNTS_NOWHERE, COUNTS_IN_ANY, COUNTS_EVERYWHERE };
 
 struct category {
     const char *name;
-    uint32_t id; /* index in policy.categories */
+    uint32_t id; /* slice_id of its name: the same over reloads and nodes */
     enum message_class class;
     enum consent_need
         consent; /* e-mail and sms alike, but see rule_consent: unknown contact + marketing sms always blocks */
@@ -130,6 +130,7 @@ struct cap {
     uint32_t classes;                /* bit set by enum message_class; 0 = any: counts COUNTS_IN_ANY too */
     uint32_t channels;               /* bit set; 0 = any */
     const struct category *category; /* NULL = any */
+    bool per_subject;                /* counts sends of the same subject only: message_subject_id */
     int64_t min_gap_s;               /* 0 = none */
     bool reserves;
     enum message_class reserve_class; /* the last reserve_slots are for this class and higher ones */
@@ -255,14 +256,14 @@ bool change_lifts(const struct consent_change *c, struct slice sender, const str
  * One cap made concrete for one message and instant: what a counter needs to know.
  * A counted send matches when at_ms >= since_ms, its class bit is in classes (classes == 0: any class and
  * its counting is at least COUNTS_IN_ANY; else COUNTS_EVERYWHERE), its channel bit is in channels (0: any)
- * and its category is category_id (UINT32_MAX: any).
+ * its category is category_id (UINT32_MAX: any) and its subject subject_id (UINT32_MAX: any).
  */
 struct cap_check {
     const struct cap *cap; /* of the policy, or one of facts.customer_caps */
     int64_t since_ms;      /* window start, inclusive */
     int64_t next_ms;       /* calendar: when the window ends (a slot is free then); rolling: 0 */
     int32_t limit;         /* reserve taken off */
-    uint32_t classes, channels, category_id;
+    uint32_t classes, channels, category_id, subject_id;
     int64_t gap_ms; /* min gap to the latest send of category gap_category_id; 0 = none */
     uint32_t gap_category_id;
 };
@@ -307,6 +308,9 @@ struct hours_in_force {
 };
 /* Those that bind, the law's first; how many.  A reply's exemption and urgency are not taken into account. */
 size_t policy_hours(const struct facts *f, struct hours_in_force *out, size_t max);
+
+/* What a send is about, for caps "per subject": its topic, else its category. */
+uint32_t message_subject_id(const struct message *m);
 
 /* Which caps match this message now: fills f->checks, f->n_checks (counts are the caller's to fill). */
 void policy_caps(struct facts *f);

@@ -191,6 +191,7 @@ struct record_decision {
     bool intent;                     /* it goes to a provider now: stays open until its result */
     struct slice facts;              /* JSON object: what the rules read (profile version, zone, counts); or empty */
     uint64_t contact_hash;           /* for the log of sends, as the counters key it: stable over restarts */
+    uint32_t subject_id;             /* likewise */
     const struct deferred *deferred; /* NULL: not kept */
 };
 
@@ -240,6 +241,7 @@ struct record_result {
     struct slice detail; /* short; no addresses, no bodies */
     bool counts;         /* put it into the log of sends */
     uint64_t contact_hash;
+    uint32_t subject_id;
     enum channel channel;
     enum message_class class;
     struct slice category;
@@ -438,6 +440,7 @@ struct store_audit_note {
 struct store_send {
     int64_t at_ms;
     uint64_t contact_hash;
+    uint32_t subject_id;
     enum channel channel;
     enum message_class class;
     struct slice category; /* borrowed during the call */

@@ -44,8 +44,12 @@ static void on_answer(const struct counters_answer *a, void *arg)
 
 static struct cap_check day_cap(int32_t limit)
 {
-    return (struct cap_check){
-        .since_ms = NOW - DAY, .next_ms = NOW + DAY, .limit = limit, .category_id = UINT32_MAX, .gap_category_id = 7};
+    return (struct cap_check){.since_ms = NOW - DAY,
+                              .next_ms = NOW + DAY,
+                              .limit = limit,
+                              .category_id = UINT32_MAX,
+                              .subject_id = UINT32_MAX,
+                              .gap_category_id = slice_id(SLICE("news"))};
 }
 
 static struct counters_request ask(uint64_t contact, const struct cap_check *checks, size_t n)
@@ -55,7 +59,8 @@ static struct counters_request ask(uint64_t contact, const struct cap_check *che
                                      .n_checks = n,
                                      .class = CLASS_MARKETING,
                                      .channel = CHANNEL_EMAIL,
-                                     .category_id = 7,
+                                     .category_id = slice_id(SLICE("news")),
+                                     .subject_id = 9,
                                      .counts = COUNTS_EVERYWHERE,
                                      .now_ms = NOW};
 }
@@ -153,15 +158,13 @@ END_TEST
 
 static void sent(uint64_t contact, int64_t at_ms, enum message_class class, bool any_only)
 {
-    struct category categories[] = {{.name = "news", .id = 7}};
-    struct policy policy = {.categories = categories, .n_categories = 1};
     struct store_send s = {.at_ms = at_ms,
                            .contact_hash = contact,
                            .channel = CHANNEL_EMAIL,
                            .class = class,
                            .category = SLICE("news"),
                            .counts_in_any_only = any_only};
-    counters_rebuild(counters, &s, &policy);
+    counters_rebuild(counters, &s);
 }
 
 START_TEST(window_start_is_inclusive)

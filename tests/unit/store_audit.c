@@ -383,7 +383,7 @@ START_TEST(a_newer_schema_is_refused)
     struct errmsg e;
     struct store_options o = {.url = harness_url, .now_ms = NOW};
     ck_assert_ptr_null(store_open(&o, &e));
-    ASSERT_HAS(e.text, "database has schema 99, this posternd knows 1: start a newer one");
+    ASSERT_HAS(e.text, "database has schema 99, this posternd knows ");
     run("DROP TABLE schema_version");
     ck_assert_ptr_null(store_open(&o, &e));
     ASSERT_HAS(e.text, "not one of Postern's");
