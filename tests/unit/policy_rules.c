@@ -100,6 +100,42 @@ static const char *cell_of(const struct decision *d, enum rule rule)
     return "-";
 }
 
+/* check.NAME=SINCE,NEXT,LIMIT,CLASSES,CHANNELS,any|own category,any|own subject,GAP_S: what is asked for that cap. */
+static bool expect_named_check(struct bench *b, const char *key, struct slice v)
+{
+    char got[TEXT_MAX];
+    if (strncmp(key, "check.", 6) != 0)
+        return false;
+    for (size_t i = 0; i < b->facts.n_checks; i++) {
+        const struct cap_check *c = &b->facts.checks[i];
+        if (strcmp(c->cap->name, key + 6) != 0)
+            continue;
+        snprintf(got, sizeof got, "%lld,%lld,%d,%u,%u,%s,%s,%lld", (long long)c->since_ms, (long long)c->next_ms,
+                 c->limit, c->classes, c->channels, c->category_id == UINT32_MAX ? "any" : "own",
+                 c->subject_id == UINT32_MAX ? "any" : "own", (long long)c->gap_ms / 1000);
+        same_text(b, key, v, got);
+        return true;
+    }
+    wrong(b, "%s: no such cap is asked", key);
+    return true;
+}
+
+/* When one rule passes: passes.RULE=TIME, or none. */
+static bool expect_passes(struct bench *b, const char *key, struct slice v)
+{
+    enum rule rule;
+    if (strncmp(key, "passes.", 7) != 0 || !rule_parse(slice_of(key + 7), &rule))
+        return false;
+    for (size_t i = 0; i < b->decision.n_violations; i++) {
+        if (b->decision.violations[i].rule != rule)
+            continue;
+        same_time(b, key, v, b->decision.violations[i].passes_at_ms);
+        return true;
+    }
+    wrong(b, "%s: the rule did not fire", key);
+    return true;
+}
+
 /* What the counters are asked, for the first check. */
 static bool expect_check(struct bench *b, const char *key, struct slice v)
 {
@@ -193,7 +229,7 @@ static void expect(struct bench *b, struct slice key, struct slice v)
     else if (slice_eq_cstr(key, "detail"))
         same_detail(b, v);
     else if (!expect_time(b, word, v) && !expect_flag(b, word, v) && !expect_text(b, word, v) &&
-             !expect_check(b, word, v))
+             !expect_check(b, word, v) && !expect_named_check(b, word, v) && !expect_passes(b, word, v))
         wrong(b, "\"%s\" cannot be expected", word);
 }
 
@@ -282,7 +318,8 @@ static void run_line(struct bench *b, struct slice always, struct slice line)
     }
 }
 
-static void run_file(struct cases *c, unsigned cases_min)
+/* Every case of c; returns what was run and what failed. */
+static struct bench *run_all(struct cases *c)
 {
     static struct bench b;
     struct slice line;
@@ -299,8 +336,23 @@ static void run_file(struct cases *c, unsigned cases_min)
             run_line(&b, slice_of(always), line);
     }
     arena_clear(&b.arena);
-    ck_assert_msg(b.failures == 0, "%u of %u cases failed in %s", b.failures, b.cases, c->name);
-    ck_assert_msg(b.cases >= cases_min, "only %u cases in %s", b.cases, c->name);
+    return &b;
+}
+
+static void run_file(struct cases *c, unsigned cases_min)
+{
+    const struct bench *b = run_all(c);
+    ck_assert_msg(b->failures == 0, "%u of %u cases failed in %s", b->failures, b->cases, c->name);
+    ck_assert_msg(b->cases >= cases_min, "only %u cases in %s", b->cases, c->name);
+}
+
+/* Cases that somebody else makes up and expects: tests/oracle. */
+static int run_stdin(void)
+{
+    struct cases c = {.file = stdin, .name = "stdin"};
+    const struct bench *b = run_all(&c);
+    printf("%u cases, %u differences\n", b->cases, b->failures);
+    return b->cases > 0 && b->failures == 0 ? 0 : 1;
 }
 
 #define FILE_TEST(name_, file_, cases_min_)                                                                            \
@@ -319,8 +371,10 @@ FILE_TEST(hours, "rules_hours.cases", 60)
 FILE_TEST(frequency, "rules_frequency.cases", 50)
 FILE_TEST(outcomes, "rules_outcomes.cases", 50)
 
-int main(void)
+int main(int argc, char **argv)
 {
+    if (argc == 2 && strcmp(argv[1], "-") == 0)
+        return run_stdin();
     Suite *suite = suite_create("policy_rules");
     TCase *files = tcase_create("files");
     tcase_add_test(files, levels);
