@@ -335,7 +335,7 @@ struct gateway *gateway_new(struct conf *conf, struct errmsg *e)
 
     g->conf = conf;
     g->loop = loop_new();
-    g->metrics = metrics_new();
+    g->metrics = metrics_new(NULL, 0);
     g->duplicates = duplicates_new();
     if (conf->audit_key != NULL)
         log_set_address_key(slice_of(conf->audit_key));
@@ -426,6 +426,7 @@ static void on_look(void *arg)
 {
     struct running *r = arg;
     metrics_loop_stall(r->g->metrics, loop_take_longest_turn_ms(r->g->loop));
+    metrics_publish(r->g->metrics, r->g);
     submission_watch(r->g);
     (void)loop_after(r->g->loop, r->g->draining ? 20 : STALL_LOOK_MS, on_look, r);
 }

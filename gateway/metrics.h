@@ -26,8 +26,20 @@ enum stage {
 };
 const char *stage_name(enum stage s);
 
+/*
+ * Where all workers of one parent count: made by it before it forks.  A worker is up while it serves; the figures
+ * of one that is gone stay, and the next one in its place goes on with them.
+ */
+#define METRICS_WORKERS_MAX 64
+struct metrics_board;
+struct metrics_board *metrics_board_new(size_t workers);
+void metrics_board_free(struct metrics_board **b);
+void metrics_board_up(struct metrics_board *b, size_t worker, bool up);
+void metrics_board_restarted(struct metrics_board *b, size_t worker);
+
 struct metrics;
-struct metrics *metrics_new(void);
+/* Counts as that worker; board NULL: one process alone. */
+struct metrics *metrics_new(struct metrics_board *board, size_t worker);
 void metrics_free(struct metrics **m);
 
 /* One decision: by outcome, rule (of each violation), class, channel; degraded and shadow ones apart. */
@@ -46,8 +58,12 @@ void metrics_opt_out(struct metrics *m, enum opt_out_scope scope, enum source so
 void metrics_loop_stall(struct metrics *m, int64_t ms);
 
 struct gateway;
-/* The whole page: counters above and gauges read from the gateway's parts.  Prometheus text format 0.0.4, with HELP and
- * TYPE. */
-void metrics_format(const struct metrics *m, const struct gateway *g, struct buf *out);
+/* Let the other workers see this one's gauges; each second. */
+void metrics_publish(struct metrics *m, const struct gateway *g);
+/*
+ * The whole page, over all workers: counters above and gauges read from the gateways' parts.  Prometheus text format
+ * 0.0.4, with HELP and TYPE.
+ */
+void metrics_format(struct metrics *m, const struct gateway *g, struct buf *out);
 
 #endif

@@ -1,0 +1,400 @@
+/*
+ * The text of /metrics: what all workers have counted, as one.  Counters of workers that are gone go on counting;
+ * gauges are those of the workers that serve now, as they last published them (a second ago at most).
+ */
+#include "metrics_slab.h"
+
+#include <stddef.h>
+#include <stdio.h>
+
+#include "postern/clock.h"
+#include "postern/zone.h"
+
+const struct metric_family metric_families[METRIC_N] = {
+#define METRIC(id, name, type, merge, help) {name, type, help, MERGE_##merge, (type)[0] == 'c'},
+#include "metrics.def"
+#undef METRIC
+};
+
+/* --- what the parts of this worker say ------------------------------------------------- */
+
+static void set(struct metrics_slab *slab, enum metric id, double value)
+{
+    bool sums = metric_families[id].is_counter && metric_families[id].merge == MERGE_SUM;
+    slab->value[id] = sums ? slab->before[id] + value : value;
+}
+
+static void sample_store(struct metrics_slab *slab, const struct gateway *g)
+{
+    struct store_counters c = store_counters(g->store);
+    const char *why;
+    int64_t age_ms;
+
+    set(slab, METRIC_STORE_UP, store_health(g->store, &why) == STORE_OK);
+    set(slab, METRIC_STORE_BACKLOG, (double)store_backlog(g->store, &age_ms));
+    set(slab, METRIC_STORE_COMMITS, (double)c.commits);
+    set(slab, METRIC_STORE_ROWS, (double)c.rows);
+    set(slab, METRIC_STORE_COMMIT_SECONDS, (double)c.commit_us_total / 1e6);
+    set(slab, METRIC_STORE_FAILED, (double)c.failed);
+}
+
+static void sample_memory(struct metrics_slab *slab, const struct gateway *g)
+{
+    struct profiles_state p = profiles_state(g->profiles);
+    struct counters_state c = counters_state(g->counters);
+
+    set(slab, METRIC_CACHE_ENTRIES, (double)p.entries);
+    set(slab, METRIC_CACHE_BYTES, (double)p.bytes);
+    set(slab, METRIC_CACHE_HITS, (double)p.hits);
+    set(slab, METRIC_CACHE_MISSES, (double)p.misses);
+    set(slab, METRIC_COUNTER_CONTACTS, (double)c.contacts);
+    set(slab, METRIC_COUNTER_ENTRIES, (double)c.entries);
+    set(slab, METRIC_COUNTER_RESERVED, (double)c.reservations);
+}
+
+static void sample_http(struct metrics_slab *slab, const struct gateway *g)
+{
+    const struct http_counters *c = http_listener_counters(g->listener);
+
+    set(slab, METRIC_HTTP_CONNECTIONS, (double)c->open);
+    set(slab, METRIC_HTTP_ACCEPTED, (double)c->accepted);
+    set(slab, METRIC_HTTP_REQUESTS, (double)c->requests);
+    set(slab, METRIC_HTTP_INFLIGHT, (double)c->inflight_bytes);
+    for (size_t i = 0; i < HTTP_FAULT_COUNT; i++)
+        slab->http_faults[i] = slab->http_faults_before[i] + c->faults[i];
+}
+
+static double upstream_value(const struct upstream_state *s, enum metric id)
+{
+    if (id == METRIC_UPSTREAM_UP)
+        return s->breaker == UPSTREAM_BREAKER_OPEN;
+    if (id == METRIC_UPSTREAM_PAUSED)
+        return (double)s->paused_ms / 1000;
+    return id == METRIC_UPSTREAM_FLIGHT ? s->in_flight : s->queued;
+}
+
+static void sample_upstreams(struct metrics_slab *slab, const struct gateway *g)
+{
+    struct upstream_state s;
+    uint32_t n = 0;
+
+    for (size_t i = 0; i < g->conf->n_providers && n < METRICS_PROVIDERS; i++) {
+        if (g->upstreams[i] == NULL)
+            continue;
+        upstream_state(g->upstreams[i], &s);
+        struct metrics_upstream *row = &slab->upstreams[n++];
+        snprintf(row->name, sizeof(row->name), "%s", s.name);
+        for (enum metric id = METRIC_UPSTREAM_UP; id <= METRIC_UPSTREAM_PAUSED; id++)
+            row->value[id - METRIC_UPSTREAM_UP] = upstream_value(&s, id);
+    }
+    atomic_store_explicit(&slab->n_upstreams, n, memory_order_release);
+}
+
+void metrics_sample(struct metrics_slab *slab, const struct gateway *g)
+{
+    sample_store(slab, g);
+    sample_memory(slab, g);
+    sample_http(slab, g);
+    sample_upstreams(slab, g);
+    set(slab, METRIC_SUBMISSIONS, (double)g->submissions);
+    set(slab, METRIC_UPTIME, (double)(clock_mono_ms() - g->started_mono_ms) / 1000);
+}
+
+/* --- the workers' figures as one --------------------------------------------------------- */
+
+struct page {
+    struct buf *b;
+    const struct metrics_board *board;
+    size_t own; /* which of them makes the page */
+};
+
+/* The sum over all workers of the figure that stands in each slab where field stands in this one. */
+static uint64_t sum(const struct page *p, const uint64_t *field)
+{
+    size_t offset = (size_t)((const char *)field - (const char *)&p->board->slabs[0]);
+    uint64_t n = 0;
+
+    for (size_t w = 0; w < p->board->n; w++)
+        n += *(const uint64_t *)(const void *)((const char *)&p->board->slabs[w] + offset);
+    return n;
+}
+
+static double merge(enum metric_merge how, double a, double b)
+{
+    switch (how) {
+    case MERGE_SUM:
+        return a + b;
+    case MERGE_MAX:
+        return a > b ? a : b;
+    case MERGE_MIN:
+        return a < b ? a : b;
+    case MERGE_OWN:
+        return a;
+    }
+    never("a way to merge");
+}
+
+/* Gauges are those of the living, and of the one that is asked. */
+static bool shows(const struct page *p, size_t worker, enum metric id)
+{
+    return metric_families[id].is_counter || worker == p->own || atomic_load(&p->board->worker[worker].up);
+}
+
+static double merged(const struct page *p, enum metric id)
+{
+    double v = p->board->slabs[p->own].value[id];
+
+    for (size_t w = 0; w < p->board->n; w++) {
+        if (w != p->own && shows(p, w, id))
+            v = merge(metric_families[id].merge, v, p->board->slabs[w].value[id]);
+    }
+    return v;
+}
+
+/* --- text -------------------------------------------------------------------------------- */
+
+static void family(const struct page *p, enum metric id)
+{
+    const struct metric_family *f = &metric_families[id];
+    buf_printf(p->b, "# HELP %s %s\n# TYPE %s %s\n", f->name, f->help, f->name, f->type);
+}
+
+static void line(const struct page *p, enum metric id, double value)
+{
+    family(p, id);
+    buf_printf(p->b, "%s %.15g\n", metric_families[id].name, value);
+}
+
+static void single(const struct page *p, enum metric id)
+{
+    line(p, id, merged(p, id));
+}
+
+static void decisions(const struct page *p)
+{
+    const struct metrics_slab *m = &p->board->slabs[0];
+
+    family(p, METRIC_DECISIONS);
+    for (size_t o = 0; o < OUTCOME_N; o++)
+        for (size_t r = 0; r < REASON_N; r++)
+            for (size_t c = 0; c < CLASS_N; c++)
+                for (size_t h = 0; h < CHANNEL_N; h++) {
+                    uint64_t n = sum(p, &m->decisions[o][r][c][h]);
+                    if (n > 0)
+                        buf_printf(p->b, "%s{outcome=\"%s\",reason=\"%s\",class=\"%s\",channel=\"%s\"} %llu\n",
+                                   metric_families[METRIC_DECISIONS].name, outcome_name((enum outcome)o),
+                                   reason_name((enum reason)r), class_name((enum message_class)c),
+                                   channel_name((enum channel)h), (unsigned long long)n);
+                }
+    family(p, METRIC_WOULD_HAVE);
+    for (size_t o = 0; o < OUTCOME_N; o++)
+        buf_printf(p->b, "%s{outcome=\"%s\"} %llu\n", metric_families[METRIC_WOULD_HAVE].name,
+                   outcome_name((enum outcome)o), (unsigned long long)sum(p, &m->would_have[o]));
+}
+
+static void violations(const struct page *p)
+{
+    const struct metrics_slab *m = &p->board->slabs[0];
+
+    family(p, METRIC_VIOLATIONS);
+    for (size_t r = 0; r < RULE_N; r++)
+        for (size_t l = 0; l <= LEVEL_HARD; l++)
+            for (size_t c = 0; c < CLASS_N; c++)
+                for (size_t s = 0; s < 2; s++) {
+                    uint64_t n = sum(p, &m->violations[r][l][c][s]);
+                    if (n > 0)
+                        buf_printf(p->b, "%s{rule=\"%s\",level=\"%s\",class=\"%s\",shadow=\"%s\"} %llu\n",
+                                   metric_families[METRIC_VIOLATIONS].name, rule_name((enum rule)r),
+                                   level_name((enum level)l), class_name((enum message_class)c),
+                                   s != 0 ? "true" : "false", (unsigned long long)n);
+                }
+    family(p, METRIC_DEGRADED);
+    for (size_t c = 0; c < CLASS_N; c++)
+        buf_printf(p->b, "%s{class=\"%s\"} %llu\n", metric_families[METRIC_DEGRADED].name,
+                   class_name((enum message_class)c), (unsigned long long)sum(p, &m->degraded[c]));
+}
+
+static void stages(const struct page *p)
+{
+    const char *name = metric_families[METRIC_STAGE].name;
+
+    family(p, METRIC_STAGE);
+    for (size_t s = 0; s < STAGE_N; s++) {
+        const struct metrics_histogram *h = &p->board->slabs[0].stages[s];
+        const char *stage = stage_name((enum stage)s);
+        uint64_t n = 0;
+        for (size_t i = 0; i < METRICS_BUCKETS; i++) {
+            n += sum(p, &h->bucket[i]);
+            buf_printf(p->b, "%s_bucket{stage=\"%s\",le=\"%g\"} %llu\n", name, stage,
+                       (double)metrics_bucket_us[i] / 1e6, (unsigned long long)n);
+        }
+        n += sum(p, &h->bucket[METRICS_BUCKETS]);
+        buf_printf(p->b, "%s_bucket{stage=\"%s\",le=\"+Inf\"} %llu\n", name, stage, (unsigned long long)n);
+        buf_printf(p->b, "%s_sum{stage=\"%s\"} %g\n%s_count{stage=\"%s\"} %llu\n", name, stage,
+                   (double)sum(p, &h->sum_us) / 1e6, name, stage, (unsigned long long)n);
+    }
+}
+
+static bool same_words(const struct metrics_row *a, const struct metrics_row *b)
+{
+    return a->c == b->c && strcmp(a->a, b->a) == 0 && strcmp(a->b, b->b) == 0;
+}
+
+/* A row of one worker's list, as the sum over all workers' lists; false: an earlier worker has shown it. */
+static bool row_total(const struct page *p, size_t list_offset, size_t worker, const struct metrics_row *row,
+                      uint64_t *total)
+{
+    *total = 0;
+    for (size_t w = 0; w < p->board->n; w++) {
+        const struct metrics_rows *rows = (const void *)((const char *)&p->board->slabs[w] + list_offset);
+        uint32_t n = atomic_load_explicit(&rows->n, memory_order_acquire);
+        for (uint32_t i = 0; i < n; i++) {
+            if (!same_words(&rows->row[i], row))
+                continue;
+            if (w < worker)
+                return false;
+            *total += rows->row[i].n;
+        }
+    }
+    return true;
+}
+
+static void words(const struct page *p, enum metric id, size_t list_offset,
+                  void (*labels)(struct buf *b, const struct metrics_row *row))
+{
+    family(p, id);
+    for (size_t w = 0; w < p->board->n; w++) {
+        const struct metrics_rows *rows = (const void *)((const char *)&p->board->slabs[w] + list_offset);
+        uint32_t n = atomic_load_explicit(&rows->n, memory_order_acquire);
+        for (uint32_t i = 0; i < n; i++) {
+            uint64_t total;
+            if (!row_total(p, list_offset, w, &rows->row[i], &total))
+                continue;
+            buf_printf(p->b, "%s{", metric_families[id].name);
+            labels(p->b, &rows->row[i]);
+            buf_printf(p->b, "} %llu\n", (unsigned long long)total);
+        }
+    }
+}
+
+static void result_labels(struct buf *b, const struct metrics_row *row)
+{
+    buf_printf(b, "provider=\"%s\",result=\"%s\",status=\"%d\"", row->a, row->b, row->c);
+}
+
+static void fault_labels(struct buf *b, const struct metrics_row *row)
+{
+    buf_printf(b, "dialect=\"%s\",kind=\"%s\"", row->a, row->b);
+}
+
+static void release_labels(struct buf *b, const struct metrics_row *row)
+{
+    buf_printf(b, "end=\"%s\"", row->a);
+}
+
+static void opt_outs(const struct page *p)
+{
+    family(p, METRIC_OPT_OUTS);
+    for (size_t s = 0; s < SCOPE_N; s++)
+        for (size_t o = 0; o < SOURCE_N; o++) {
+            uint64_t n = sum(p, &p->board->slabs[0].opt_outs[s][o]);
+            if (n > 0)
+                buf_printf(p->b, "%s{scope=\"%s\",source=\"%s\"} %llu\n", metric_families[METRIC_OPT_OUTS].name,
+                           opt_out_scope_name((enum opt_out_scope)s), source_name((enum source)o),
+                           (unsigned long long)n);
+        }
+}
+
+/* The store is one, whoever is asked. */
+static void queue(const struct page *p, const struct gateway *g)
+{
+    struct store_queue_depth q = store_queue_depth(g->store);
+    int64_t age_ms = q.oldest_enqueued_ms != 0 ? clock_wall_ms() - q.oldest_enqueued_ms : 0;
+
+    family(p, METRIC_QUEUE);
+    for (size_t s = 0; s < DEFERRED_STATE_N; s++)
+        buf_printf(p->b, "%s{state=\"%s\"} %llu\n", metric_families[METRIC_QUEUE].name,
+                   deferred_state_name((enum deferred_state)s), (unsigned long long)q.n[s]);
+    line(p, METRIC_QUEUE_AGE, (double)(age_ms > 0 ? age_ms : 0) / 1000);
+}
+
+static double upstream_merged(const struct page *p, enum metric id, const char *name)
+{
+    double v = 0;
+
+    for (size_t w = 0; w < p->board->n; w++) {
+        const struct metrics_slab *slab = &p->board->slabs[w];
+        uint32_t n = atomic_load_explicit(&slab->n_upstreams, memory_order_acquire);
+        for (uint32_t i = 0; i < n && shows(p, w, id); i++) {
+            if (strcmp(slab->upstreams[i].name, name) == 0)
+                v = merge(metric_families[id].merge, v, slab->upstreams[i].value[id - METRIC_UPSTREAM_UP]);
+        }
+    }
+    return v;
+}
+
+static void upstreams(const struct page *p)
+{
+    const struct metrics_slab *own = &p->board->slabs[p->own];
+
+    for (enum metric id = METRIC_UPSTREAM_UP; id <= METRIC_UPSTREAM_PAUSED; id++) {
+        family(p, id);
+        for (uint32_t i = 0; i < atomic_load(&own->n_upstreams); i++)
+            buf_printf(p->b, "%s{provider=\"%s\"} %g\n", metric_families[id].name, own->upstreams[i].name,
+                       upstream_merged(p, id, own->upstreams[i].name));
+    }
+}
+
+static void http_faults(const struct page *p)
+{
+    family(p, METRIC_HTTP_FAULTS);
+    for (size_t i = 0; i < HTTP_FAULT_COUNT; i++) {
+        uint64_t n = sum(p, &p->board->slabs[0].http_faults[i]);
+        if (n > 0)
+            buf_printf(p->b, "%s{reason=\"%s\"} %llu\n", metric_families[METRIC_HTTP_FAULTS].name,
+                       http_fault_label((enum http_fault)i), (unsigned long long)n);
+    }
+}
+
+static void workers(const struct page *p)
+{
+    family(p, METRIC_WORKER_UP);
+    for (size_t w = 0; w < p->board->n; w++)
+        buf_printf(p->b, "%s{worker=\"%zu\"} %d\n", metric_families[METRIC_WORKER_UP].name, w,
+                   atomic_load(&p->board->worker[w].up));
+    family(p, METRIC_WORKER_RESTARTS);
+    for (size_t w = 0; w < p->board->n; w++)
+        buf_printf(p->b, "%s{worker=\"%zu\"} %llu\n", metric_families[METRIC_WORKER_RESTARTS].name, w,
+                   (unsigned long long)atomic_load(&p->board->worker[w].restarts));
+}
+
+static void singles(const struct page *p, enum metric first, enum metric last)
+{
+    for (enum metric id = first; id <= last; id++)
+        single(p, id);
+}
+
+void metrics_format(struct metrics *m, const struct gateway *g, struct buf *b)
+{
+    struct page page = {b, m->board, (size_t)(m->slab - m->board->slabs)}, *p = &page;
+
+    metrics_sample(m->slab, g);
+    decisions(p);
+    violations(p);
+    singles(p, METRIC_ADHERENCE_SENT, METRIC_ADHERENCE_KEPT);
+    stages(p);
+    words(p, METRIC_RESULTS, offsetof(struct metrics_slab, results), result_labels);
+    words(p, METRIC_FAULTS, offsetof(struct metrics_slab, faults), fault_labels);
+    words(p, METRIC_RELEASES, offsetof(struct metrics_slab, releases), release_labels);
+    opt_outs(p);
+    queue(p, g);
+    upstreams(p);
+    singles(p, METRIC_STORE_UP, METRIC_HTTP_INFLIGHT);
+    http_faults(p);
+    singles(p, METRIC_SUBMISSIONS, METRIC_UPTIME);
+    family(p, METRIC_TZDATA);
+    buf_printf(b, "%s{version=\"%s\"} 1\n", metric_families[METRIC_TZDATA].name, zone_data_version());
+    family(p, METRIC_POLICY);
+    buf_printf(b, "%s{version=\"%08x\"} 1\n", metric_families[METRIC_POLICY].name, g->conf->policy.version);
+    workers(p);
+}
