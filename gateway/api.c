@@ -73,6 +73,7 @@ static void reply(struct api_call **cp, int status, const char *type, struct sli
     if (extra != NULL)
         headers[n++] = *extra;
     json_decref(c->body);
+    confs_drop(&c->conf);
     http_reply(c->r, &(struct http_reply){
                          .status = status, .content_type = type, .headers = headers, .n_headers = n, .body = body});
 }
@@ -289,7 +290,7 @@ static bool authenticate(struct api_call **cp, uint32_t roles)
     if (roles == ANYBODY)
         return true;
     if (gateway_credentials(c->r, &account, &secret))
-        c->key = conf_authenticate(c->g->conf, (struct slice){0}, secret);
+        c->key = conf_authenticate(c->conf, (struct slice){0}, secret);
     if (c->key == NULL) {
         problem(cp, 401, NULL, "no valid key: send Authorization: Bearer <the secret of a key of postern.yaml>", &ask);
         return false;
@@ -398,7 +399,7 @@ void api_on_request(struct gateway *g, struct http_request *r)
     size_t n = sizeof(PREFIX) - 1;
 
     ensure(c != NULL); /* the request's arena is fresh: a struct fits */
-    *c = (struct api_call){.g = g, .r = r};
+    *c = (struct api_call){.g = g, .r = r, .conf = confs_hold(g->conf)};
     struct slice path =
         slice_starts(r->path, PREFIX) ? (struct slice){r->path.p + n, r->path.n - n} : (struct slice){0};
     const struct route_row *route = find(c, path);

@@ -20,6 +20,7 @@ struct api_fault; /* api_json.h */
 struct api_call {
     struct gateway *g;
     struct http_request *r;
+    struct conf *conf;          /* held: in force when it came */
     const struct conf_key *key; /* NULL only for calls that need none (the test clock) */
     struct slice id;            /* the path's {id}, percent-decoded; or empty */
     struct slice action;        /* the path's last word after {id}; or empty */

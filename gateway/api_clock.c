@@ -15,7 +15,7 @@ void api_clock_put(struct api_call *c)
     int64_t now_ms = 0;
     struct buf b;
 
-    if (!c->g->conf->clock_settable || !c->r->loopback_listener) {
+    if (!c->conf->clock_settable || !c->r->loopback_listener) {
         api_problem(&c, 404, "the clock is the system's; a test sets clock: settable in postern.yaml");
         return;
     }

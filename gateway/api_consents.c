@@ -43,7 +43,7 @@ static bool read_change(struct consent_call *call, struct api_fault *f)
     add->consent.any_channel = !api_word(&o, "channel", api_channels, &word);
     if (!add->consent.any_channel)
         add->consent.channel = (enum channel)word;
-    const struct category *category = api_category(&o, "category", &c->g->conf->policy);
+    const struct category *category = api_category(&o, "category", &c->conf->policy);
     add->consent.category = slice_of(category != NULL ? category->name : NULL);
     if (api_word(&o, "state", API_WORDS(states), &word))
         add->consent.state = word == 0 ? CONSENT_GRANTED : CONSENT_REVOKED;
@@ -177,7 +177,7 @@ static void decide(struct consent_call *call, const struct profile *p)
 {
     struct api_call *c = call->c;
     struct store_consent_add *add = &call->add;
-    int64_t now_ms = clock_wall_ms(), cooling_off_s = c->g->conf->policy.cooling_off_s;
+    int64_t now_ms = clock_wall_ms(), cooling_off_s = c->conf->policy.cooling_off_s;
     struct errmsg e = {{0}};
 
     add->consent.state = call->change.state;

@@ -137,7 +137,7 @@ static void check_scope(struct reading *r, const struct api_object *o, const cha
 
     if (specificity == SPECIFICITY_CHANNEL && !channel_parse(s, &channel))
         api_refuse(o, name, "is not a channel; known: %s", api_list(api_channels, list));
-    else if (specificity == SPECIFICITY_CATEGORY && conf_category(r->c->g->conf, s) == NULL)
+    else if (specificity == SPECIFICITY_CATEGORY && conf_category(r->c->conf, s) == NULL)
         api_refuse(o, name, "is not a category of the configuration");
     else if (s.n == 0 || s.n > API_NAME_MAX || !slice_is_clean(s))
         api_refuse(o, name, "must be 1 to %u bytes without control characters", API_NAME_MAX);

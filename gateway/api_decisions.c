@@ -61,7 +61,7 @@ static bool read_question(struct dry_call *call, struct api_fault *f)
     m->category = c->key->default_category;
     if (m->category == NULL)
         api_need(&o, "category", "this key has no default category");
-    const struct category *category = api_category(&o, "category", &c->g->conf->policy);
+    const struct category *category = api_category(&o, "category", &c->conf->policy);
     if (category != NULL)
         m->category = category;
     m->priority = api_word(&o, "priority", api_priorities, &word) ? (enum priority)word : PRIORITY_P2;
@@ -103,6 +103,7 @@ void api_decision_post(struct api_call *c)
 
     call->c = c;
     call->run.arena = c->r->arena;
+    call->run.policy = &c->conf->policy;
     if (read_question(call, &f))
         submission_dry_run(c->g, &call->run, on_decided, call);
     else

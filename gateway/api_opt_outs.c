@@ -77,7 +77,7 @@ static bool read_opt_out(struct opt_out_call *call, struct address *address, str
     o->any_channel = !api_word(&top, "channel", api_channels, &word);
     if (!o->any_channel)
         o->channel = (enum channel)word;
-    const struct category *category = api_category(&top, "category", &c->g->conf->policy);
+    const struct category *category = api_category(&top, "category", &c->conf->policy);
     o->category = slice_of(category != NULL ? category->name : NULL);
     o->topic = api_text(&top, "topic", API_NAME_MAX);
     o->sender = api_text(&top, "sender", API_NAME_MAX);

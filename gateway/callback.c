@@ -18,7 +18,7 @@
 static const int64_t wait_ms[TRIES_MAX] = {0, 5000, 30000};
 
 struct origin {
-    const char *text; /* of the configuration */
+    char *text;
     struct upstream *upstream;
 };
 
@@ -95,35 +95,76 @@ static bool is_of_origin(struct slice url, const char *origin)
     return slice_starts(url, origin) && (url.n == n || url.p[n] == '/' || url.p[n] == '?');
 }
 
-static struct upstream *upstream_for(struct callbacks *c, struct slice url)
+static struct upstream *open_origin(struct callbacks *c, const char *text)
 {
-    const struct conf *conf = c->g->conf;
+    struct upstream_options o = {.name = "callback", .url = text};
     struct errmsg e;
 
     for (size_t i = 0; i < c->n_origins; i++) {
-        if (is_of_origin(url, c->origins[i].text))
+        if (strcmp(text, c->origins[i].text) == 0)
             return c->origins[i].upstream;
     }
-    for (size_t i = 0; i < conf->n_callback_allow && c->n_origins < ORIGINS_MAX; i++) {
-        if (!is_of_origin(url, conf->callback_allow[i]))
-            continue;
-        struct upstream_options o = {.name = "callback", .url = conf->callback_allow[i]};
-        struct upstream *u = upstream_new(c->g->loop, &o, &e);
-        if (u == NULL) {
-            log_line(LOG_WARN, NULL, "callback", "origin_refused", "why=%s", LOG_Q(slice_of(e.text)));
-            return NULL;
-        }
-        c->origins[c->n_origins++] = (struct origin){conf->callback_allow[i], u};
-        return u;
+    if (c->n_origins == ORIGINS_MAX)
+        return NULL;
+    struct upstream *u = upstream_new(c->g->loop, &o, &e);
+    if (u == NULL)
+        log_line(LOG_WARN, NULL, "callback", "origin_refused", "why=%s", LOG_Q(slice_of(e.text)));
+    else
+        c->origins[c->n_origins++] = (struct origin){xstrdup(text), u};
+    return u;
+}
+
+static struct upstream *upstream_for(struct callbacks *c, struct slice url)
+{
+    const struct conf *conf = c->g->conf;
+
+    for (size_t i = 0; i < conf->n_callback_allow; i++) {
+        if (is_of_origin(url, conf->callback_allow[i]))
+            return open_origin(c, conf->callback_allow[i]);
     }
     return NULL;
 }
 
-bool callbacks_relayed(const struct gateway *g, const struct connector *connector)
+static bool is_allowed(const struct callbacks *c, const struct origin *o)
 {
-    const struct conf_provider *provider = g->conf->route[connector->channel];
-    return g->conf->public_url_given && connector->relay != NULL && provider != NULL &&
-           provider->connector == connector;
+    const struct conf *conf = c->g->conf;
+
+    for (size_t i = 0; i < conf->n_callback_allow; i++) {
+        if (strcmp(o->text, conf->callback_allow[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool is_busy(const struct callbacks *c, const struct origin *o)
+{
+    for (const struct post *p = c->posts; p != NULL; p = p->next) {
+        if (p->upstream == o->upstream)
+            return true;
+    }
+    return false;
+}
+
+static void origin_clear(struct origin *o)
+{
+    upstream_free(&o->upstream);
+    free(o->text);
+}
+
+void callbacks_reloaded(struct callbacks *c)
+{
+    for (size_t i = c->n_origins; i-- > 0;) {
+        if (is_allowed(c, &c->origins[i]) || is_busy(c, &c->origins[i]))
+            continue;
+        origin_clear(&c->origins[i]);
+        c->origins[i] = c->origins[--c->n_origins];
+    }
+}
+
+bool callbacks_relayed(const struct conf *conf, const struct connector *connector)
+{
+    const struct conf_provider *provider = conf->route[connector->channel];
+    return conf->public_url_given && connector->relay != NULL && provider != NULL && provider->connector == connector;
 }
 
 static struct upstream *allowed_upstream(struct callbacks *c, struct slice url)
@@ -151,7 +192,7 @@ static bool build(struct callbacks *c, struct post *p, const struct deferred *d,
         .updated_at_ms = d->updated_at_ms,
         .release_at_ms = d->release_at_ms,
         .reason = reason,
-        .relayed = connector != NULL && callbacks_relayed(c->g, connector),
+        .relayed = connector != NULL && callbacks_relayed(c->g->conf, connector),
     };
     struct slice url = {0};
 
@@ -221,6 +262,6 @@ void callbacks_free(struct callbacks **cp)
         post_free(p);
     }
     for (size_t i = 0; i < c->n_origins; i++)
-        upstream_free(&c->origins[i].upstream);
+        origin_clear(&c->origins[i]);
     free(c);
 }

@@ -10,6 +10,8 @@
 
 struct callbacks *callbacks_new(struct gateway *g);
 void callbacks_free(struct callbacks **c);
+/* Another configuration is in force: what goes to origins that it does not allow any more is finished, and no more. */
+void callbacks_reloaded(struct callbacks *c);
 
 /* The kept message reached that state, failed for that reason; all is copied.  Nothing when nobody asked for it. */
 void callbacks_post(struct callbacks *c, const struct deferred *d, enum kept_state state, enum reason reason);
@@ -21,7 +23,7 @@ void callbacks_post(struct callbacks *c, const struct deferred *d, enum kept_sta
 #define CALLBACK_IN_PREFIX "/postern/v1/callbacks/"
 /* Does the dialect's provider post there?  It has posts, it is one, and the configuration says under which name we
  * can be reached. */
-bool callbacks_relayed(const struct gateway *g, const struct connector *connector);
+bool callbacks_relayed(const struct conf *conf, const struct connector *connector);
 /* Post it to url when its origin is allowed; all is copied. */
 void callbacks_send(struct callbacks *c, struct slice url, const struct outgoing *out);
 /* Takes the request when its path is such a URL's. */

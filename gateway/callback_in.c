@@ -11,6 +11,7 @@
 
 struct relaying {
     struct gateway *g;
+    struct conf *conf; /* held: the login is of it */
     struct http_request *r;
     const struct connector *connector;
     const struct provider_login *login;
@@ -23,9 +24,9 @@ static void reply_text(struct http_request *r, int status, struct slice text)
     http_reply(r, &(struct http_reply){.status = status, .content_type = "text/plain; charset=utf-8", .body = text});
 }
 
-static void on_found(enum err status, void *arg)
+/* It was looked up: what came of it goes to the provider, and on to the application. */
+static void relay(struct relaying *x, enum err status)
 {
-    struct relaying *x = arg;
     const struct deferred *d = x->list.rows;
     struct slice url;
     struct outgoing out;
@@ -34,7 +35,7 @@ static void on_found(enum err status, void *arg)
         reply_text(x->r, 503, SLICE("the store of record does not answer; post it again later\n"));
         return;
     }
-    const struct conf_key *key = x->list.n == 1 ? conf_key_named(x->g->conf, d->key) : NULL;
+    const struct conf_key *key = x->list.n == 1 ? conf_key_named(x->conf, d->key) : NULL;
     if (key == NULL) {
         reply_text(x->r, 404, SLICE("no such message\n"));
         return;
@@ -47,6 +48,15 @@ static void on_found(enum err status, void *arg)
         log_line(LOG_WARN, NULL, "callback", "not_relayed", "dialect=%s status=%d", x->connector->name, err);
     /* It was received, whatever becomes of it: posting it once more would change nothing. */
     http_reply(x->r, &(struct http_reply){.status = 204});
+}
+
+static void on_found(enum err status, void *arg)
+{
+    struct relaying *x = arg;
+    struct conf *conf = x->conf; /* x goes with the answer */
+
+    relay(x, status);
+    confs_drop(&conf);
 }
 
 static void look_up(struct gateway *g, struct http_request *r, const struct connector *connector, struct slice id)
@@ -66,6 +76,7 @@ static void look_up(struct gateway *g, struct http_request *r, const struct conn
         return;
     }
     x->g = g;
+    x->conf = confs_hold(g->conf);
     x->r = r;
     x->connector = connector;
     x->login = &provider->login;
@@ -89,7 +100,7 @@ bool callback_in_on_request(struct gateway *g, struct http_request *r)
     const char *slash = memchr(rest.p, '/', rest.n);
     struct slice dialect = {rest.p, slash != NULL ? (size_t)(slash - rest.p) : 0};
     const struct connector *connector = connector_get(dialect);
-    if (slash == NULL || slash + 1 == rest.p + rest.n || connector == NULL || !callbacks_relayed(g, connector))
+    if (slash == NULL || slash + 1 == rest.p + rest.n || connector == NULL || !callbacks_relayed(g->conf, connector))
         reply_text(r, 404, SLICE("no provider posts here\n"));
     else if (r->method != HTTP_POST)
         http_reply(r, &(struct http_reply){.status = 405, .headers = &allow, .n_headers = 1});

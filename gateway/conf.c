@@ -26,6 +26,7 @@ static enum err build(struct conf_build *b)
         err = conf_build_keys(b);
     if (err == OK)
         err = conf_build_policy(b);
+    b->conf->digest = b->digest;
     p->version = (uint32_t)b->digest.b[0] << 24 | (uint32_t)b->digest.b[1] << 16 | (uint32_t)b->digest.b[2] << 8 |
                  b->digest.b[3];
     return err;

@@ -58,6 +58,8 @@ struct conf_pack {
     char confidence;                           /* 'A' from the law's text .. 'C' from hearsay */
 };
 
+struct conf_use; /* confs.c */
+
 struct conf {
     const char *path;
     const char *listen_http; /* never NULL */
@@ -87,7 +89,9 @@ struct conf {
     size_t n_packs;
 
     struct policy policy;
-    struct arena arena; /* owns all of the above */
+    struct digest digest; /* of all that was read: the file and the packs; policy.version is its beginning */
+    struct arena arena;   /* owns all of the above */
+    struct conf_use *use; /* NULL: not in use yet */
 };
 
 /*

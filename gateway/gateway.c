@@ -276,31 +276,6 @@ static bool open_store(struct gateway *g, struct errmsg *e)
     return true;
 }
 
-static bool open_upstreams(struct gateway *g, struct errmsg *e)
-{
-    const struct conf *c = g->conf;
-
-    g->upstreams = xcalloc(c->n_providers + 1, sizeof(struct upstream *));
-    for (size_t i = 0; i < c->n_providers; i++) {
-        const struct conf_provider *p = &c->providers[i];
-        struct upstream_options o = {
-            .name = p->name,
-            .url = p->url,
-            .ca_file = p->ca_file,
-            .connect_ms = p->connect_ms,
-            .total_ms = p->total_ms,
-            .allow_private = p->allow_private,
-            .pace = {.max_concurrency = p->max_concurrency, .rate_per_s = p->rate_per_s},
-        };
-        if (p->connector == NULL)
-            continue;
-        g->upstreams[i] = upstream_new(g->loop, &o, e);
-        if (g->upstreams[i] == NULL)
-            return false;
-    }
-    return true;
-}
-
 static bool open_listener(struct gateway *g, struct errmsg *e)
 {
     const struct conf *c = g->conf;
@@ -320,28 +295,20 @@ static bool open_listener(struct gateway *g, struct errmsg *e)
     return g->listener != NULL;
 }
 
-/* Tokens are bound by a key of this process: they live 15 minutes and a restart may end them. */
-static void draw_token_key(struct gateway *g)
-{
-    uint8_t *key = arena_alloc(&g->conf->arena, SHA256_BYTES);
-    ensure(key != NULL);
-    hash_random(key, SHA256_BYTES);
-    g->token_key = (struct slice){(const char *)key, SHA256_BYTES};
-}
-
 struct gateway *gateway_new(struct conf *conf, struct errmsg *e)
 {
     struct gateway *g = xcalloc(1, sizeof(*g));
 
     g->conf = conf;
     g->loop = loop_new();
+    g->confs = confs_new(g->loop);
     g->metrics = metrics_new(NULL, 0);
     g->duplicates = duplicates_new();
     if (conf->audit_key != NULL)
         log_set_address_key(slice_of(conf->audit_key));
     g->started_mono_ms = clock_mono_ms();
-    draw_token_key(g);
-    if (!open_store(g, e) || !open_upstreams(g, e))
+    hash_random(g->token_key, sizeof(g->token_key)); /* tokens live 15 minutes, and a restart may end them */
+    if (!open_store(g, e) || confs_open(g->confs, conf, NULL, e) != OK)
         goto fail;
     g->callbacks = callbacks_new(g);
     g->releaser = releaser_new(g);
@@ -361,17 +328,16 @@ void gateway_free(struct gateway **gp)
     http_listener_free(&g->listener);
     releaser_free(&g->releaser);
     callbacks_free(&g->callbacks);
-    for (size_t i = 0; g->upstreams != NULL && i < g->conf->n_providers; i++)
-        upstream_free(&g->upstreams[i]);
-    free(g->upstreams);
+    if (g->conf->use == NULL)
+        conf_free(&g->conf);
     profiles_free(&g->profiles);
     duplicates_free(&g->duplicates);
     counters_free(&g->counters);
     store_close(&g->store);
     submission_forget_unwritten(g);
     metrics_free(&g->metrics);
+    confs_free(&g->confs);
     loop_free(&g->loop);
-    conf_free(&g->conf);
     free(g);
 }
 

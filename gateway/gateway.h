@@ -6,12 +6,12 @@
 #define GATEWAY_GATEWAY_H
 
 #include "conf.h"
+#include "confs.h"
 #include "counters.h"
 #include "http_listen.h"
 #include "loop.h"
 #include "metrics.h"
 #include "profiles.h"
-#include "upstream.h"
 
 struct duplicates; /* duplicates.c */
 struct releaser;   /* release.c */
@@ -21,21 +21,21 @@ struct posted;     /* submission_act.c */
 
 struct gateway {
     struct loop *loop;
-    struct conf *conf;
+    struct confs *confs;
+    struct conf *conf; /* in force; another one after a reload: who comes back later holds his own (confs.h) */
     struct store *store;
     struct counters *counters;
     struct profiles *profiles;
     struct duplicates *duplicates;
     struct metrics *metrics;
-    struct upstream **upstreams; /* by conf->providers; NULL for the sandbox */
     struct http_listener *listener;
     struct releaser *releaser;
     struct callbacks *callbacks;
-    struct slice token_key;    /* MAC of override tokens; drawn from the audit key */
-    size_t submissions;        /* under way */
-    struct submission *live;   /* all of them */
-    struct posted *unwritten;  /* results that wait for space on the disk */
-    struct submission *acting; /* those whose call to a provider is under way */
+    uint8_t token_key[SHA256_BYTES]; /* MAC of override tokens; of this process */
+    size_t submissions;              /* under way */
+    struct submission *live;         /* all of them */
+    struct posted *unwritten;        /* results that wait for space on the disk */
+    struct submission *acting;       /* those whose call to a provider is under way */
     bool draining;
     int64_t started_mono_ms;
 };

@@ -19,6 +19,7 @@
 
 struct kept_call {
     struct gateway *g;
+    struct conf *conf; /* held: in force when it came */
     struct http_request *r;
     const struct connector *connector;
     struct route route;
@@ -75,6 +76,7 @@ static void fault(struct kept_call *c, enum fault_kind kind, const char *text)
 {
     struct fault f = {.kind = kind, .retry_after_ms = kind == FAULT_UPSTREAM_DOWN ? 30000 : 5000};
     errmsg_set(&f.message, "%s", text);
+    confs_drop(&c->conf);
     submission_fault(c->g, c->r, c->connector, &c->route, &f);
 }
 
@@ -82,10 +84,12 @@ static void answer(struct kept_call *c, const struct provider_answer *provider)
 {
     struct wire_reply w = {0};
 
-    if (c->connector->kept_reply(&c->route, c->kept, c->n_kept, provider, c->r->arena, &w) == OK)
+    if (c->connector->kept_reply(&c->route, c->kept, c->n_kept, provider, c->r->arena, &w) == OK) {
+        confs_drop(&c->conf);
         submission_http_reply(c->r, &w);
-    else
-        fault(c, FAULT_INTERNAL, "the answer needs more memory than it may have");
+        return;
+    }
+    fault(c, FAULT_INTERNAL, "the answer needs more memory than it may have");
 }
 
 /* An account's own resource shows the token that we log in with (Twilio's auth_token): it is not the application's. */
@@ -125,7 +129,7 @@ static void on_passed(void *arg, const struct upstream_result *u)
     struct wire_field *fields = arena_calloc(c->r->arena, u->n_headers, sizeof(*fields));
     for (size_t i = 0; fields != NULL && i < u->n_headers; i++)
         fields[i] = (struct wire_field){u->headers[i].name, u->headers[i].value};
-    const struct conf_provider *provider = c->g->conf->route[c->connector->channel];
+    const struct conf_provider *provider = c->conf->route[c->connector->channel];
     struct slice body = without_secret(u->body, provider->login.secret, c->r->arena);
     struct provider_answer p = {u->http_status, fields, fields != NULL ? u->n_headers : 0, body};
     answer(c, &p);
@@ -147,7 +151,7 @@ static enum err provider_call(const struct kept_call *c, struct wire_request *ou
 
 static void pass(struct kept_call *c)
 {
-    const struct conf_provider *provider = c->g->conf->route[c->connector->channel];
+    const struct conf_provider *provider = c->conf->route[c->connector->channel];
     struct wire_request call;
     struct outgoing out = {0};
     struct upstream_field fields[OUTGOING_FIELDS];
@@ -178,7 +182,7 @@ static void pass(struct kept_call *c)
         .at_most_once = out.at_most_once,
     };
     /* Nothing cancels it: the request lives until its answer. */
-    ignore(upstream_send(c->g->upstreams[provider - c->g->conf->providers], &r, on_passed, c));
+    ignore(upstream_send(confs_upstream(c->conf, provider), &r, on_passed, c));
 }
 
 /* --- our half ------------------------------------------------------------------------ */
@@ -313,7 +317,7 @@ static void change(struct kept_call *c)
 static bool is_theirs(const struct kept_call *c)
 {
     return c->route.call != CALL_MESSAGE_LIST && c->list.n == 1 && c->list.rows[0].provider_id.n > 0 &&
-           c->g->conf->route[c->connector->channel]->connector == c->connector;
+           c->conf->route[c->connector->channel]->connector == c->connector;
 }
 
 static void on_listed(enum err status, void *arg)
@@ -355,9 +359,12 @@ static void begin_change(struct kept_call *c)
 {
     struct fault f = {0};
 
-    if (c->connector->change(&c->wire, &c->route, c->r->arena, &c->change, &f) != OK)
+    if (c->connector->change(&c->wire, &c->route, c->r->arena, &c->change, &f) != OK) {
+        confs_drop(&c->conf);
         submission_fault(c->g, c->r, c->connector, &c->route, &f);
-    else if (c->route.call == CALL_BATCH_CHANGE)
+        return;
+    }
+    if (c->route.call == CALL_BATCH_CHANGE)
         change(c);
     else
         look_up(c);
@@ -369,7 +376,8 @@ void kept_on_request(struct gateway *g, struct http_request *r, const struct con
     struct kept_call *c = arena_alloc(r->arena, sizeof(*c));
 
     ensure(c != NULL); /* the request's arena is fresh: a struct fits */
-    *c = (struct kept_call){.g = g, .r = r, .connector = connector, .route = *route, .key = key};
+    *c = (struct kept_call){
+        .g = g, .r = r, .conf = confs_hold(g->conf), .connector = connector, .route = *route, .key = key};
     if (submission_wire_request(r, r->arena, &c->wire) != OK) {
         fault(c, FAULT_TOO_LARGE, "too many header fields");
         return;

@@ -79,9 +79,10 @@ static void sample_upstreams(struct metrics_slab *slab, const struct gateway *g)
     uint32_t n = 0;
 
     for (size_t i = 0; i < g->conf->n_providers && n < METRICS_PROVIDERS; i++) {
-        if (g->upstreams[i] == NULL)
+        const struct upstream *u = confs_upstream(g->conf, &g->conf->providers[i]);
+        if (u == NULL)
             continue;
-        upstream_state(g->upstreams[i], &s);
+        upstream_state(u, &s);
         struct metrics_upstream *row = &slab->upstreams[n++];
         snprintf(row->name, sizeof(row->name), "%s", s.name);
         for (enum metric id = METRIC_UPSTREAM_UP; id <= METRIC_UPSTREAM_PAUSED; id++)

@@ -157,7 +157,7 @@ static size_t room(struct lane *lane)
         return 0;
     if (provider->connector == NULL)
         return ACTIVE_MAX - lane->active;
-    upstream_state(g->upstreams[provider - g->conf->providers], &state);
+    upstream_state(confs_upstream(g->conf, provider), &state);
     if (state.paused_ms > 0)
         return 0;
     if (state.breaker == UPSTREAM_BREAKER_CLOSED)

@@ -62,7 +62,7 @@ void revocation_by_provider(struct gateway *g, const struct address *to, enum ch
                     .source = SOURCE_PROVIDER,
                     .at_ms = clock_wall_ms()},
         .reason = SLICE("refused by the provider: recipient opted out there"),
-        .actor = slice_of(provider),
+        .actor = arena_slice(&p->arena, slice_of(provider)),
         .now_ms = clock_wall_ms(),
     };
     store_submit(g->store, &p->add.r);

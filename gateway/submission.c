@@ -92,6 +92,7 @@ static struct submission *submission_new(struct gateway *g, struct arena *arena,
 {
     struct submission *s = xcalloc(1, sizeof(*s));
     s->g = g;
+    s->conf = confs_hold(g->conf);
     arena_init(&s->own_arena, LIMIT_ARENA_BYTES + 2 * body_bytes);
     s->arena = arena != NULL ? arena : &s->own_arena;
     s->started_us = s->step_us = clock_mono_us();
@@ -121,6 +122,7 @@ void submission_free(struct submission **sp)
     *s->live_prev = s->live_next;
     if (s->live_next != NULL)
         s->live_next->live_prev = s->live_prev;
+    confs_drop(&s->conf);
     arena_clear(&s->own_arena);
     free(s);
 }
@@ -192,7 +194,7 @@ static void decide_item(struct submission *s, struct item *item)
 {
     struct facts *f = &item->facts;
 
-    f->policy = &s->g->conf->policy;
+    f->policy = &s->conf->policy;
     f->message = item->message;
     f->profile = &item->profile;
     f->now_ms = s->now_ms;
@@ -320,7 +322,7 @@ static void on_dry_profile(enum err status, void *arg)
         dry_finish(dry, status);
         return;
     }
-    f->policy = &dry->g->conf->policy;
+    f->policy = d->policy;
     f->message = &d->message;
     f->profile = &d->profile;
     f->now_ms = d->at_ms;

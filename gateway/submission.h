@@ -29,6 +29,7 @@ void submission_release(struct gateway *g, const struct deferred *d, submission_
 /* Decide without acting: for the dry run.  facts and decision are the caller's; cb as usual, exactly once, later. */
 struct submission_dry_run {
     struct arena *arena;
+    const struct policy *policy; /* whose category the message has */
     struct message message;
     int64_t at_ms;
     struct profile profile;

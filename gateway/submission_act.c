@@ -29,6 +29,7 @@ struct posted {
     struct posted *next, **prev; /* among the gateway's unwritten, while it waits for space; else NULL */
     struct loop_task *again;
     struct gateway *g;
+    struct conf *conf; /* held: names of keys, providers and categories are its texts */
     enum channel channel;
     int64_t notice_ms; /* a kept message is due then; 0 = none */
     struct arena arena;
@@ -43,6 +44,7 @@ static void posted_free(struct posted *p)
             p->next->prev = p->prev;
     }
     loop_cancel(&p->again);
+    confs_drop(&p->conf);
     arena_clear(&p->arena);
     free(p);
 }
@@ -104,6 +106,7 @@ static struct posted *posted_new(struct submission *s, enum deferred_state settl
     struct posted *p = xcalloc(1, sizeof(*p));
 
     p->g = s->g;
+    p->conf = confs_hold(s->conf);
     p->channel = s->deferred != NULL ? s->deferred->channel : s->connector->channel;
     arena_init(&p->arena, SIZE_MAX);
     p->result = (struct store_result){
@@ -512,15 +515,15 @@ static void send_to_provider(struct submission *s, const struct outgoing *out)
     };
     s->waiting++;
     acting_enter(s);
-    s->op = upstream_send(s->g->upstreams[s->provider - s->g->conf->providers], &r, on_upstream, s);
+    s->op = upstream_send(confs_upstream(s->conf, s->provider), &r, on_upstream, s);
 }
 
 /* Where the provider is to tell what becomes of a message that the application knows by our id; empty: nowhere. */
 static struct slice callback_url(struct submission *s)
 {
-    const struct conf *conf = s->g->conf;
+    const struct conf *conf = s->conf;
 
-    if (s->deferred == NULL || !callbacks_relayed(s->g, s->connector))
+    if (s->deferred == NULL || !callbacks_relayed(conf, s->connector))
         return (struct slice){0};
     return slice_of(arena_printf(s->arena, "%s" CALLBACK_IN_PREFIX "%s/%.*s", conf->public_url, s->connector->name,
                                  SLICE_ARG(s->deferred->kept_id)));
@@ -532,7 +535,7 @@ enum step_next submission_act(struct submission *s)
     bool any;
     bool *send = send_mask(s, &any);
 
-    s->provider = s->g->conf->route[s->connector->channel];
+    s->provider = s->conf->route[s->connector->channel];
     if (send != NULL && !any)
         return STEP_DONE;
     if (changed_meanwhile(s)) {

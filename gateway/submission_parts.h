@@ -57,7 +57,8 @@ struct item {
 
 struct submission {
     struct gateway *g;
-    char id[24]; /* for logs */
+    struct conf *conf; /* held: the one in force when it began */
+    char id[24];       /* for logs */
     enum step step;
     unsigned waiting; /* operations under way */
     unsigned laps;    /* times that it went back to GATHER */

@@ -45,7 +45,7 @@ static enum err wire_of_deferred(const struct deferred *d, struct arena *a, stru
 /* The first label of the submission that the configuration maps; NULL when none does. */
 static const struct category *mapped_category(const struct submission *s)
 {
-    const struct conf *conf = s->g->conf;
+    const struct conf *conf = s->conf;
 
     for (size_t l = 0; l < s->parsed.n_labels; l++) {
         for (size_t i = 0; i < conf->n_mappings; i++) {
@@ -59,7 +59,7 @@ static const struct category *mapped_category(const struct submission *s)
 /* Semantics 1: an explicit claim, else a mapping of the dialect's labels, else the key's default. */
 static bool category_of(struct submission *s, const struct category **out)
 {
-    const struct conf *conf = s->g->conf;
+    const struct conf *conf = s->conf;
     struct slice claim = s->parsed.category;
     const struct category *mapped;
 
@@ -119,7 +119,7 @@ static bool items_of(struct submission *s, const struct category *category)
 /* The key and the dialect of a deferred row; both may have left the configuration meanwhile. */
 static bool read_deferred(struct submission *s)
 {
-    const struct conf *conf = s->g->conf;
+    const struct conf *conf = s->conf;
 
     s->key = conf_key_named(conf, s->deferred->key);
     s->connector = connector_get(s->deferred->submission.dialect);

@@ -130,7 +130,8 @@ static void token_make(const struct submission *s, const struct item *item, stru
     for (size_t i = 0; i < item->decision.n_violations && n > 0 && (size_t)n < sizeof(bound); i++)
         n += snprintf(bound + n, sizeof(bound) - (size_t)n, "|%s", rule_name(item->decision.violations[i].rule));
     struct slice part = {bound, strlen(bound)};
-    struct digest mac = hash_hmac_sha256(s->g->token_key, &part, 1);
+    struct digest mac =
+        hash_hmac_sha256((struct slice){(const char *)s->g->token_key, sizeof(s->g->token_key)}, &part, 1);
     char hex[2 * TOKEN_MAC_BYTES + 1];
     snprintf(a->token, sizeof(a->token), "ovr_%08llx%s", (unsigned long long)(a->token_expires_at_ms / 1000),
              hash_hex(mac.b, TOKEN_MAC_BYTES, hex));
@@ -194,7 +195,7 @@ static bool client_reply(struct submission *s, struct wire_reply *w)
         .queued_now = s->queued_now,
         .unknown = s->unknown,
         .partial_reject = s->partial_reject,
-        .public_url = slice_of(s->g->conf->public_url),
+        .public_url = slice_of(s->conf->public_url),
         .now_ms = s->now_ms,
     };
     snprintf(report.kept_id, sizeof(report.kept_id), "%s", submission_kept_id(s));
