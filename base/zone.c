@@ -10,6 +10,7 @@
 #include <glib.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #define FIRST_S INT64_C(631152000)  /* 1990-01-01 */
 #define LAST_S  INT64_C(2871763199) /* 2060-12-31T23:59:59Z */
@@ -31,6 +32,7 @@ struct country_row {
 static struct {
     bool read;
     char version[16];
+    int64_t made_ms;
     struct zone_row *rows; /* ascending by name */
     size_t n;
     struct country_row *countries;
@@ -90,8 +92,11 @@ static void add_row(struct slice name, struct slice target)
 static void read_names(void)
 {
     AUTO(file_close) FILE *f = open_tzdata("tzdata.zi");
+    struct stat st;
     if (f == NULL)
         return;
+    if (fstat(fileno(f), &st) == 0)
+        list.made_ms = (int64_t)st.st_mtim.tv_sec * 1000;
     char line[512];
     while (fgets(line, sizeof line, f) != NULL) {
         struct slice rest = slice_of(line);
@@ -308,6 +313,12 @@ const char *zone_data_version(void)
 {
     read_list();
     return list.version;
+}
+
+int64_t zone_data_made_ms(void)
+{
+    read_list();
+    return list.made_ms;
 }
 
 size_t zone_of_country(const char *country, const struct zone **out, size_t max)

@@ -5,7 +5,9 @@
  */
 #include "ctl.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "../gateway/conf.h"
@@ -63,6 +65,36 @@ static enum ctl_exit report(const char *url, enum err walked, const struct audit
     return CTL_NO;
 }
 
+/*
+ * For the textfile collector of Prometheus's node_exporter, which reads whole files only: written beside it, then
+ * renamed.  A walk that did not come to its end writes nothing; the time that stands still tells.
+ */
+static enum ctl_exit write_textfile(const char *path, const struct audit_verdict *v)
+{
+    char beside[4096];
+    int n = snprintf(beside, sizeof(beside), "%s.new", path);
+    FILE *f = n > 0 && (size_t)n < sizeof(beside) ? fopen(beside, "we") : NULL;
+
+    if (f == NULL) {
+        ctl_complain("%s: cannot be written: %s", path, strerror(errno));
+        return CTL_FAILED;
+    }
+    fprintf(f,
+            "# HELP postern_audit_holds 1 when the chain of audit rows held at the last check.\n"
+            "# TYPE postern_audit_holds gauge\npostern_audit_holds %d\n"
+            "# HELP postern_audit_rows Rows that were read at the last check.\n"
+            "# TYPE postern_audit_rows gauge\npostern_audit_rows %llu\n"
+            "# HELP postern_audit_check_timestamp_seconds When the chain was last read to its end.\n"
+            "# TYPE postern_audit_check_timestamp_seconds gauge\npostern_audit_check_timestamp_seconds %lld\n",
+            v->holds, (unsigned long long)v->rows, (long long)(clock_wall_ms() / 1000));
+    bool failed = ferror(f) != 0;
+    failed = fclose(f) != 0 || failed;
+    if (!failed && rename(beside, path) == 0)
+        return CTL_DONE;
+    ctl_complain("%s: cannot be written: %s", path, strerror(errno));
+    return CTL_FAILED;
+}
+
 static void complain_of_store(const char *url, const struct errmsg *e)
 {
     const char *path = strchr(url, ':') != NULL ? strchr(url, ':') + 1 : url;
@@ -74,7 +106,8 @@ static void complain_of_store(const char *url, const struct errmsg *e)
         ctl_complain("store %s: run posternctl as the user who runs posternd", url);
 }
 
-static enum ctl_exit verify(const struct conf *conf)
+/* textfile: NULL for none. */
+static enum ctl_exit verify(const struct conf *conf, const char *textfile)
 {
     struct errmsg e = {{0}};
     struct store_options options = {
@@ -94,7 +127,10 @@ static enum ctl_exit verify(const struct conf *conf)
     enum err walked = store_audit_verify(store, on_progress, &progress, &verdict);
     end_progress(&progress);
     store_close(&store);
-    return report(conf->store_url, walked, &verdict);
+    enum ctl_exit end = report(conf->store_url, walked, &verdict);
+    if (textfile != NULL && walked == OK && write_textfile(textfile, &verdict) != CTL_DONE)
+        return end == CTL_DONE ? CTL_FAILED : end;
+    return end;
 }
 
 static enum ctl_exit run(const struct ctl_call *call)
@@ -105,13 +141,15 @@ static enum ctl_exit run(const struct ctl_call *call)
         ctl_complain("%s", e.text);
         return CTL_FAILED;
     }
-    return verify(conf);
+    return verify(conf, call->values[0]);
 }
 
 const struct ctl_command ctl_audit_verify = {
     .name = "audit verify",
     .summary = "check that no audit row was changed, removed, inserted or swapped",
-    .help = "Reads the store itself, whether posternd runs or not, and writes nothing.\n"
+    .options = {{"textfile", "FILE", "write the result there for Prometheus (node_exporter's textfile collector)",
+                 false}},
+    .help = "Reads the store itself, whether posternd runs or not, and writes nothing to it.\n"
             "Exit status: 0 the chain holds; 1 it does not, and the first bad row is named;\n"
             "2 the store or its audit key could not be read.\n",
     .run = run,

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#define STALL_MS 20 /* no turn of the loop may be longer */
+
 #define STAGE_NAME(id, name) name,
 static const char *const stage_names[] = {STAGES(STAGE_NAME)};
 
@@ -93,17 +95,15 @@ void metrics_publish(struct metrics *m, const struct gateway *g)
 
 /* --- counting ------------------------------------------------------------------------ */
 
-static void rows_count(struct metrics_rows *r, const char *a, const char *b, int c)
+struct metrics_row *metrics_row_of(struct metrics_rows *r, const char *a, const char *b, int c)
 {
     struct metrics_row *row;
     uint32_t n = atomic_load_explicit(&r->n, memory_order_relaxed);
 
     for (uint32_t i = 0; i < n; i++) {
         row = &r->row[i];
-        if (row->c == c && strcmp(row->a, a) == 0 && strcmp(row->b, b) == 0) {
-            row->n++;
-            return;
-        }
+        if (row->c == c && strcmp(row->a, a) == 0 && strcmp(row->b, b) == 0)
+            return row;
     }
     bool last = n >= METRICS_ROWS - 1;
     row = &r->row[last ? METRICS_ROWS - 1 : n];
@@ -113,7 +113,7 @@ static void rows_count(struct metrics_rows *r, const char *a, const char *b, int
         row->c = last ? 0 : c;
         atomic_store_explicit(&r->n, n + 1, memory_order_release);
     }
-    row->n++;
+    return row;
 }
 
 void metrics_decision(struct metrics *m, const struct message *msg, const struct decision *d)
@@ -202,17 +202,17 @@ void metrics_stage(struct metrics *m, enum stage s, int64_t took_us)
 
 void metrics_result(struct metrics *m, const char *provider, enum result r, int provider_status)
 {
-    rows_count(&m->slab->results, provider, result_name(r), provider_status);
+    metrics_row_of(&m->slab->results, provider, result_name(r), provider_status)->n++;
 }
 
 void metrics_fault(struct metrics *m, const char *dialect, const char *kind)
 {
-    rows_count(&m->slab->faults, dialect, kind, 0);
+    metrics_row_of(&m->slab->faults, dialect, kind, 0)->n++;
 }
 
 void metrics_release(struct metrics *m, const char *end)
 {
-    rows_count(&m->slab->releases, end, "", 0);
+    metrics_row_of(&m->slab->releases, end, "", 0)->n++;
 }
 
 void metrics_opt_out(struct metrics *m, enum opt_out_scope scope, enum source source)
@@ -226,4 +226,5 @@ void metrics_loop_stall(struct metrics *m, int64_t ms)
 
     if (s > m->slab->value[METRIC_STALL])
         m->slab->value[METRIC_STALL] = s;
+    m->slab->value[METRIC_STALLS] += ms > STALL_MS;
 }

@@ -93,6 +93,9 @@ struct metrics {
     struct metrics_board *own; /* of a process without workers, else NULL */
 };
 
+/* The row of these words; a new one begins at 0, so that Prometheus sees its first increment. */
+struct metrics_row *metrics_row_of(struct metrics_rows *r, const char *a, const char *b, int c);
+
 /* Families of one figure that a part of the gateway knows, into the slab. */
 void metrics_sample(struct metrics_slab *slab, const struct gateway *g);
 

@@ -30,7 +30,10 @@ static void sample_store(struct metrics_slab *slab, const struct gateway *g)
     const char *why;
     int64_t age_ms;
 
-    set(slab, METRIC_STORE_UP, store_health(g->store, &why) == STORE_OK);
+    set(slab, METRIC_READY, gateway_unready(g) == NULL);
+    enum store_health health = store_health(g->store, &why);
+    set(slab, METRIC_STORE_UP, health == STORE_OK);
+    set(slab, METRIC_STORE_FULL, health == STORE_FULL);
     set(slab, METRIC_STORE_BACKLOG, (double)store_backlog(g->store, &age_ms));
     set(slab, METRIC_STORE_COMMITS, (double)c.commits);
     set(slab, METRIC_STORE_ROWS, (double)c.rows);
@@ -83,6 +86,7 @@ static void sample_upstreams(struct metrics_slab *slab, const struct gateway *g)
         if (u == NULL)
             continue;
         upstream_state(u, &s);
+        (void)metrics_row_of(&slab->results, s.name, result_name(RESULT_UNKNOWN), 0);
         struct metrics_upstream *row = &slab->upstreams[n++];
         snprintf(row->name, sizeof(row->name), "%s", s.name);
         for (enum metric id = METRIC_UPSTREAM_UP; id <= METRIC_UPSTREAM_PAUSED; id++)
@@ -390,11 +394,12 @@ void metrics_format(struct metrics *m, const struct gateway *g, struct buf *b)
     opt_outs(p);
     queue(p, g);
     upstreams(p);
-    singles(p, METRIC_STORE_UP, METRIC_HTTP_INFLIGHT);
+    singles(p, METRIC_READY, METRIC_HTTP_INFLIGHT);
     http_faults(p);
     singles(p, METRIC_SUBMISSIONS, METRIC_UPTIME);
     family(p, METRIC_TZDATA);
     buf_printf(b, "%s{version=\"%s\"} 1\n", metric_families[METRIC_TZDATA].name, zone_data_version());
+    line(p, METRIC_TZDATA_TIME, (double)zone_data_made_ms() / 1000);
     family(p, METRIC_POLICY);
     buf_printf(b, "%s{version=\"%08x\"} 1\n", metric_families[METRIC_POLICY].name, g->conf->policy.version);
     workers(p);

@@ -17,6 +17,8 @@ size_t zone_load_all(void);
 const char *zone_suggest(const char *name);
 /* tzdata's version ("2026f"), or "unknown". */
 const char *zone_data_version(void);
+/* The time of tzdata's file, which packages keep: when it was made; 0 when it is missing. */
+int64_t zone_data_made_ms(void);
 /* Zones of an ISO 3166 country ("US") by zone.tab; returns how many names (borrowed for ever) are in out. */
 size_t zone_of_country(const char *country, const struct zone **out, size_t max);
 
