@@ -32,7 +32,7 @@ static void setup(void)
     categories[0] = (struct category){.name = "newsletter"};
     conf = (struct conf){.policy = {.categories = categories, .n_categories = 1}};
     gateway = (struct gateway){.conf = &conf};
-    call = (struct api_call){.g = &gateway, .r = &request};
+    call = (struct api_call){.g = &gateway, .r = &request, .conf = &conf};
     ck_assert(address_parse_email(SLICE("ada@mail.example"), &addresses[0].address, &fault.why) == OK);
     ck_assert(address_parse_phone(SLICE("+12125550100"), &addresses[1].address, &fault.why) == OK);
     stated[0] = (struct preference){.key = PREFERENCE_FORMAT,
