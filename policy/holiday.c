@@ -1,6 +1,6 @@
 /*
- * Public holidays by rule: a fixed day, the nth weekday of a month, days from
- * Easter, one date.  Knows dates only, neither zones nor windows.  The one idea:
+ * Public holidays by rule: a fixed day, the nth weekday of a month, the first
+ * weekday from a day on, days from Easter, one date.  Knows dates only, neither zones nor windows.  The one idea:
  * nothing is enumerated; a date is asked against each rule.  A rule with a shift
  * makes two days: the day itself and the day on which it is observed, for nobody
  * is at work on Christmas because it is a Saturday; the observed one may fall
@@ -19,8 +19,8 @@
 #define QUOTE_MAX 40
 
 #define HOLIDAY_FORMS                                                                                                  \
-    "write 12-25, \"12-25 observed\" (US), \"12-25 monday\" (next Monday), \"1st mon 09\", \"last mon 05\", "          \
-    "easter-2 or 2026-06-19"
+    "write 12-25, \"12-25 observed\" (US), \"12-25 monday\" (next Monday), \"12-25 sunday\" (Sunday: next Monday), "   \
+    "\"1st mon 09\", \"last mon 05\", \"mon from 05-18\", easter-2 or 2026-06-19"
 
 static bool same_day_of_year(const struct holiday *h, struct date date)
 {
@@ -52,6 +52,18 @@ static bool nth_weekday_is(const struct holiday *h, int32_t days, struct date da
     return (date.day - 1) / DAYS_PER_WEEK + 1 == h->nth;
 }
 
+/* Asked the other way round again: does one of the week that ends on this day bear the date? */
+static bool weekday_from_is(const struct holiday *h, int32_t days)
+{
+    if (h->weekday != date_weekday(days))
+        return false;
+    for (int32_t back = 0; back < DAYS_PER_WEEK; back++) {
+        if (same_day_of_year(h, date_from_days(days - back)))
+            return true;
+    }
+    return false;
+}
+
 static bool rule_is(const struct holiday *h, int32_t days, struct date date)
 {
     switch (h->kind) {
@@ -59,6 +71,8 @@ static bool rule_is(const struct holiday *h, int32_t days, struct date date)
         return fixed_is(h, days, date);
     case HOLIDAY_NTH_WEEKDAY:
         return nth_weekday_is(h, days, date);
+    case HOLIDAY_WEEKDAY_FROM:
+        return weekday_from_is(h, days);
     case HOLIDAY_EASTER:
         return date_to_days(date_easter(date.year)) + h->day == days;
     case HOLIDAY_DATE:
@@ -107,6 +121,8 @@ static bool fixed_rule(struct slice s, struct slice shift, struct holiday *out)
         out->shift = SHIFT_OBSERVED_US;
     else if (slice_ieq(shift, SLICE("monday")))
         out->shift = SHIFT_NEXT_MONDAY;
+    else if (slice_ieq(shift, SLICE("sunday")))
+        out->shift = SHIFT_SUNDAY_MONDAY;
     else if (shift.n > 0)
         return false;
     const int32_t leap_year = 2000;
@@ -127,6 +143,15 @@ static bool nth_rule(struct slice nth, struct slice weekday, struct slice month,
     }
     return out->nth != 0 && weekday_parse(weekday, &out->weekday) && month.n == 2 && digits(month, 0, 2, &out->month) &&
            out->month >= 1 && out->month <= 12;
+}
+
+/* "mon from 05-18": the first Monday on or after that day */
+static bool from_rule(struct slice weekday, struct slice from, struct slice day, struct holiday *out)
+{
+    if (!slice_ieq(from, SLICE("from")) || !fixed_rule(day, (struct slice){NULL, 0}, out))
+        return false;
+    out->kind = HOLIDAY_WEEKDAY_FROM;
+    return weekday_parse(weekday, &out->weekday);
 }
 
 /* "easter", "easter-2", "easter+1" */
@@ -175,7 +200,7 @@ enum err holiday_parse(struct slice text, struct holiday *out, struct errmsg *e)
     else if (n == 2)
         read = fixed_rule(w[0], w[1], out);
     else if (n == 3)
-        read = nth_rule(w[0], w[1], w[2], out);
+        read = from_rule(w[0], w[1], w[2], out) || nth_rule(w[0], w[1], w[2], out);
     if (read)
         return OK;
     errmsg_set(e, "\"%.*s\" is not a holiday: " HOLIDAY_FORMS, (int)(text.n < QUOTE_MAX ? text.n : QUOTE_MAX), text.p);

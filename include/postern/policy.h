@@ -73,18 +73,19 @@ bool window_set_is_empty(const struct window_set *s); /* states no window at all
 int64_t window_next(const struct window_set *s, const struct zone *z, int64_t at_ms, int64_t *until_ms);
 
 /* Holidays by rule.  policy/holiday.c reads and computes. */
-enum holiday_kind { HOLIDAY_FIXED, HOLIDAY_NTH_WEEKDAY, HOLIDAY_EASTER, HOLIDAY_DATE };
+enum holiday_kind { HOLIDAY_FIXED, HOLIDAY_NTH_WEEKDAY, HOLIDAY_WEEKDAY_FROM, HOLIDAY_EASTER, HOLIDAY_DATE };
 enum holiday_shift {
     SHIFT_NONE,
-    SHIFT_OBSERVED_US /* sat -> fri, sun -> mon */,
-    SHIFT_NEXT_MONDAY /* sat, sun -> mon */
+    SHIFT_OBSERVED_US,   /* sat -> fri, sun -> mon */
+    SHIFT_NEXT_MONDAY,   /* sat, sun -> mon */
+    SHIFT_SUNDAY_MONDAY, /* sun -> mon */
 };
 struct holiday {
     enum holiday_kind kind;
     enum holiday_shift shift;
     int32_t year;  /* HOLIDAY_DATE only */
-    int32_t month; /* fixed, nth, date */
-    int32_t day;   /* fixed, date: day of month; easter: days after Easter Sunday (may be < 0) */
+    int32_t month; /* fixed, nth, from, date */
+    int32_t day;   /* fixed, from, date: day of month; easter: days after Easter Sunday (may be < 0) */
     int32_t nth;   /* nth weekday: 1..5, -1 = last */
     enum weekday weekday;
 };
@@ -94,7 +95,7 @@ struct holiday_calendar {
     size_t n;
 };
 bool holiday_is(const struct holiday_calendar *c, int32_t days);
-/* "12-25", "12-25 observed", "1st mon 09", "last mon 05", "easter-2", "easter+1", "2026-06-19" */
+/* "12-25", "12-25 observed", "1st mon 09", "last mon 05", "mon from 05-18", "easter-2", "easter+1", "2026-06-19" */
 enum err holiday_parse(struct slice text, struct holiday *out, struct errmsg *e) NODISCARD;
 
 /* --- categories, caps, the compiled policy ----------------------------------- */
