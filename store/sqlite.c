@@ -10,7 +10,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -23,7 +22,6 @@
 #define AUDIT_KEY_BYTES  32
 #define OPENING_SHIFT    40 /* 2^40 decisions per opening, 2^23 openings */
 #define KEY_FILE_SUFFIX  ".audit-key"
-#define LOCK_FILE_SUFFIX ".lock"
 #define SCRATCH_BYTES    LIMIT_ARENA_BYTES
 
 static const char *const statement_texts[] = {
@@ -45,6 +43,8 @@ static void sqlite_close(struct backend **bp)
     ensure(sqlite3_close(b->db) == SQLITE_OK);
     if (b->lock_fd != -1)
         close(b->lock_fd);
+    if (b->turn_fd != -1)
+        close(b->turn_fd);
     arena_clear(&b->scratch);
     secret_free(&b->audit_key_bytes);
     free(b->path);
@@ -52,7 +52,7 @@ static void sqlite_close(struct backend **bp)
     *bp = NULL;
 }
 
-static char *path_with(const char *path, const char *suffix)
+char *sqlite_path_with(const char *path, const char *suffix)
 {
     size_t n = strlen(path) + strlen(suffix) + 1;
     char *p = xcalloc(1, n);
@@ -63,21 +63,6 @@ static char *path_with(const char *path, const char *suffix)
 static void free_path(char **p)
 {
     free(*p);
-}
-
-/* One posternd per file: a second one would take the first one's open intents for a crash's. */
-static bool take_lock(struct backend *b, struct errmsg *e)
-{
-    AUTO(free_path) char *path = path_with(b->path, LOCK_FILE_SUFFIX);
-    b->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (b->lock_fd == -1) {
-        errmsg_set(e, "%s: cannot create: %s", path, strerror(errno));
-        return false;
-    }
-    if (flock(b->lock_fd, LOCK_EX | LOCK_NB) == 0)
-        return true;
-    errmsg_set(e, "%s: in use by another posternd: stop it, or name another file", b->path);
-    return false;
 }
 
 /* SQLite would create it readable for all; its log files take the mode of the database. */
@@ -114,7 +99,7 @@ static bool load_audit_key(struct backend *b, const struct store_options *o, str
         b->audit_key = (struct slice){b->audit_key_bytes, o->audit_key.n};
         return true;
     }
-    AUTO(free_path) char *path = path_with(b->path, KEY_FILE_SUFFIX);
+    AUTO(free_path) char *path = sqlite_path_with(b->path, KEY_FILE_SUFFIX);
     struct stat st;
     if (stat(path, &st) == -1 && errno == ENOENT) {
         bool audit_is_empty = !o->read_only && sql_get(b, SQL_AUDIT_LAST, 0, NULL, 0) == 0;
@@ -130,7 +115,7 @@ static bool load_audit_key(struct backend *b, const struct store_options *o, str
         errmsg_set(e, "%s: %s", path, strerror(errno));
         return false;
     }
-    AUTO(free_path) char *ref = path_with("file:", absolute);
+    AUTO(free_path) char *ref = sqlite_path_with("file:", absolute);
     b->audit_key_bytes = secret_load(ref, e);
     b->audit_key = slice_of(b->audit_key_bytes);
     return b->audit_key_bytes != NULL;
@@ -154,10 +139,25 @@ static bool set_pragmas(struct backend *b, struct errmsg *e)
                        e);
 }
 
-static bool open_file(struct backend *b, bool read_only, struct errmsg *e)
+static bool take_place(struct backend *b, enum store_sharing sharing, struct errmsg *e)
 {
+    switch (sharing) {
+    case STORE_ALONE:
+        b->lock_fd = sqlite_lock(b->path, e);
+        return b->lock_fd != -1;
+    case STORE_BEFORE_WORKERS:
+        return true;
+    case STORE_SHARED:
+        return sqlite_share_open(b, e);
+    }
+    never("a kind of sharing");
+}
+
+static bool open_file(struct backend *b, const struct store_options *o, struct errmsg *e)
+{
+    bool read_only = o->read_only;
     int flags = SQLITE_OPEN_NOMUTEX | (read_only ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
-    if (!read_only && (!take_lock(b, e) || !create_private(b->path, e)))
+    if (!read_only && (!take_place(b, o->sharing, e) || !create_private(b->path, e)))
         return false;
     if (sqlite3_open_v2(b->path, &b->db, flags, NULL) != SQLITE_OK) {
         errmsg_set(e, "%s: %s", b->path, sqlite3_errmsg(b->db));
@@ -181,16 +181,34 @@ static bool prepare_all(struct backend *b, struct errmsg *e)
     return true;
 }
 
-static void commit_figures(struct backend *b)
+bool sqlite_read_depth(struct backend *b)
 {
+    sqlite3_stmt *st = sql_start(b, SQL_DEPTHS, NULL, 0);
+    while (sql_row(b, st)) {
+        int64_t state = col_int(st, 0);
+        if (state >= 0 && state < DEFERRED_STATE_N)
+            b->depth.n[state] = (uint64_t)col_int(st, 1);
+    }
     b->depth.oldest_enqueued_ms = sql_get(b, SQL_DEFERRED_OLDEST, 0, NULL, 0);
     b->depth_committed = b->depth;
-    b->chain_committed = b->chain;
+    return sql_done(b, OK) == OK;
+}
+
+static void write_depth(struct backend *b)
+{
+    for (size_t i = 0; i < DEFERRED_STATE_N; i++) {
+        if (b->depth.n[i] != b->depth_committed.n[i])
+            SQL_RUN(b, SQL_DEPTH_SET, V_INT(i), V_INT(b->depth.n[i]));
+    }
+    b->depth.oldest_enqueued_ms = sql_get(b, SQL_DEFERRED_OLDEST, 0, NULL, 0);
 }
 
 static enum err sqlite_begin(struct backend *b, bool writes)
 {
+    if (writes)
+        sqlite_turn_take(b);
     sql_run(b, writes ? SQL_BEGIN_WRITE : SQL_BEGIN_READ, NULL, 0);
+    sqlite_refresh(b);
     return sql_done(b, OK);
 }
 
@@ -201,11 +219,12 @@ static enum err sqlite_commit(struct backend *b)
     if (moved)
         sqlite_audit_sign(b);
     if (changed)
-        b->depth.oldest_enqueued_ms = sql_get(b, SQL_DEFERRED_OLDEST, 0, NULL, 0);
+        write_depth(b);
     sql_run(b, SQL_COMMIT, NULL, 0);
     if (b->fault == FAULT_NONE) {
         b->chain_committed = b->chain;
         b->depth_committed = b->depth;
+        sqlite_turn_give(b);
     }
     return sql_done(b, OK);
 }
@@ -220,6 +239,7 @@ static void sqlite_rollback(struct backend *b)
     b->chain = b->chain_committed;
     b->depth = b->depth_committed;
     b->arena_spent = false;
+    sqlite_turn_give(b);
 }
 
 static enum err sqlite_mark(struct backend *b)
@@ -323,30 +343,29 @@ static int64_t sqlite_free_bytes(struct backend *b)
     return (int64_t)((uint64_t)v.f_bavail * v.f_frsize);
 }
 
+static int sqlite_lock_url(struct slice where, struct errmsg *e)
+{
+    AUTO(free_path) char *path = xstrndup(where.p, where.n);
+    return sqlite_lock(path, e);
+}
+
+static struct slice sqlite_secret(struct backend *b)
+{
+    return b->audit_key;
+}
+
 static struct store_figures sqlite_figures(struct backend *b)
 {
     return (struct store_figures){.depth = b->depth_committed, .audit_rows = b->chain_committed.seq};
 }
 
-static bool read_depth(struct backend *b)
-{
-    sqlite3_stmt *st = sql_start(b, SQL_DEFERRED_COUNTS, NULL, 0);
-    while (sql_row(b, st)) {
-        int64_t state = col_int(st, 0);
-        if (state >= 0 && state < DEFERRED_STATE_N)
-            b->depth.n[state] = (uint64_t)col_int(st, 1);
-    }
-    commit_figures(b);
-    return sql_done(b, OK) == OK;
-}
-
 /* The first transaction of an opening: its number, and what a crash left. */
-static bool start(struct backend *b, const struct store_options *o, uint64_t *decision_base)
+static bool start(struct backend *b, const struct store_options *o, uint64_t *decision_base, struct errmsg *e)
 {
-    bool ok = sqlite_begin(b, true) == OK;
+    bool ok = sqlite_begin(b, true) == OK && sqlite_audit_open(b, false, e);
     if (ok) {
         *decision_base = (uint64_t)sql_get(b, SQL_OPENING, 0, NULL, 0) << OPENING_SHIFT | 1;
-        ok = read_depth(b) && sqlite_recover(b, o->now_ms) == OK;
+        ok = sqlite_read_depth(b) && sqlite_recover(b, o->sharing != STORE_SHARED, o->now_ms) == OK;
         sqlite_audit_sign(b); /* of an empty audit as well: from now on a missing head is a removed one */
         ok = ok && sqlite_commit(b) == OK;
     }
@@ -359,7 +378,9 @@ static struct backend *sqlite_open(const struct store_options *o, struct slice w
                                    struct errmsg *e)
 {
     struct backend *b = xcalloc(1, sizeof *b);
-    b->lock_fd = -1;
+    b->lock_fd = b->turn_fd = -1;
+    b->data_version = -1;
+    b->owner = o->owner;
     b->checkpoint_at_pages = CHECKPOINT_PAGES;
     arena_init(&b->scratch, SCRATCH_BYTES);
     b->path = xstrndup(where.p, where.n);
@@ -367,14 +388,13 @@ static struct backend *sqlite_open(const struct store_options *o, struct slice w
         errmsg_set(e, "store \"%s\": a file is expected after sqlite:", o->url);
         goto fail;
     }
-    if (!open_file(b, o->read_only, e) || !prepare_all(b, e) || !load_audit_key(b, o, e))
+    if (!open_file(b, o, e) || !prepare_all(b, e) || !load_audit_key(b, o, e))
         goto fail;
-    if (!sqlite_audit_open(b, o->read_only, e))
-        goto fail;
-    if (o->read_only ? !read_depth(b) : !start(b, o, decision_base)) {
+    bool started = o->read_only ? sqlite_audit_open(b, true, e) && sqlite_read_depth(b) : start(b, o, decision_base, e);
+    if (!started && b->why.text[0] != '\0')
         errmsg_set(e, "%s", b->why.text);
+    if (!started)
         goto fail;
-    }
     sqlite3_wal_hook(b->db, on_wal, b);
     return b;
 fail:
@@ -401,6 +421,8 @@ const struct store_ops sqlite_ops = {
     .stop_writing = sqlite_stop_writing,
     .free_bytes = sqlite_free_bytes,
     .figures = sqlite_figures,
+    .lock = sqlite_lock_url,
+    .secret = sqlite_secret,
     .sends = sqlite_sends,
     .verify = sqlite_verify,
 };

@@ -41,6 +41,9 @@ struct backend {
     char *path;
     int lock_fd;
     uint32_t owner; /* of what this process takes; 0 while a store has one process */
+    int turn_fd;    /* shared with other processes; -1: not */
+    bool has_turn;
+    int64_t data_version; /* when chain and depth were read */
     struct arena scratch; /* of the running request */
     struct slice audit_key;
     char *audit_key_bytes;
@@ -64,6 +67,22 @@ extern const size_t sqlite_schema_n;
 /* Brings the database to this version, in one transaction; refuses a newer one. */
 bool sqlite_migrate(sqlite3 *db, const char *path, bool read_only, struct errmsg *e);
 bool sqlite_exec(sqlite3 *db, const char *sql, struct errmsg *e);
+
+/* "path.suffix", to be freed. */
+char *sqlite_path_with(const char *path, const char *suffix);
+
+/* --- several processes (sqlite_share.c): each does nothing where a store has one ------------- */
+
+/* The lock of the store's family of processes, as a descriptor; -1 with the reason in e. */
+int sqlite_lock(const char *path, struct errmsg *e);
+bool sqlite_share_open(struct backend *b, struct errmsg *e);
+/* Around each transaction that writes. */
+void sqlite_turn_take(struct backend *b);
+void sqlite_turn_give(struct backend *b);
+/* In a transaction, before anything is done with chain or depth. */
+void sqlite_refresh(struct backend *b);
+/* The depths as they stand in the database (sqlite.c). */
+bool sqlite_read_depth(struct backend *b);
 
 /* --- statements (sqlite_sql.c) ---------------------------------------------------------- */
 
@@ -123,7 +142,9 @@ struct arena *scratch_new(struct backend *b);
 
 /* --- audit (sqlite_audit.c) --------------------------------------------------------------- */
 
-/* Reads and checks the head; signs a first one for an empty audit. */
+/* False: there is none, or it is misshapen. */
+bool audit_head_read(struct backend *b, struct audit_chain *head, struct digest *mac);
+/* Reads and checks the head; signs a first one for an empty audit.  In a transaction. */
 bool sqlite_audit_open(struct backend *b, bool read_only, struct errmsg *e);
 /* Appends; returns the row's number. */
 uint64_t audit_append(struct backend *b, int64_t at_ms, const char *kind, uint64_t ref, const struct buf *body,
@@ -140,8 +161,11 @@ enum err sqlite_verify(struct backend *b, void (*progress)(uint64_t rows, uint64
 
 enum err sqlite_record(struct backend *b, struct store_record *r);
 enum err sqlite_result(struct backend *b, struct store_result *r);
-/* At open: intents that a crash left become "unknown"; leases of nobody end. */
-enum err sqlite_recover(struct backend *b, int64_t now_ms);
+/*
+ * At open: intents that a crash of this owner left become "unknown"; the releasing owner's leases end.
+ * every: whoever left them.
+ */
+enum err sqlite_recover(struct backend *b, bool every, int64_t now_ms);
 enum err sqlite_decision_get(struct backend *b, struct store_decision_get *r);
 enum err sqlite_sandbox_list(struct backend *b, struct store_sandbox_list *r);
 

@@ -58,19 +58,24 @@ void sqlite_audit_sign(struct backend *b)
     SQL_RUN(b, SQL_AUDIT_SIGN, V_INT(b->chain.seq), V_BLOB(digest_slice(&b->chain.hash)), V_BLOB(digest_slice(&mac)));
 }
 
+bool audit_head_read(struct backend *b, struct audit_chain *head, struct digest *mac)
+{
+    sqlite3_stmt *st = sql_start(b, SQL_AUDIT_HEAD, NULL, 0);
+    if (!sql_row(b, st))
+        return false;
+    head->seq = (uint64_t)col_int(st, 0);
+    bool whole = digest_from(col_borrow(st, 1), &head->hash) && digest_from(col_borrow(st, 2), mac);
+    sql_end(st);
+    return whole;
+}
+
 /* The head is read, its signature and the last row's hash checked: an audit that was cut is not written on. */
 bool sqlite_audit_open(struct backend *b, bool read_only, struct errmsg *e)
 {
     struct audit_chain head = {0}, last = {0};
     struct digest mac = {0};
-    bool has_head = false;
-    sqlite3_stmt *st = sql_start(b, SQL_AUDIT_HEAD, NULL, 0);
-    if (sql_row(b, st)) {
-        head.seq = (uint64_t)col_int(st, 0);
-        has_head = digest_from(col_borrow(st, 1), &head.hash) && digest_from(col_borrow(st, 2), &mac);
-        sql_end(st);
-    }
-    st = sql_start(b, SQL_AUDIT_LAST, NULL, 0);
+    bool has_head = audit_head_read(b, &head, &mac);
+    sqlite3_stmt *st = sql_start(b, SQL_AUDIT_LAST, NULL, 0);
     if (sql_row(b, st)) {
         last.seq = (uint64_t)col_int(st, 0);
         ignore(digest_from(col_borrow(st, 1), &last.hash)); /* of another size: stays zero, and does not match */
@@ -130,10 +135,11 @@ enum err sqlite_sends(struct backend *b, int64_t since_ms, void (*each)(const st
     AUTO(db_close) sqlite3 *db = open_reader(b);
     AUTO(statement_free) sqlite3_stmt *st = NULL;
     if (db == NULL ||
-        sqlite3_prepare_v2(db,
-                           "SELECT at_ms, contact_hash, channel, class, category, any_only, subject FROM send WHERE at_ms >= ? "
-                           "ORDER BY at_ms, decision",
-                           -1, &st, NULL) != SQLITE_OK)
+        sqlite3_prepare_v2(
+            db,
+            "SELECT at_ms, contact_hash, channel, class, category, any_only, subject FROM send WHERE at_ms >= ? "
+            "ORDER BY at_ms, decision",
+            -1, &st, NULL) != SQLITE_OK)
         return ERR_UNAVAILABLE;
     sqlite3_bind_int64(st, 1, since_ms);
     int rc;

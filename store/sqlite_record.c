@@ -217,14 +217,16 @@ static void close_intent(struct backend *b, sqlite3_stmt *st, int64_t now_ms)
         deferred_set_state(b, (uint64_t)leased, DEFERRED_LEASED, DEFERRED_ENDED, now_ms, SLICE("unknown"));
 }
 
-enum err sqlite_recover(struct backend *b, int64_t now_ms)
+enum err sqlite_recover(struct backend *b, bool every, int64_t now_ms)
 {
-    sqlite3_stmt *st = SQL_START(b, SQL_INTENTS, V_INT(b->owner));
+    int64_t owner = every ? INT64_C(-1) : (int64_t)b->owner;
+    sqlite3_stmt *st = SQL_START(b, SQL_INTENTS, V_INT(owner));
     while (sql_row(b, st))
         close_intent(b, st, now_ms);
-    SQL_RUN(b, SQL_INTENTS_CLEAR, V_INT(b->owner));
+    SQL_RUN(b, SQL_INTENTS_CLEAR, V_INT(owner));
     int64_t id;
-    while ((id = sql_get(b, SQL_DEFERRED_LEASED, 0, NULL, 0)) != 0 && b->fault == FAULT_NONE) {
+    while (b->owner == STORE_RELEASING_OWNER && (id = sql_get(b, SQL_DEFERRED_LEASED, 0, NULL, 0)) != 0 &&
+           b->fault == FAULT_NONE) {
         SQL_RUN(b, SQL_DEFERRED_UNLEASE, V_INT(id));
         deferred_set_state(b, (uint64_t)id, DEFERRED_LEASED, DEFERRED_WAITING, now_ms, (struct slice){0});
     }

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "postern/clock.h"
+#include "postern/hash.h"
 #include "store/store_ops.h"
 
 #define RECHECK_MS 200  /* how often free space is looked at while the disk is full */
@@ -29,7 +30,8 @@ struct request_list {
 struct store {
     const struct store_ops *ops;
     struct backend *backend;
-    int fd; /* eventfd: done is not empty */
+    bool shared; /* with other processes */
+    int fd;      /* eventfd: done is not empty */
     int64_t reserve_bytes;
 
     /* the loop thread's: */
@@ -253,6 +255,20 @@ static void deliver(struct store *s, struct request_list batch, int64_t took_us)
         wake_loop(s);
 }
 
+/* What others have committed meanwhile shows here too, without traffic.  Called and returns with the lock. */
+static void look_at_others(struct store *s)
+{
+    pthread_mutex_unlock(&s->lock);
+    if (s->ops->begin(s->backend, false) != OK || s->ops->commit(s->backend) != OK) {
+        s->ops->rollback(s->backend);
+        take_fault(s, false);
+    }
+    struct store_figures f = s->ops->figures(s->backend);
+    pthread_mutex_lock(&s->lock);
+    s->depth = f.depth;
+    s->counters.rows = f.audit_rows;
+}
+
 /* Waits for requests; false when the store closes and nothing is left. */
 static bool take_batch(struct store *s, struct request_list *out)
 {
@@ -260,8 +276,11 @@ static bool take_batch(struct store *s, struct request_list *out)
     while (s->queue.head == NULL && !s->closing) {
         int64_t until = clock_mono_ms() + (atomic_load(&s->health) == STORE_FULL ? RECHECK_MS : IDLE_MS);
         struct timespec ts = {.tv_sec = until / 1000, .tv_nsec = until % 1000 * 1000000};
-        if (pthread_cond_timedwait(&s->wake, &s->lock, &ts) == ETIMEDOUT)
-            look_at_disk(s);
+        if (pthread_cond_timedwait(&s->wake, &s->lock, &ts) != ETIMEDOUT)
+            continue;
+        look_at_disk(s);
+        if (s->shared)
+            look_at_others(s);
     }
     *out = s->queue;
     s->queue = (struct request_list){0};
@@ -287,18 +306,38 @@ static void *thread_main(void *arg)
 
 /* --- the loop thread ----------------------------------------------------------- */
 
-static struct backend *backend_open(struct store *s, const struct store_options *o, struct errmsg *e)
+/* NULL with the reason in e. */
+static const struct store_ops *ops_of(const char *url_text, struct slice *where, struct errmsg *e)
 {
-    struct slice url = slice_of(o->url);
+    struct slice url = slice_of(url_text);
     for (size_t i = 0; i < N_ELEMENTS(backends); i++) {
         size_t n = strlen(backends[i]->scheme);
-        if (slice_starts(url, backends[i]->scheme)) {
-            s->ops = backends[i];
-            return s->ops->open(o, (struct slice){url.p + n, url.n - n}, &s->next_decision, e);
-        }
+        *where = (struct slice){url.p + n, url.n - n};
+        if (slice_starts(url, backends[i]->scheme))
+            return backends[i];
     }
-    errmsg_set(e, "store \"%s\": unknown kind; this posternd knows sqlite:FILE", url.n == 0 ? "" : o->url);
+    errmsg_set(e, "store \"%s\": unknown kind; this posternd knows sqlite:FILE", url.n == 0 ? "" : url_text);
     return NULL;
+}
+
+int store_lock(const char *url, struct errmsg *e)
+{
+    struct slice where;
+    const struct store_ops *ops = ops_of(url, &where, e);
+    return ops == NULL ? -1 : ops->lock(where, e);
+}
+
+void store_derive_key(const struct store *s, const char *purpose, struct digest *out)
+{
+    struct slice part = slice_of(purpose);
+    *out = hash_hmac_sha256(s->ops->secret(s->backend), &part, 1);
+}
+
+static struct backend *backend_open(struct store *s, const struct store_options *o, struct errmsg *e)
+{
+    struct slice where;
+    s->ops = ops_of(o->url, &where, e);
+    return s->ops == NULL ? NULL : s->ops->open(o, where, &s->next_decision, e);
 }
 
 static void start_thread(struct store *s)
@@ -316,6 +355,7 @@ struct store *store_open(const struct store_options *o, struct errmsg *e)
 {
     struct store *s = xcalloc(1, sizeof *s);
     s->fd = -1;
+    s->shared = o->sharing == STORE_SHARED;
     s->reserve_bytes = o->reserve_bytes;
     ensure(pthread_mutex_init(&s->lock, NULL) == 0);
     s->backend = backend_open(s, o, e);

@@ -54,6 +54,8 @@ struct store_ops {
     void (*stop_writing)(struct backend *b);
     int64_t (*free_bytes)(struct backend *b); /* on the disk; INT64_MAX: not for us to know */
     struct store_figures (*figures)(struct backend *b);
+    int (*lock)(struct slice where, struct errmsg *e); /* of the family of processes; -1 with the reason in e */
+    struct slice (*secret)(struct backend *b);         /* the audit key */
 
     enum err (*sends)(struct backend *b, int64_t since_ms, void (*each)(const struct store_send *, void *arg),
                       void *arg);

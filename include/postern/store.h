@@ -1,6 +1,6 @@
 /*
  * The seam to the store of record: contacts, consents, opt-outs, decisions,
- * deferred messages, audit.  SQLite fills it for one process, PostgreSQL for many.
+ * deferred messages, audit.  SQLite fills it for the processes of one machine, PostgreSQL for many.
  *
  * One thread owns the database.  The loop hands it requests; it takes all that
  * wait, runs them in one transaction, commits, and hands them back: batches form
@@ -24,12 +24,23 @@
 
 struct store;
 
+/* Who else has the database open for writing. */
+enum store_sharing {
+    STORE_ALONE,          /* nobody: the store takes the lock itself, and takes back what any owner left */
+    STORE_BEFORE_WORKERS, /* nobody yet: as above, but the caller holds the lock (store_lock) */
+    STORE_SHARED          /* the other workers of whoever holds the lock: takes back what its own owner left */
+};
+/* Only the worker that owns as this number may claim deferred messages: its start gives the leases back. */
+#define STORE_RELEASING_OWNER 0
+
 struct store_options {
     const char *url;        /* "sqlite:postern.db" */
     int64_t reserve_bytes;  /* new messages are refused when less is free on the disk: 1.5 x the largest message */
     struct slice audit_key; /* signs the head of the chain; empty: a key file beside the database, made at first open,
                                mode 0600 */
     int64_t now_ms;
+    enum store_sharing sharing;
+    uint32_t owner; /* of intents: 0 alone, else the worker's number */
     bool read_only; /* posternctl: no thread, no migration, no requests but the synchronous calls below */
 };
 
@@ -39,6 +50,14 @@ struct store_options {
  * wrong, what would help ("database has schema 7, this posternd knows 3: start a newer one").
  */
 struct store *store_open(const struct store_options *o, struct errmsg *e) NODISCARD;
+/*
+ * The lock that keeps a second posternd from the same store, for a parent that holds it for its workers: a
+ * descriptor, which they inherit, so that it ends with the last of them.  -1 with the reason in e.
+ */
+int store_lock(const char *url, struct errmsg *e) NODISCARD;
+/* A secret for another purpose, of the audit key: the same in each process that opens this store. */
+struct digest;
+void store_derive_key(const struct store *s, const char *purpose, struct digest *out);
 /* Finishes what is queued, checkpoints, closes. */
 void store_close(struct store **s);
 
