@@ -76,7 +76,12 @@ static void put_contact(struct buf *b, const struct profile *p)
     api_put_flag(b, "known", p->known == KNOWN);
     api_put_text(b, "id", p->contact_id);
     api_put_text(b, "account", p->account);
-    api_put_word(b, "country", p->country);
+    api_put_in(b, "regions", '[');
+    for (size_t i = 0; i < p->n_regions; i++) {
+        char region[REGION_MAX];
+        api_put_item(b, slice_of(region_format(&p->regions[i], region)));
+    }
+    api_put_close(b, ']');
     api_put_time(b, "opted_out_at", p->opted_out_at_ms);
     api_put_time(b, "resubscribed_at", p->resubscribed_at_ms);
     api_put_close(b, '}');
@@ -163,7 +168,8 @@ static void put_windows(struct buf *b, const struct facts *f)
         const struct hours_in_force *h = &hours[i];
         api_put_open(b, '{');
         api_put_word(b, "of", h->of);
-        api_put_word(b, "pack", h->pack);
+        api_put_word(b, "pack", h->law != NULL ? h->law->pack : "");
+        api_put_word(b, "rule", h->law != NULL ? h->law->name : "");
         api_put_word(b, "sense", h->set->sense == WINDOW_QUIET ? "quiet" : "allowed");
         put_week(b, h->set);
         api_put_number(b, "dates", (int64_t)h->set->n_dates);

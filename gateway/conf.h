@@ -50,12 +50,35 @@ struct conf_mapping {
     const struct category *category;
 };
 
-/* Where the rules of a pack come from, for people. */
+/* One rule of a pack: where it comes from, and whether it is on. */
+struct conf_law {
+    const char *name;      /* "hours"; policy's struct law has "us-fl/hours" */
+    const char *full_name; /* that */
+    const char *source, *note;
+    enum law_kind kind;
+    uint32_t classes, channels;
+    char confidence; /* 'A' from the law's text, 'B' from a page about it, 'C' from memory */
+    int32_t as_of_days, review_days;
+    int32_t from_days, to_days; /* in force in [from, to); INT32_MIN, INT32_MAX: no bound */
+    bool on;                    /* part of the policy; its dates are asked at each decision */
+    const char *switched;       /* why somebody switched it on or off by policy.pack_rules; NULL: its confidence decides */
+};
+
 struct conf_pack {
-    const char *name, *title, *source;
-    const char *as_of, *review_by;             /* "2026-11-22" */
-    const char *effective_from, *effective_to; /* or NULL */
-    char confidence;                           /* 'A' from the law's text .. 'C' from hearsay */
+    const char *name, *title, *note;
+    const struct region *regions; /* none: everywhere */
+    size_t n_regions;
+    const struct conf_law *rules;
+    size_t n_rules;
+};
+
+/* A holiday calendar of rules/holidays that a pack in use speaks of. */
+struct conf_calendar {
+    const char *name, *title, *source, *note;
+    char confidence;
+    int32_t as_of_days, review_days;
+    struct holiday_calendar days;
+    struct conf_calendar *next;
 };
 
 struct conf_use; /* confs.c */
@@ -87,6 +110,7 @@ struct conf {
     size_t n_callback_allow;
     const struct conf_pack *packs;
     size_t n_packs;
+    struct conf_calendar *calendars;
 
     struct policy policy;
     struct digest digest; /* of all that was read: the file and the packs; policy.version is its beginning */
@@ -101,6 +125,15 @@ struct conf {
  */
 struct conf *conf_load(const char *path, struct errmsg *e) NODISCARD;
 void conf_free(struct conf **c);
+
+/* Is it on, and do its dates hold that day (local date, days since 1970-01-01)? */
+bool conf_law_in_force(const struct conf_law *l, int32_t today);
+/* "switched off: ...", "confidence C", "begins 2027-01-31", "ended 2026-08-11"; "" when it is in force.  Returns out. */
+#define CONF_WHY_MAX 128
+char *conf_law_why_off(const struct conf_law *l, int32_t today, char out[CONF_WHY_MAX]);
+/* Days since the oldest as_of of its rules that are on (all of them when none is), and days until the first review. */
+int32_t conf_pack_age_days(const struct conf_pack *p, int32_t today);
+int32_t conf_pack_review_days(const struct conf_pack *p, int32_t today); /* < 0: overdue */
 
 const struct category *conf_category(const struct conf *c, struct slice name);
 const struct conf_key *conf_key_named(const struct conf *c, struct slice name);

@@ -24,7 +24,7 @@ struct conf_build {
 /* conf_policy.c: in this order. */
 enum err conf_build_categories(struct conf_build *b) NODISCARD;
 enum err conf_build_policy(struct conf_build *b) NODISCARD;
-/* conf_hours.c, conf_defaults.c, conf_pack.c: called by conf_build_policy. */
+/* conf_hours.c, conf_defaults.c, conf_pack.c: called by conf_build_policy, packs last. */
 enum err conf_build_hours(struct conf_build *b) NODISCARD;
 enum err conf_build_defaults(struct conf_build *b) NODISCARD;
 enum err conf_build_packs(struct conf_build *b) NODISCARD;
@@ -34,6 +34,12 @@ enum err conf_build_calendar(struct conf_build *b, const char *name, char *const
 /* Windows; calendar may be NULL, and then the text must not speak of holidays. */
 enum err conf_build_windows(struct conf_build *b, const char *text, const char *at, enum window_sense sense,
                             const struct holiday_calendar *calendar, struct window_set *out) NODISCARD;
+/* conf_law.c: rule i of the pack at hand (b->doc is the pack's) into the policy, and what people see of it. */
+enum err conf_build_law(struct conf_build *b, const struct conf_pack *pack, const struct yaml_law *y, size_t i,
+                        struct conf_law *out) NODISCARD;
+/* conf_pack.c: the calendar rules/holidays/NAME.yaml, read once; at: where it is named. */
+enum err conf_build_named_calendar(struct conf_build *b, const char *name, const char *at,
+                                   const struct holiday_calendar **out) NODISCARD;
 /* conf_process.c, conf_keys.c */
 enum err conf_build_process(struct conf_build *b) NODISCARD;   /* listen, store, clock, limits */
 enum err conf_build_providers(struct conf_build *b) NODISCARD; /* and routes */
@@ -48,6 +54,10 @@ enum err conf_name(struct conf_build *b, const char *name, const char *at) NODIS
 /* The same name twice in a list; get(list, i) names the i-th. */
 enum err conf_distinct(struct conf_build *b, const char *list_at, size_t n,
                        const char *(*get)(const struct yaml_conf *y, size_t i)) NODISCARD;
+/* "2026-11-22" as days since 1970-01-01 */
+enum err conf_date(struct conf_build *b, const char *text, const char *at, int32_t *out_days) NODISCARD;
+/* "US", "US-FL" */
+enum err conf_region(struct conf_build *b, const char *text, const char *at, struct region *out) NODISCARD;
 /* "90s", "60m", "24h", "7d", "0" */
 enum err conf_duration(struct conf_build *b, const char *text, const char *at, int64_t *out_s) NODISCARD;
 enum err conf_number(struct conf_build *b, const int64_t *value, const char *at, int64_t min, int64_t max,

@@ -19,6 +19,7 @@ static enum err build_category(struct conf_build *b, size_t i, struct category *
         c->obeys_cap = y->obeys_cap == FLAG_TRUE;
     if (y->counts != 0)
         c->counts = (enum cap_counting)(y->counts - 1);
+    c->asks_consent = y->asks_consent == FLAG_TRUE;
     enum err err = conf_name(b, y->name, AT("categories[%zu].name", i));
     if (err == OK && strcmp(y->name, CONF_UNCLASSIFIED) == 0)
         err = REFUSE(b, AT("categories[%zu].name", i), "\"" CONF_UNCLASSIFIED "\" is built in; choose another name");
@@ -220,6 +221,8 @@ static enum err build_values(struct conf_build *b)
     p->carrier_enforces_stop = y->carrier_enforces_stop == FLAG_TRUE;
     enum err err =
         conf_zone(b, y->default_zone != NULL ? y->default_zone : "UTC", "policy.default_zone", &p->default_zone);
+    if (err == OK)
+        err = conf_region(b, y->default_region, "policy.default_region", &p->default_region);
     if (err == OK)
         err = conf_number(b, y->margin_s, "policy.margin_s", 0, MARGIN_MAX_S, &p->margin_s);
     if (err == OK)

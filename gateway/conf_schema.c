@@ -34,6 +34,11 @@ static const cyaml_strval_t counts_words[] = {
     {"nowhere", COUNTS_NOWHERE + 1}, {"any", COUNTS_IN_ANY + 1}, {"everywhere", COUNTS_EVERYWHERE + 1}};
 static const cyaml_strval_t period_words[] = {
     {"day", PERIOD_DAY + 1}, {"week", PERIOD_WEEK + 1}, {"month", PERIOD_MONTH + 1}};
+static const cyaml_strval_t per_words[] = {
+    {"subject", CONF_PER_SUBJECT}, {"category", CONF_PER_CATEGORY}, {"class", CONF_PER_CLASS}, {"any", CONF_PER_ANY}};
+static const cyaml_strval_t meaning_words[] = {
+    {"stop", KEYWORD_STOP + 1}, {"start", KEYWORD_START + 1}, {"help", KEYWORD_HELP + 1}};
+static const cyaml_strval_t switch_words[] = {{"off", FLAG_FALSE}, {"on", FLAG_TRUE}};
 static const cyaml_strval_t partial_words[] = {{"forward", PARTIAL_FORWARD + 1}, {"reject", PARTIAL_REJECT + 1}};
 static const cyaml_strval_t log_words[] = {
     {"error", LOG_ERROR_ + 1}, {"warn", LOG_WARN + 1}, {"info", LOG_INFO + 1}, {"debug", LOG_DEBUG + 1}};
@@ -64,6 +69,9 @@ static const cyaml_strval_t day_bits[] = {{"mon", 1 << MONDAY},   {"tue", 1 << T
     CYAML_FIELD_ENUM(key, (need) | CYAML_FLAG_STRICT, struct of, member, words, N_ELEMENTS(words))
 #define SET(key, need, of, member, bits)                                                                               \
     CYAML_FIELD_FLAGS(key, (need) | CYAML_FLAG_STRICT, struct of, member, bits, N_ELEMENTS(bits))
+/* NULL when it is not there. */
+#define MAP_PTR(key, of, member, fields)                                                                               \
+    CYAML_FIELD_MAPPING_PTR(key, OPTIONAL | CYAML_FLAG_POINTER, struct of, member, fields)
 #define MAP(key, need, of, member, fields) CYAML_FIELD_MAPPING(key, need, struct of, member, fields)
 /* Lists are bounded: their arrays' sizes are products of these. */
 #define LIST(key, of, member, entry)                                                                                   \
@@ -128,6 +136,7 @@ static const cyaml_schema_field_t category_fields[] = {
     WORD("consent", OPTIONAL, yaml_category, consent, consent_words),
     WORD("obeys_cap", OPTIONAL, yaml_category, obeys_cap, flag_words),
     WORD("counts", OPTIONAL, yaml_category, counts, counts_words),
+    WORD("asks_consent", OPTIONAL, yaml_category, asks_consent, flag_words),
     TEXT("expiry", OPTIONAL, yaml_category, expiry),
     TEXT("dedupe", OPTIONAL, yaml_category, dedupe),
     END,
@@ -222,14 +231,24 @@ static const cyaml_schema_field_t defaults_fields[] = {
         END,
 };
 
+static const cyaml_schema_field_t pack_rule_fields[] = {
+    TEXT("rule", NEEDED, yaml_pack_rule, rule),
+    WORD("switch", NEEDED, yaml_pack_rule, on, switch_words),
+    TEXT("reason", NEEDED, yaml_pack_rule, reason),
+    END,
+};
+static const cyaml_schema_value_t pack_rule_entry = ENTRY(yaml_pack_rule, pack_rule_fields);
+
 static const cyaml_schema_field_t policy_fields[] = {
     TEXT("default_zone", OPTIONAL, yaml_policy, default_zone),
+    TEXT("default_region", OPTIONAL, yaml_policy, default_region),
     MAP("quiet_hours", OPTIONAL, yaml_policy, quiet_hours, hours_fields),
     MAP("allowed_hours", OPTIONAL, yaml_policy, allowed_hours, hours_fields),
     LIST("holidays", yaml_policy, holidays, &holidays_entry),
     TEXT("holidays_apply", OPTIONAL, yaml_policy, holidays_apply),
     LIST("caps", yaml_policy, caps, &cap_entry),
     LIST("packs", yaml_policy, packs, &text_entry),
+    LIST("pack_rules", yaml_policy, pack_rules, &pack_rule_entry),
     LIST("levels", yaml_policy, levels, &level_entry),
     WORD("shadow", OPTIONAL, yaml_policy, shadow, flag_words),
     NUMBER("margin_s", yaml_policy, margin_s),
@@ -263,29 +282,89 @@ static const cyaml_schema_field_t conf_fields[] = {
 
 const cyaml_schema_value_t conf_schema = {CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct yaml_conf, conf_fields)};
 
-static const cyaml_schema_field_t pack_hours_fields[] = {
-    SET("classes", NEEDED, yaml_pack_hours, classes, class_bits),
-    SET("channels", NEEDED, yaml_pack_hours, channels, channel_bits),
-    TEXT("allowed", NEEDED, yaml_pack_hours, allowed),
-    WORD("counts_delivery", OPTIONAL, yaml_pack_hours, counts_delivery, flag_words),
-    LIST("holidays", yaml_pack_hours, holidays, &text_entry),
+static const cyaml_schema_field_t law_hours_fields[] = {
+    TEXT("allowed", NEEDED, yaml_law_hours, allowed),
+    TEXT("holidays", OPTIONAL, yaml_law_hours, holidays),
+    WORD("counts_delivery", OPTIONAL, yaml_law_hours, counts_delivery, flag_words),
     END,
 };
-static const cyaml_schema_value_t pack_hours_entry = ENTRY(yaml_pack_hours, pack_hours_fields);
+
+static const cyaml_schema_field_t law_cap_fields[] = {
+    CYAML_FIELD_INT("limit", NEEDED, struct yaml_law_cap, limit),
+    TEXT("rolling", OPTIONAL, yaml_law_cap, rolling),
+    WORD("calendar", OPTIONAL, yaml_law_cap, calendar, period_words),
+    WORD("per", NEEDED, yaml_law_cap, per, per_words),
+    WORD("other_channels", OPTIONAL, yaml_law_cap, other_channels, flag_words),
+    END,
+};
+
+static const cyaml_schema_field_t law_consent_fields[] = {
+    WORD("need", OPTIONAL, yaml_law_consent, need, consent_words),
+    LIST_SOME("accepts", yaml_law_consent, accepts, &text_entry),
+    TEXT("expires", OPTIONAL, yaml_law_consent, expires),
+    LIST_SOME("basis", yaml_law_consent, basis, &text_entry),
+    TEXT("night", OPTIONAL, yaml_law_consent, night),
+    END,
+};
+
+static const cyaml_schema_field_t law_opt_out_fields[] = {
+    TEXT("within", OPTIONAL, yaml_law_opt_out, within),
+    TEXT("holidays", OPTIONAL, yaml_law_opt_out, holidays),
+    TEXT("reask_after", OPTIONAL, yaml_law_opt_out, reask_after),
+    TEXT("confirmation_within", OPTIONAL, yaml_law_opt_out, confirmation_within),
+    END,
+};
+
+static const cyaml_schema_field_t law_keywords_fields[] = {
+    WORD("means", NEEDED, yaml_law_keywords, means, meaning_words),
+    CYAML_FIELD_SEQUENCE("words", CYAML_FLAG_POINTER, struct yaml_law_keywords, words, &text_entry, 1, 1000),
+    END,
+};
+
+static const cyaml_schema_field_t law_fields[] = {
+    TEXT("name", NEEDED, yaml_law, name),
+    TEXT("source", NEEDED, yaml_law, source),
+    TEXT("as_of", NEEDED, yaml_law, as_of),
+    WORD("confidence", NEEDED, yaml_law, confidence, confidence_words),
+    TEXT("review_by", NEEDED, yaml_law, review_by),
+    TEXT("effective_from", OPTIONAL, yaml_law, effective_from),
+    TEXT("effective_to", OPTIONAL, yaml_law, effective_to),
+    TEXT("note", OPTIONAL, yaml_law, note),
+    SET("classes", NEEDED, yaml_law, classes, class_bits),
+    SET("channels", NEEDED, yaml_law, channels, channel_bits),
+    MAP_PTR("hours", yaml_law, hours, law_hours_fields),
+    MAP_PTR("cap", yaml_law, cap, law_cap_fields),
+    MAP_PTR("consent", yaml_law, consent, law_consent_fields),
+    MAP_PTR("opt_out", yaml_law, opt_out, law_opt_out_fields),
+    MAP_PTR("keywords", yaml_law, keywords, law_keywords_fields),
+    END,
+};
+static const cyaml_schema_value_t law_entry = ENTRY(yaml_law, law_fields);
 
 static const cyaml_schema_field_t pack_fields[] = {
     CYAML_FIELD_INT("version", NEEDED, struct yaml_pack, version),
     TEXT("name", NEEDED, yaml_pack, name),
     TEXT("title", NEEDED, yaml_pack, title),
-    TEXT("source", NEEDED, yaml_pack, source),
-    TEXT("as_of", NEEDED, yaml_pack, as_of),
-    WORD("confidence", NEEDED, yaml_pack, confidence, confidence_words),
-    TEXT("review_by", NEEDED, yaml_pack, review_by),
-    TEXT("effective_from", OPTIONAL, yaml_pack, effective_from),
-    TEXT("effective_to", OPTIONAL, yaml_pack, effective_to),
-    TEXT("country", OPTIONAL, yaml_pack, country),
-    LIST("hours", yaml_pack, hours, &pack_hours_entry),
+    TEXT("note", OPTIONAL, yaml_pack, note),
+    LIST_SOME("region", yaml_pack, region, &text_entry),
+    CYAML_FIELD_SEQUENCE("rules", CYAML_FLAG_POINTER, struct yaml_pack, rules, &law_entry, 1, 1000),
     END,
 };
 
 const cyaml_schema_value_t conf_schema_pack = {CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct yaml_pack, pack_fields)};
+
+static const cyaml_schema_field_t calendar_fields[] = {
+    CYAML_FIELD_INT("version", NEEDED, struct yaml_calendar, version),
+    TEXT("name", NEEDED, yaml_calendar, name),
+    TEXT("title", NEEDED, yaml_calendar, title),
+    TEXT("source", NEEDED, yaml_calendar, source),
+    TEXT("as_of", NEEDED, yaml_calendar, as_of),
+    WORD("confidence", NEEDED, yaml_calendar, confidence, confidence_words),
+    TEXT("review_by", NEEDED, yaml_calendar, review_by),
+    TEXT("note", OPTIONAL, yaml_calendar, note),
+    CYAML_FIELD_SEQUENCE("days", CYAML_FLAG_POINTER, struct yaml_calendar, days, &text_entry, 1, 1000),
+    END,
+};
+
+const cyaml_schema_value_t conf_schema_calendar = {
+    CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct yaml_calendar, calendar_fields)};

@@ -13,6 +13,9 @@
 
 #include "conf.h"
 
+/* What a law's cap counts. */
+enum conf_per { CONF_PER_SUBJECT = 1, CONF_PER_CATEGORY, CONF_PER_CLASS, CONF_PER_ANY };
+
 enum yaml_flag { FLAG_ABSENT, FLAG_FALSE, FLAG_TRUE };
 
 struct yaml_tls {
@@ -40,7 +43,7 @@ struct yaml_routes {
 
 struct yaml_category {
     char *name;
-    int class, consent, obeys_cap, counts;
+    int class, consent, obeys_cap, counts, asks_consent;
     char *expiry, *dedupe;
 };
 
@@ -101,8 +104,14 @@ struct yaml_defaults {
     uint32_t channels_never, days_never;
 };
 
+struct yaml_pack_rule {
+    char *rule;
+    int on;
+    char *reason;
+};
+
 struct yaml_policy {
-    char *default_zone;
+    char *default_zone, *default_region;
     struct yaml_hours quiet_hours, allowed_hours;
     struct yaml_holidays *holidays;
     uint32_t holidays_count;
@@ -111,6 +120,8 @@ struct yaml_policy {
     uint32_t caps_count;
     char **packs;
     uint32_t packs_count;
+    struct yaml_pack_rule *pack_rules;
+    uint32_t pack_rules_count;
     struct yaml_level *levels;
     uint32_t levels_count;
     int shadow;
@@ -138,25 +149,71 @@ struct yaml_conf {
     struct yaml_policy policy;
 };
 
-/* A rule pack. */
-struct yaml_pack_hours {
-    uint32_t classes, channels;
-    char *allowed;
+/* A rule pack: one of hours, cap, consent, opt_out, keywords in each rule; the others are NULL. */
+struct yaml_law_hours {
+    char *allowed, *holidays;
     int counts_delivery;
-    char **holidays;
-    uint32_t holidays_count;
+};
+
+struct yaml_law_cap {
+    int64_t limit;
+    char *rolling;
+    int calendar, per, other_channels;
+};
+
+struct yaml_law_consent {
+    int need;
+    char **accepts;
+    uint32_t accepts_count;
+    char *expires;
+    char **basis;
+    uint32_t basis_count;
+    char *night;
+};
+
+struct yaml_law_opt_out {
+    char *within, *holidays, *reask_after, *confirmation_within;
+};
+
+struct yaml_law_keywords {
+    int means;
+    char **words;
+    uint32_t words_count;
+};
+
+struct yaml_law {
+    char *name, *source, *as_of;
+    int confidence;
+    char *review_by, *effective_from, *effective_to, *note;
+    uint32_t classes, channels;
+    struct yaml_law_hours *hours;
+    struct yaml_law_cap *cap;
+    struct yaml_law_consent *consent;
+    struct yaml_law_opt_out *opt_out;
+    struct yaml_law_keywords *keywords;
 };
 
 struct yaml_pack {
     int64_t version;
+    char *name, *title, *note;
+    char **region;
+    uint32_t region_count;
+    struct yaml_law *rules;
+    uint32_t rules_count;
+};
+
+/* A holiday calendar that packs share. */
+struct yaml_calendar {
+    int64_t version;
     char *name, *title, *source, *as_of;
     int confidence;
-    char *review_by, *effective_from, *effective_to, *country;
-    struct yaml_pack_hours *hours;
-    uint32_t hours_count;
+    char *review_by, *note;
+    char **days;
+    uint32_t days_count;
 };
 
 extern const cyaml_schema_value_t conf_schema;
 extern const cyaml_schema_value_t conf_schema_pack;
+extern const cyaml_schema_value_t conf_schema_calendar;
 
 #endif

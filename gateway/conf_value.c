@@ -68,6 +68,25 @@ enum err conf_distinct(struct conf_build *b, const char *list_at, size_t n,
     return OK;
 }
 
+enum err conf_date(struct conf_build *b, const char *text, const char *at, int32_t *out_days)
+{
+    struct holiday date;
+
+    if (text == NULL)
+        return OK;
+    if (holiday_parse(slice_of(text), &date, &(struct errmsg){""}) != OK || date.kind != HOLIDAY_DATE)
+        return REFUSE(b, at, "\"%.40s\" is no date: write YYYY-MM-DD", text);
+    *out_days = date_to_days((struct date){date.year, date.month, date.day});
+    return OK;
+}
+
+enum err conf_region(struct conf_build *b, const char *text, const char *at, struct region *out)
+{
+    if (text == NULL || region_parse(slice_of(text), out))
+        return OK;
+    return REFUSE(b, at, "\"%.40s\" is no region: write a country (US) or a part of one (US-FL), as ISO 3166 does", text);
+}
+
 #define DURATION_MAX_S (INT64_C(3660) * 86400) /* ten years: beyond is a slip of the pen */
 
 enum err conf_duration(struct conf_build *b, const char *text, const char *at, int64_t *out_s)

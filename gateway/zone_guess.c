@@ -104,14 +104,17 @@ static void add_number(struct profile *p, const char *number)
         add(p, zone_get(north_america[i]));
 }
 
-/* +1 stays without a country until its area code is known: then the law of each binds. */
-static void set_country(struct profile *p, const struct address *to)
+/* +1 stays without a region until its area code is known: then the law of each binds. */
+static void set_regions(struct profile *p, const struct address *to)
 {
     const char *countries = to->kind == ADDRESS_PHONE ? countries_of(to->text) : NULL;
 
-    memset(p->country, 0, sizeof(p->country));
-    if (countries != NULL)
-        memcpy(p->country, countries, 2);
+    p->n_regions = 0;
+    for (const char *c = countries; c != NULL && *c != '\0'; c += c[2] == ' ' ? 3 : 2) {
+        ensure(p->n_regions < LIMIT_CANDIDATE_REGIONS); /* of the table above */
+        struct region *r = &p->regions[p->n_regions++];
+        *r = (struct region){.country = {c[0], c[1]}};
+    }
 }
 
 static const struct preference *stated(const struct profile *p)
@@ -157,7 +160,7 @@ void zone_guess(struct profile *p, const struct address *to, const struct zone *
     const struct preference *v = stated(p);
     const struct zone *z = v != NULL ? zone_of(v->text) : NULL;
 
-    set_country(p, to);
+    set_regions(p, to);
     p->previous_zone = p->previous_zone_name.n > 0 ? zone_of(p->previous_zone_name) : NULL;
     p->n_zones = 0;
     if (z != NULL) {

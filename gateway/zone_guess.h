@@ -5,7 +5,7 @@
 #include "postern/profile.h"
 
 /*
- * Fills p->zones, n_zones, zone_basis and country (of a phone number) from the zone preference with the highest
+ * Fills p->zones, n_zones, zone_basis and regions (of a phone number) from the zone preference with the highest
  * authority; when that is not certain, or there is none, with every zone that the address leaves possible.
  * default_zone: the organisation's, for addresses that say nothing.
  */

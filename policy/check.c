@@ -11,10 +11,35 @@
 
 static bool opens(const struct facts *f, uint32_t rules)
 {
-    return rules_open(f, rules, MONDAY_MS).from_ms < MONDAY_MS + WEEKS_MS;
+    return rules_open(f, rules, f->now_ms).from_ms < f->now_ms + WEEKS_MS;
 }
 
-/* The organisation's hours alone, and with the law of each country that has one. */
+/* A Monday on which that law holds; the first it may be, for what it meets is in force by then or not of its time. */
+static int64_t monday_of(const struct law *law)
+{
+    int32_t days = (int32_t)(MONDAY_MS / MS_PER_DAY);
+    if (law->from_days > days)
+        days = law->from_days + 7 - (int32_t)date_weekday(law->from_days);
+    return days * MS_PER_DAY;
+}
+
+/* The organisation's hours with that law and all that hold where it holds. */
+static bool law_leaves_time(struct facts *f, struct profile *who, const struct law *law)
+{
+    /* Without a region she would be bound by every region's law; no law is written for "--". */
+    static const struct region nowhere = {"--", ""};
+    const struct region *regions = law->n_regions > 0 ? law->regions : &nowhere;
+    f->now_ms = monday_of(law);
+    who->n_regions = 1;
+    for (size_t i = 0; i < law->n_regions || i == 0; i++) {
+        who->regions[0] = regions[i];
+        if (law_in_force(f, law, f->now_ms) &&
+            !opens(f, RULE_BIT(RULE_HOURS_ORGANISATION) | RULE_BIT(RULE_HOURS_LEGAL)))
+            return false;
+    }
+    return true;
+}
+
 static enum err check_hours(const struct policy *p, enum message_class class, enum channel channel, struct errmsg *e)
 {
     struct category c;
@@ -28,14 +53,11 @@ static enum err check_hours(const struct policy *p, enum message_class class, en
         return ERR_CONFLICT;
     }
     for (size_t i = 0; i < p->n_legal; i++) {
-        /* An empty country would be bound by every country's law; no law is written for "--". */
-        memcpy(who.country, p->legal[i].country[0] != '\0' ? p->legal[i].country : "--", sizeof who.country);
-        if (!facts_law_binds(&f, &p->legal[i]) ||
-            opens(&f, RULE_BIT(RULE_HOURS_ORGANISATION) | RULE_BIT(RULE_HOURS_LEGAL)))
+        const struct law *law = &p->legal[i].law;
+        if (law_leaves_time(&f, &who, law))
             continue;
-        errmsg_set(e,
-                   "organisation hours and legal hours of pack %s leave no time for %s by %s: widen the organisation's",
-                   p->legal[i].pack, class_name(class), channel_name(channel));
+        errmsg_set(e, "organisation hours and legal hours of %s leave no time for %s by %s: widen the organisation's",
+                   law->name, class_name(class), channel_name(channel));
         return ERR_CONFLICT;
     }
     return OK;

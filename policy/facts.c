@@ -42,6 +42,16 @@ size_t facts_zones(const struct facts *f, const struct zone *const **out)
     return 1;
 }
 
+size_t facts_regions(const struct facts *f, const struct region **out)
+{
+    if (f->profile->n_regions > 0) {
+        *out = f->profile->regions;
+        return f->profile->n_regions;
+    }
+    *out = &f->policy->default_region;
+    return f->message->channel == CHANNEL_EMAIL && f->policy->default_region.country[0] != '\0' ? 1 : 0;
+}
+
 void facts_zone_words(const struct facts *f, char out[DECISION_ZONES_MAX])
 {
     const struct zone *const *zones;

@@ -79,14 +79,29 @@ bool facts_urgent(const struct facts *f);
 /* P0 and P1 are urgent as claimed: never digested, no min_gap of the contact's. */
 bool message_claims_urgency(const struct message *m);
 
-/* Is this message one that the legal window is about? */
-bool facts_law_binds(const struct facts *f, const struct legal_window *w);
+/* The regions where the recipient may be; the organisation's default when nothing is known of a mail's.  0: unknown. */
+size_t facts_regions(const struct facts *f, const struct region **out);
 /* Where a redirected message goes: a channel that the contact named and for which there is a body. */
 bool facts_redirect(const struct facts *f, enum channel *to);
 
 #define LOCAL_WORDS_MAX (ZONE_NAME_MAX + 16)
 /* "mon 08:00 America/New_York".  Returns out. */
 char *local_words(const struct zone *z, int64_t at_ms, char out[LOCAL_WORDS_MAX]);
+
+/* --- law.c ---------------------------------------------------------------------- */
+
+/* Is this message one that the law is about, as far as class, channel and region go? */
+bool law_binds(const struct facts *f, const struct law *law);
+/* The same at an instant: does its date hold in one of the recipient's zones? */
+bool law_in_force(const struct facts *f, const struct law *law, int64_t at_ms);
+/* When its dates begin and end by the clock of that zone. */
+struct law_dates {
+    int64_t from_ms, to_ms; /* INT64_MIN, NEVER_MS */
+};
+struct law_dates law_dates(const struct law *law, const struct zone *z);
+/* The instant a calendar span after at_ms ends (UTC's calendar); business days are not asked here. */
+int64_t law_span_after(const struct law_span *s, int64_t at_ms);
+bool law_span_is_none(const struct law_span *s);
 
 /* --- levels.c ------------------------------------------------------------------ */
 

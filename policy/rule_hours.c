@@ -12,9 +12,8 @@
  *    when an agent sends it.
  *  - P1 (and P0, until incidents exist) lifts contact hours, never the law's or the
  *    organisation's, and only as far as the contact's urgency_override goes.
- *  - A legal window binds the classes that its pack names; one that names none binds
- *    marketing and collections.  A contact whose country is unknown is bound by the
- *    law of every country.
+ *  - A law that begins or ends bounds what it says: who waits for it waits no longer
+ *    than it lasts.
  *  - Hours that never open (a contact's own, with days.never taken out) block.
  */
 #include "policy/rule.h"
@@ -40,19 +39,22 @@ static struct opening open_in_zone(const struct window_set *s, const struct zone
     return o;
 }
 
+static void meet(struct opening *o, struct opening here)
+{
+    if (here.from_ms > o->from_ms) {
+        o->from_ms = here.from_ms;
+        o->zone = here.zone;
+    }
+    *o = earlier_end(*o, here.until_ms);
+}
+
 /* Narrows *o, which starts no earlier than what was asked for, by s in every candidate zone. */
 static void narrow(const struct facts *f, const struct window_set *s, int64_t margin_s, struct opening *o)
 {
     const struct zone *const *zones;
     size_t n = facts_zones(f, &zones);
-    for (size_t i = 0; i < n && o->from_ms != NEVER_MS; i++) {
-        struct opening here = open_in_zone(s, zones[i], margin_s * 1000, o->from_ms);
-        if (here.from_ms > o->from_ms) {
-            o->from_ms = here.from_ms;
-            o->zone = here.zone;
-        }
-        *o = earlier_end(*o, here.until_ms);
-    }
+    for (size_t i = 0; i < n && o->from_ms != NEVER_MS; i++)
+        meet(o, open_in_zone(s, zones[i], margin_s * 1000, o->from_ms));
 }
 
 static bool is_reply(const struct facts *f, int64_t at_ms)
@@ -88,28 +90,35 @@ bool rule_schedule(const struct facts *f, struct violation *v)
 
 /* --- legal hours --------------------------------------------------------------- */
 
-bool facts_law_binds(const struct facts *f, const struct legal_window *w)
+/* What the law leaves open by the clock of z. */
+static struct opening open_by_law(const struct policy *p, const struct legal_window *w, const struct zone *z,
+                                  int64_t at_ms)
 {
-    const uint32_t unless_named = (UINT32_C(1) << CLASS_MARKETING) | (UINT32_C(1) << CLASS_COLLECTIONS);
-    uint32_t classes = w->classes != 0 ? w->classes : unless_named;
-    uint32_t class_bit = UINT32_C(1) << f->message->category->class;
-    uint32_t channel_bit = UINT32_C(1) << f->message->channel;
-    const char *country = f->profile->country;
-    return (classes & class_bit) != 0 && (w->channels == 0 || (w->channels & channel_bit) != 0) &&
-           (w->country[0] == '\0' || country[0] == '\0' || memcmp(w->country, country, 2) == 0);
+    struct law_dates d = law_dates(&w->law, z);
+    struct opening o = opening_always(at_ms);
+    if (at_ms >= d.to_ms)
+        return o;
+    if (at_ms < d.from_ms)
+        return earlier_end(o, d.from_ms);
+    o = open_in_zone(&w->set, z, (w->counts_delivery ? p->delivery_margin_s : p->margin_s) * 1000, at_ms);
+    if (o.from_ms >= d.to_ms)
+        o = (struct opening){.from_ms = d.to_ms, .until_ms = NEVER_MS, .zone = z};
+    return o;
 }
 
 static void narrow_by_law(const struct facts *f, const struct legal_window *w, struct opening *o)
 {
-    const struct policy *p = f->policy;
-    narrow(f, &w->set, w->counts_delivery ? p->delivery_margin_s : p->margin_s, o);
+    const struct zone *const *zones;
+    size_t n = facts_zones(f, &zones);
+    for (size_t i = 0; i < n && o->from_ms != NEVER_MS; i++)
+        meet(o, open_by_law(f->policy, w, zones[i], o->from_ms));
 }
 
 struct opening rule_hours_legal_opening(const struct facts *f, int64_t at_ms)
 {
     struct opening o = opening_always(at_ms);
     for (size_t i = 0; i < f->policy->n_legal; i++) {
-        if (facts_law_binds(f, &f->policy->legal[i]))
+        if (law_binds(f, &f->policy->legal[i].law))
             narrow_by_law(f, &f->policy->legal[i], &o);
     }
     return or_conversation(f, o, at_ms);
@@ -133,16 +142,16 @@ static void describe_opening(const struct facts *f, struct violation *v, const c
 
 bool rule_hours_legal(const struct facts *f, struct violation *v)
 {
-    const char *pack = "legal hours";
+    const char *law = "legal hours";
     for (size_t i = f->policy->n_legal; i-- > 0;) {
         struct opening o = opening_always(f->now_ms);
-        if (facts_law_binds(f, &f->policy->legal[i]))
+        if (law_binds(f, &f->policy->legal[i].law))
             narrow_by_law(f, &f->policy->legal[i], &o);
         if (o.from_ms > f->now_ms)
-            pack = f->policy->legal[i].pack;
+            law = f->policy->legal[i].law.name;
     }
     v->reason = REASON_LEGAL_HOURS;
-    describe_opening(f, v, pack);
+    describe_opening(f, v, law);
     return true;
 }
 
@@ -192,18 +201,18 @@ size_t policy_hours(const struct facts *f, struct hours_in_force *out, size_t ma
     size_t n = 0;
     for (size_t i = 0; i < p->n_legal && n < max; i++) {
         struct opening law = opening_always(f->now_ms);
-        if (!facts_law_binds(f, &p->legal[i]))
+        if (!law_in_force(f, &p->legal[i].law, f->now_ms))
             continue;
         narrow_by_law(f, &p->legal[i], &law);
-        out[n++] = (struct hours_in_force){"legal", p->legal[i].pack, &p->legal[i].set, law.from_ms, law.until_ms};
+        out[n++] = (struct hours_in_force){"legal", &p->legal[i].law, &p->legal[i].set, law.from_ms, law.until_ms};
     }
     if (!window_set_is_empty(organisation) && n < max) {
         narrow(f, organisation, p->margin_s, &o[0]);
-        out[n++] = (struct hours_in_force){"organisation", "", organisation, o[0].from_ms, o[0].until_ms};
+        out[n++] = (struct hours_in_force){"organisation", NULL, organisation, o[0].from_ms, o[0].until_ms};
     }
     if (f->preferences.hours_known == KNOWN && n < max) {
         narrow(f, &f->preferences.hours, p->margin_s, &o[1]);
-        out[n++] = (struct hours_in_force){"contact", "", &f->preferences.hours, o[1].from_ms, o[1].until_ms};
+        out[n++] = (struct hours_in_force){"contact", NULL, &f->preferences.hours, o[1].from_ms, o[1].until_ms};
     }
     return n;
 }

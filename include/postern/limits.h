@@ -44,6 +44,7 @@
 #define LIMIT_SMS_BODY_CHARS     1600u     /* Twilio 21617 */
 #define LIMIT_DEFERRALS          5u        /* semantics, section 6: then the dead-letter list */
 #define LIMIT_CANDIDATE_ZONES    64u       /* zones that one phone number may stand for */
+#define LIMIT_CANDIDATE_REGIONS  16u       /* countries or states likewise; more than that is "unknown" */
 
 /* Deadlines of asynchronous operations. */
 #define LIMIT_STUCK_MS            15000 /* a submission that stands in one step longer is named in the log */

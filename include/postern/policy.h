@@ -112,9 +112,26 @@ struct category {
     enum consent_need
         consent; /* e-mail and sms alike, but see rule_consent: unknown contact + marketing sms always blocks */
     bool obeys_cap;
+    bool asks_consent; /* its messages ask for consent: the law may say how soon after a refusal */
     enum cap_counting counts;
     int64_t expiry_s; /* default by class; 0 = never waits */
     int64_t dedupe_s; /* content dedupe window; default 600 */
+};
+
+/*
+ * What every rule of a rule pack has: whom it binds, and when.  It binds a message of those classes and channels
+ * when one of the regions where the recipient may be is among its own, and while the recipient's local date is in
+ * [from_days, to_days).
+ */
+struct law {
+    const char *pack; /* "us-fl" */
+    const char *name; /* "us-fl/hours": for decisions, metrics, the log */
+    uint32_t classes; /* bit sets, never 0: whoever compiles a pack says which */
+    uint32_t channels;
+    const struct region *regions;
+    size_t n_regions;  /* 0 = everywhere */
+    int32_t from_days; /* INT32_MIN = since ever */
+    int32_t to_days;   /* INT32_MAX = no end known */
 };
 
 enum cap_kind { CAP_CALENDAR, CAP_ROLLING };
@@ -132,6 +149,9 @@ struct cap {
     uint32_t channels;               /* bit set; 0 = any */
     const struct category *category; /* NULL = any */
     bool per_subject;                /* counts sends of the same subject only: message_subject_id */
+    bool per_category;               /* counts sends of the message's own category only */
+    bool other_channels;             /* counts sends on the others of its channels: "no second channel that week" */
+    const struct law *law;           /* CAP_OF_REGULATION: whom it binds; classes and channels say what it counts */
     int64_t min_gap_s;               /* 0 = none */
     bool reserves;
     enum message_class reserve_class; /* the last reserve_slots are for this class and higher ones */
@@ -144,14 +164,49 @@ struct verdict {
     bool shadow;
 };
 
-/* Legal windows of a rule pack. */
+/* Hours that a law allows. */
 struct legal_window {
-    const char *pack;
-    uint32_t classes;
-    uint32_t channels;
-    char country[3];      /* "" = everywhere */
+    struct law law;
     bool counts_delivery; /* margin 10 min instead of 120 s */
     struct window_set set;
+};
+
+/* A stretch of time as laws write it: one of the three. */
+struct law_span {
+    int32_t months;        /* calendar months */
+    int32_t days;          /* calendar days */
+    int32_t business_days; /* Monday to Friday without the holidays */
+    int32_t seconds;
+};
+
+/* The consent that a law asks for. */
+struct legal_consent {
+    struct law law;
+    enum consent_need need;     /* CONSENT_NONE: asks for nothing of itself */
+    const char *const *accepts; /* given on one of these bases only */
+    size_t n_accepts;           /* 0 = any */
+    struct law_span expires;    /* after it was given; zero = never */
+    const char *const *basis;   /* expires so when given on one of these */
+    size_t n_basis;             /* 0 = any */
+    struct window_set night;    /* WINDOW_QUIET: within it a consent for the night is needed too; empty = none */
+};
+
+/* Words of a reply that mean something in law.  For who reads replies; no rule asks them. */
+enum keyword_meaning { KEYWORD_STOP, KEYWORD_START, KEYWORD_HELP };
+struct legal_keywords {
+    struct law law;
+    enum keyword_meaning means;
+    const char *const *words;
+    size_t n_words;
+};
+
+/* What a law says of refusals.  Ours are in force at once: the deadline is for people to know. */
+struct legal_opt_out {
+    struct law law;
+    struct law_span within;                  /* to be honoured by then; zero = not said */
+    const struct holiday_calendar *holidays; /* of its business days; NULL = none */
+    struct law_span reask_after;             /* consent may be asked for again so long after; zero = not said */
+    struct law_span confirmation_within;     /* one confirmation is free of all rules so long; zero = not said */
 };
 
 struct policy {
@@ -160,8 +215,15 @@ struct policy {
     size_t n_categories;
     const struct cap *caps;
     size_t n_caps;
-    const struct legal_window *legal;
+    const struct legal_window *legal; /* of rule packs: hours, consents, refusals; their caps are among caps */
     size_t n_legal;
+    const struct legal_consent *legal_consents;
+    size_t n_legal_consents;
+    const struct legal_opt_out *legal_opt_outs;
+    size_t n_legal_opt_outs;
+    const struct legal_keywords *legal_keywords;
+    size_t n_legal_keywords;
+    struct region default_region; /* of e-mail recipients of whom nothing is known; "" = unknown */
     struct window_set organisation_hours[CLASS_N][CHANNEL_N]; /* sense quiet or allowed; empty = none */
     const struct zone *default_zone;
     int64_t margin_s;           /* default 120 */
@@ -237,6 +299,7 @@ struct consent_change {
     struct slice category;
     enum consent_state state;
     enum source source;
+    bool night; /* for the night alone */
     bool has_evidence;
     bool banner_acknowledged; /* an agent has seen the opt-out banner */
 };
@@ -251,7 +314,7 @@ bool change_lifts(const struct consent_change *c, struct slice sender, const str
 
 /* --- facts and the decision ---------------------------------------------------- */
 
-#define CAP_CHECKS_MAX 24
+#define CAP_CHECKS_MAX 32
 
 /*
  * One cap made concrete for one message and instant: what a counter needs to know.
@@ -301,14 +364,37 @@ void policy_preferences(const struct facts *f, const struct preference *in_force
 
 /* One set of hours that this message has to keep; open in every candidate zone in [opens_ms, closes_ms). */
 struct hours_in_force {
-    const char *of; /* "legal", "organisation", "contact" */
-    const char *pack;
+    const char *of;        /* "legal", "organisation", "contact" */
+    const struct law *law; /* or NULL */
     const struct window_set *set;
     int64_t opens_ms;  /* at or after now; INT64_MAX: never */
     int64_t closes_ms; /* margin taken off; INT64_MAX: no end in sight */
 };
 /* Those that bind, the law's first; how many.  A reply's exemption and urgency are not taken into account. */
 size_t policy_hours(const struct facts *f, struct hours_in_force *out, size_t max);
+
+/* One rule of a pack that speaks to this message, wherever the message stands. */
+enum law_kind { LAW_HOURS, LAW_CAP, LAW_CONSENT, LAW_OPT_OUT, LAW_KEYWORDS };
+struct law_in_force {
+    const struct law *law;
+    enum law_kind kind;
+};
+/* Those that bind this message now; how many. */
+size_t policy_laws(const struct facts *f, struct law_in_force *out, size_t max);
+
+/* By when a law wants a refusal honoured, however soon we do: the last local date on which it may still be open. */
+struct law_deadline {
+    const struct law *law;
+    int32_t days; /* local date, days since 1970-01-01 */
+};
+/*
+ * For a refusal at at_ms by whoever the profile says: one row a law that names a deadline, the earliest first; how
+ * many. channels: those refused, bit set (0 = all).
+ */
+size_t policy_deadlines(const struct policy *p, const struct profile *who, uint32_t channels, int64_t at_ms,
+                        struct law_deadline *out, size_t max);
+/* The last day of a span that begins the day after from_days (both local dates; seconds are rounded up to days). */
+int32_t law_span_end(const struct law_span *s, const struct holiday_calendar *holidays, int32_t from_days);
 
 /* What a send is about, for caps "per subject": its topic, else its category. */
 uint32_t message_subject_id(const struct message *m);

@@ -73,6 +73,8 @@ struct consent {
     enum source source;
     int64_t at_ms;
     int64_t expires_at_ms; /* 0 = never */
+    struct slice basis;    /* "purchase", "written", ...: laws may speak of it; or empty */
+    bool night;            /* given (or withdrawn) for the night alone, beside the one for the day */
 };
 
 /* Semantics 4, strongest first: smaller wins. */
@@ -166,11 +168,25 @@ enum zone_basis {
 };
 const char *zone_basis_name(enum zone_basis b);
 
+/* Whose law may bind: ISO 3166-1 ("US"), and the part of ISO 3166-2 behind the dash ("FL"); "" = all of the country. */
+struct region {
+    char country[3];
+    char division[4];
+};
+/* "US", "US-FL"; false for anything else. */
+bool region_parse(struct slice s, struct region *out);
+#define REGION_MAX 8
+char *region_format(const struct region *r, char out[REGION_MAX]); /* returns out */
+/* May a person of the one be bound by the law of the other?  A country overlaps each of its parts. */
+bool region_overlaps(const struct region *a, const struct region *b);
+
 struct profile {
     enum known known; /* UNKNOWN: no contact has this address */
     struct slice contact_id;
     struct slice account;
-    char country[3];  /* ISO 3166; "" = unknown, and then the law of every country binds */
+    /* Where the person may be.  Several: the law of each binds.  None: unknown, and every law binds. */
+    struct region regions[LIMIT_CANDIDATE_REGIONS];
+    size_t n_regions;
     uint64_t version; /* rises with every change to anything below */
 
     const struct opt_out *opt_outs;

@@ -25,6 +25,10 @@ struct bench {
     struct policy policy;
     struct cap caps[CAP_CHECKS_MAX];
     struct legal_window legal[ROWS_MAX];
+    struct legal_consent legal_consents[ROWS_MAX];
+    struct legal_opt_out legal_opt_outs[ROWS_MAX];
+    struct region regions[4 * ROWS_MAX];
+    size_t n_regions;
     struct preference defaults[ROWS_MAX], preferences[ROWS_MAX];
     struct opt_out opt_outs[ROWS_MAX];
     struct consent consents[ROWS_MAX];
@@ -272,9 +276,21 @@ static void given_known(struct bench *b, struct slice v)
     b->profile.known = yes(b, v) ? KNOWN : UNKNOWN;
 }
 
-static void given_country(struct bench *b, struct slice v)
+/* region=US-FL,US-NY: candidates */
+static void given_region(struct bench *b, struct slice v)
 {
-    snprintf(b->profile.country, sizeof b->profile.country, "%.*s", SLICE_ARG(v));
+    b->profile.n_regions = 0;
+    while (v.n > 0) {
+        struct slice word = cases_column(&v, ',');
+        if (!region_parse(word, &b->profile.regions[b->profile.n_regions++]))
+            wrong(b, "\"%.*s\" is no region", SLICE_ARG(word));
+    }
+}
+
+static void given_default_region(struct bench *b, struct slice v)
+{
+    if (!region_parse(v, &b->policy.default_region))
+        wrong(b, "\"%.*s\" is no region", SLICE_ARG(v));
 }
 
 static void given_zone(struct bench *b, struct slice v)
@@ -441,17 +457,52 @@ static void given_counters(struct bench *b, struct slice v)
     b->facts.counters_down = slice_eq_cstr(v, "down");
 }
 
-/* legal=PACK/CLASSES/CHANNELS/COUNTRY/WINDOWS, allowed; a pack whose name begins with "delivery" counts delivery */
+static int32_t date(struct bench *b, struct slice s, int32_t none)
+{
+    struct holiday h;
+    struct errmsg e;
+    if (s.n == 0)
+        return none;
+    if (holiday_parse(s, &h, &e) != OK || h.kind != HOLIDAY_DATE) {
+        wrong(b, "\"%.*s\" is no date", SLICE_ARG(s));
+        return none;
+    }
+    return date_to_days((struct date){h.year, h.month, h.day});
+}
+
+/*
+ * NAME/CLASSES/CHANNELS/REGIONS, and *v is what stands behind; "*": marketing and collections, every channel,
+ * everywhere.  NAME may have dates: "NAME@FROM..TO", one of them or both.
+ */
+static struct law law(struct bench *b, struct slice *v)
+{
+    struct slice dates = cases_column(v, '/');
+    struct slice name = cases_column(&dates, '@');
+    struct law out = {.pack = text(b, name), .name = text(b, name), .regions = &b->regions[b->n_regions]};
+    out.from_days = date(b, cases_column(&dates, '.'), INT32_MIN);
+    out.to_days = date(b, dates.n > 0 ? (struct slice){dates.p + 1, dates.n - 1} : dates, INT32_MAX);
+    out.classes = classes(b, cases_column(v, '/'));
+    if (out.classes == 0)
+        out.classes = UINT32_C(1) << CLASS_MARKETING | UINT32_C(1) << CLASS_COLLECTIONS;
+    out.channels = channels(b, cases_column(v, '/'));
+    if (out.channels == 0)
+        out.channels = (UINT32_C(1) << CHANNEL_N) - 1;
+    struct slice regions = cases_column(v, '/');
+    while (regions.n > 0 && !slice_eq_cstr(regions, "*")) {
+        struct slice word = cases_column(&regions, ',');
+        if (!region_parse(word, &b->regions[b->n_regions++]))
+            wrong(b, "\"%.*s\" is no region", SLICE_ARG(word));
+        out.n_regions++;
+    }
+    return out;
+}
+
+/* legal=NAME/CLASSES/CHANNELS/REGIONS/WINDOWS, allowed; a rule whose name begins with "delivery" counts delivery */
 static void given_legal(struct bench *b, struct slice v)
 {
     struct legal_window *w = &b->legal[b->policy.n_legal++];
-    struct slice pack = cases_column(&v, '/');
-    *w = (struct legal_window){.pack = text(b, pack), .counts_delivery = slice_starts(pack, "delivery")};
-    w->classes = classes(b, cases_column(&v, '/'));
-    w->channels = channels(b, cases_column(&v, '/'));
-    struct slice country = cases_column(&v, '/');
-    if (!slice_eq_cstr(country, "*"))
-        snprintf(w->country, sizeof w->country, "%.*s", SLICE_ARG(country));
+    *w = (struct legal_window){.counts_delivery = slice_starts(v, "delivery")};
+    w->law = law(b, &v);
     w->set = windows(b, v, WINDOW_ALLOWED);
 }
 
@@ -523,7 +574,8 @@ static const struct {
     {"now", given_now},
     {"deferrals", given_deferrals},
     {"known", given_known},
-    {"country", given_country},
+    {"region", given_region},
+    {"default_region", given_default_region},
     {"zone", given_zone},
     {"basis", given_basis},
     {"previous_zone", given_previous_zone},
@@ -595,6 +647,9 @@ static void bench_reset(struct bench *b)
     b->policy.default_zone = zone_get("America/New_York");
     b->policy.caps = b->caps;
     b->policy.legal = b->legal;
+    b->policy.legal_consents = b->legal_consents;
+    b->policy.legal_opt_outs = b->legal_opt_outs;
+    b->n_regions = 0;
     b->policy.defaults = b->defaults;
     b->message = (struct message){.category = &b->category, .priority = PRIORITY_P2, .fingerprint = 1};
     b->profile = (struct profile){

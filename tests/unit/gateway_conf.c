@@ -142,8 +142,13 @@ START_TEST(refused)
 }
 END_TEST
 
+/* A pack whose last rule is not finished: what is one of hours, cap, ... comes next. */
 #define PACK_BASE                                                                                                      \
-    "version: 1\nname: test\ntitle: T\nsource: S\nas_of: 2026-01-01\nconfidence: B\nreview_by: 2027-01-01\n# BASE\n"
+    "version: 2\nname: test\ntitle: T\nrules:\n  - name: a\n    source: S\n    as_of: 2026-01-01\n"                      \
+    "    confidence: B\n    review_by: 2027-01-01\n    classes: [marketing]\n    channels: [sms, voice]\n"
+#define PACK_RULE(name, confidence)                                                                                    \
+    "  - name: " name "\n    source: S\n    as_of: 2025-12-01\n    confidence: " confidence                              \
+    "\n    review_by: 2026-12-01\n    classes: [marketing]\n    channels: [sms, voice]\n"
 
 START_TEST(packs_refused)
 {
@@ -270,14 +275,20 @@ START_TEST(federal_pack)
     AUTO(conf_free) struct conf *c = load(TESTS_DIR "/../deploy/postern.yaml");
     ck_assert_uint_eq(c->n_packs, 1);
     ck_assert_str_eq(c->packs[0].name, "us-federal");
-    ck_assert_int_eq(c->packs[0].confidence, 'B');
-    ck_assert_ptr_nonnull(strstr(c->packs[0].source, "64.1200"));
+    const struct conf_law *hours = NULL;
+    for (size_t i = 0; i < c->packs[0].n_rules; i++) {
+        if (strcmp(c->packs[0].rules[i].full_name, "us-federal/hours") == 0)
+            hours = &c->packs[0].rules[i];
+    }
+    ck_assert_ptr_nonnull(hours);
+    ck_assert_int_eq(hours->confidence, 'B');
+    ck_assert_ptr_nonnull(strstr(hours->source, "64.1200"));
     ck_assert_uint_eq(c->policy.n_legal, 1);
     const struct legal_window *w = &c->policy.legal[0];
-    ck_assert_str_eq(w->pack, "us-federal");
-    ck_assert_str_eq(w->country, "US");
-    ck_assert_uint_eq(w->classes, 1u << CLASS_MARKETING);
-    ck_assert_uint_eq(w->channels, 1u << CHANNEL_SMS | 1u << CHANNEL_VOICE);
+    ck_assert_str_eq(w->law.name, "us-federal/hours");
+    ck_assert_str_eq(w->law.regions[0].country, "US");
+    ck_assert_uint_eq(w->law.classes, 1u << CLASS_MARKETING);
+    ck_assert_uint_eq(w->law.channels, 1u << CHANNEL_SMS | 1u << CHANNEL_VOICE);
     ck_assert(!w->counts_delivery);
     ck_assert_int_eq(w->set.sense, WINDOW_ALLOWED);
     for (unsigned day = MONDAY; day <= SUNDAY; day++) {
@@ -288,20 +299,106 @@ START_TEST(federal_pack)
 }
 END_TEST
 
-START_TEST(several_packs)
+#define CONF_OF_PACK "listen: { http: 127.0.0.1:0 }\npolicy:\n  packs: [test]\n"
+
+START_TEST(every_key_of_a_pack)
 {
-    write_file(pack, PACK_BASE "country: DE\neffective_from: 2026-01-01\nhours:\n"
-                               "  - { classes: [otp], channels: [sms], allowed: \"08:00-20:00; holidays 10:00-12:00\", "
-                               "holidays: [12-25], counts_delivery: true }\n"
-                               "  - { classes: [support], channels: [email], allowed: \"07:00-22:00\" }\n");
-    AUTO(conf_free) struct conf *c = load_text("listen: { http: 127.0.0.1:0 }\npolicy: { packs: [test] }\n");
-    ck_assert_uint_eq(c->policy.n_legal, 2);
-    ck_assert(c->policy.legal[0].counts_delivery);
-    ck_assert_str_eq(c->policy.legal[0].country, "DE");
-    ck_assert_str_eq(c->policy.legal[0].set.holidays->name, "test");
-    ck_assert_ptr_null(c->policy.legal[1].set.holidays);
-    ck_assert_str_eq(c->packs[0].effective_from, "2026-01-01");
-    ck_assert_ptr_null(c->packs[0].effective_to);
+    AUTO(conf_free) struct conf *c = load(TESTS_DIR "/conf/packs/postern.yaml");
+    const struct policy *p = &c->policy;
+    ck_assert_str_eq(p->default_region.country, "US");
+    ck_assert_str_eq(p->default_region.division, "FL");
+    ck_assert_uint_eq(c->packs[0].n_regions, 2);
+    ck_assert_str_eq(c->packs[0].regions[1].division, "NSW");
+    ck_assert_uint_eq(c->packs[0].n_rules, 7);
+
+    ck_assert_uint_eq(p->n_legal, 1);
+    const struct legal_window *w = &p->legal[0];
+    ck_assert_str_eq(w->law.pack, "every-key");
+    ck_assert_str_eq(w->law.name, "every-key/hours");
+    ck_assert(w->counts_delivery);
+    ck_assert_uint_eq(w->law.n_regions, 2);
+    ck_assert_int_eq(w->law.from_days, date_to_days((struct date){2026, 1, 1}));
+    ck_assert_int_eq(w->law.to_days, date_to_days((struct date){2027, 1, 31}));
+    ck_assert_str_eq(w->set.holidays->name, "every-key");
+    ck_assert_uint_eq(w->set.weekday[MONDAY].n, 2);
+    ck_assert_uint_eq(w->set.on_holidays.n, 1);
+
+    ck_assert_uint_eq(p->n_caps, 2);
+    const struct cap *subject = &p->caps[0], *others = &p->caps[1];
+    ck_assert_str_eq(subject->name, "every-key/subject");
+    ck_assert_int_eq(subject->origin, CAP_OF_REGULATION);
+    ck_assert_int_eq(subject->kind, CAP_ROLLING);
+    ck_assert_int_eq(subject->rolling_s, 86400);
+    ck_assert_int_eq(subject->limit, 3);
+    ck_assert(subject->per_subject && !subject->per_category && !subject->other_channels);
+    ck_assert_uint_eq(subject->classes, 1u << CLASS_MARKETING);
+    ck_assert_uint_eq(subject->law->classes, 1u << CLASS_MARKETING);
+    ck_assert_int_eq(others->kind, CAP_CALENDAR);
+    ck_assert_int_eq(others->period, PERIOD_WEEK);
+    ck_assert(others->other_channels);
+    ck_assert_uint_eq(others->classes, 0);
+
+    ck_assert_uint_eq(p->n_legal_consents, 1);
+    const struct legal_consent *consent = &p->legal_consents[0];
+    ck_assert_int_eq(consent->need, CONSENT_OPT_IN);
+    ck_assert_str_eq(consent->accepts[1], "purchase");
+    ck_assert_int_eq(consent->expires.months, 24);
+    ck_assert_str_eq(consent->basis[0], "purchase");
+    ck_assert_int_eq(consent->night.weekday[SUNDAY].w[0].start_min, 21 * 60);
+
+    ck_assert_uint_eq(p->n_legal_opt_outs, 1);
+    const struct legal_opt_out *o = &p->legal_opt_outs[0];
+    ck_assert_int_eq(o->within.business_days, 10);
+    ck_assert_str_eq(o->holidays->name, "every-key");
+    ck_assert_int_eq(o->reask_after.months, 12);
+    ck_assert_int_eq(o->confirmation_within.seconds, 300);
+    ck_assert_ptr_eq(o->holidays, w->set.holidays); /* read once */
+    ck_assert_ptr_null(c->calendars->next);
+    ck_assert_uint_eq(p->n_legal_keywords, 1);
+    ck_assert_int_eq(p->legal_keywords[0].means, KEYWORD_HELP);
+    ck_assert_str_eq(p->legal_keywords[0].words[1], "INFO");
+    ck_assert_int_eq(c->calendars->confidence, 'A');
+}
+END_TEST
+
+START_TEST(confidence_and_switches)
+{
+    char why[CONF_WHY_MAX];
+    int32_t today = date_to_days((struct date){2026, 11, 22});
+    write_file(pack, PACK_BASE "    hours: { allowed: \"08:00-20:00\" }\n" PACK_RULE("b", "C")
+                         "    hours: { allowed: \"08:00-20:00\" }\n" PACK_RULE("c", "A")
+                             "    effective_from: 2027-01-31\n    hours: { allowed: \"08:00-20:00\" }\n");
+    AUTO(conf_free) struct conf *c = load_text(CONF_OF_PACK);
+    const struct conf_law *r = c->packs[0].rules;
+    ck_assert_uint_eq(c->policy.n_legal, 2); /* c is in the policy: its date is asked at each decision */
+    ck_assert(conf_law_in_force(&r[0], today) && !conf_law_in_force(&r[1], today) && !conf_law_in_force(&r[2], today));
+    ck_assert_str_eq(conf_law_why_off(&r[0], today, why), "");
+    ck_assert_str_eq(conf_law_why_off(&r[1], today, why), "confidence C");
+    ck_assert_str_eq(conf_law_why_off(&r[2], today, why), "begins 2027-01-31");
+    ck_assert_str_eq(conf_law_why_off(&r[2], r[2].from_days, why), "");
+    /* The ages are those of the rules that are on. */
+    ck_assert_int_eq(conf_pack_age_days(&c->packs[0], today), today - date_to_days((struct date){2025, 12, 1}));
+    ck_assert_int_eq(conf_pack_review_days(&c->packs[0], today), 9);
+
+    AUTO(conf_free)
+    struct conf *other = load_text(CONF_OF_PACK "  pack_rules:\n"
+                                                "    - { rule: test/b, switch: on, reason: read by counsel }\n"
+                                                "    - { rule: test/c, switch: off, reason: not ours }\n");
+    r = other->packs[0].rules;
+    ck_assert_uint_eq(other->policy.n_legal, 2);
+    ck_assert_str_eq(other->policy.legal[1].law.name, "test/b");
+    ck_assert(conf_law_in_force(&r[1], today));
+    ck_assert_str_eq(r[1].switched, "read by counsel");
+    ck_assert_str_eq(conf_law_why_off(&r[2], today, why), "switched off: not ours");
+
+    /* Nothing is on: the ages are those of all. */
+    write_file(pack, PACK_BASE "    effective_to: 2026-02-01\n    hours: { allowed: \"08:00-20:00\" }\n");
+    AUTO(conf_free)
+    struct conf *off = load_text(CONF_OF_PACK "  pack_rules: [ { rule: test/a, switch: off, reason: R } ]\n");
+    ck_assert_uint_eq(off->policy.n_legal, 0);
+    ck_assert_int_eq(conf_pack_review_days(&off->packs[0], today), 40);
+    AUTO(conf_free) struct conf *ended = load_text(CONF_OF_PACK);
+    ck_assert_str_eq(conf_law_why_off(&ended->packs[0].rules[0], today, why), "ended 2026-02-01");
 }
 END_TEST
 
@@ -431,9 +528,9 @@ START_TEST(version_follows_the_text)
     ck_assert_uint_ne(a->policy.version, other->policy.version);
 
     write_file(file, "listen: { http: 127.0.0.1:0 }\npolicy: { packs: [test] }\n");
-    write_file(pack, PACK_BASE);
+    write_file(pack, PACK_BASE "    hours: { allowed: \"08:00-20:00\" }\n");
     AUTO(conf_free) struct conf *with = load(file);
-    write_file(pack, PACK_BASE "country: US\n");
+    write_file(pack, PACK_BASE "    hours: { allowed: \"08:00-21:00\" }\n");
     AUTO(conf_free) struct conf *changed = load(file);
     ck_assert_uint_ne(with->policy.version, changed->policy.version);
 }
@@ -500,7 +597,8 @@ int main(void)
     tcase_add_test(t, smallest);
     tcase_add_test(t, sample_of_the_documentation);
     tcase_add_test(t, federal_pack);
-    tcase_add_test(t, several_packs);
+    tcase_add_test(t, every_key_of_a_pack);
+    tcase_add_test(t, confidence_and_switches);
     tcase_add_test(t, every_key_process);
     tcase_add_test(t, every_key_keys);
     tcase_add_test(t, every_key_policy);
