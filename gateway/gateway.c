@@ -407,8 +407,10 @@ int gateway_run(struct gateway *g)
     on_look(&r);
     log_line(LOG_INFO, NULL, "gateway", "ready", "http=%s port=%u tzdata=%s zones=%zu", g->conf->listen_http,
              http_listener_port(g->listener), zone_data_version(), zone_load_all());
-    while (!drained(&r) && loop_turn(g->loop, true))
-        ;
+    store_cork(g->store);
+    do
+        store_flush(g->store);
+    while (!drained(&r) && loop_turn(g->loop, true));
     log_line(LOG_INFO, NULL, "gateway", "stopped", "submissions=%zu", g->submissions);
     loop_watch_free(&interrupt);
     loop_watch_free(&term);

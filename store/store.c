@@ -36,6 +36,9 @@ struct store {
 
     /* the loop thread's: */
     uint64_t next_decision;
+    bool corked;
+    struct request_list asked; /* of this turn; the queue's at the next flush */
+    size_t outstanding;
 
     /* the store thread's: */
     bool write_failed_full; /* a write said so, whatever statvfs says */
@@ -52,11 +55,22 @@ struct store {
     pthread_t thread;
     struct request_list queue, done;
     const struct store_request *running; /* first of the batch in work, or NULL */
-    size_t outstanding;
     bool closing;
     struct store_counters counters;
     struct store_queue_depth depth;
 };
+
+/* All of tail's follow l's; tail is empty afterwards. */
+static void list_append(struct request_list *l, struct request_list *tail)
+{
+    if (l->tail == NULL)
+        *l = *tail;
+    else if (tail->head != NULL) {
+        l->tail->next = tail->head;
+        l->tail = tail->tail;
+    }
+    *tail = (struct request_list){0};
+}
 
 static void list_add(struct request_list *l, struct store_request *r)
 {
@@ -243,12 +257,7 @@ static void deliver(struct store *s, struct request_list batch, int64_t took_us)
     pthread_mutex_lock(&s->lock);
     count_batch(s, batch.head, took_us);
     bool was_empty = s->done.head == NULL;
-    if (was_empty)
-        s->done = batch;
-    else {
-        s->done.tail->next = batch.head;
-        s->done.tail = batch.tail;
-    }
+    list_append(&s->done, &batch);
     s->running = NULL;
     pthread_mutex_unlock(&s->lock);
     if (was_empty)
@@ -394,6 +403,7 @@ void store_close(struct store **sp)
     if (s == NULL)
         return;
     if (s->has_thread) {
+        store_flush(s);
         join_thread(s);
         while (s->outstanding > 0) /* a callback may submit: it is told ERR_UNAVAILABLE */
             store_poll(s);
@@ -431,24 +441,39 @@ int store_fd(const struct store *s)
     return s->fd;
 }
 
+void store_cork(struct store *s)
+{
+    s->corked = true;
+}
+
+void store_flush(struct store *s)
+{
+    if (s->asked.head == NULL)
+        return;
+    pthread_mutex_lock(&s->lock);
+    bool was_empty = s->queue.head == NULL;
+    list_append(&s->queue, &s->asked);
+    pthread_mutex_unlock(&s->lock);
+    if (was_empty)
+        pthread_cond_signal(&s->wake);
+}
+
 void store_submit(struct store *s, struct store_request *r)
 {
     r->submitted_mono_ms = clock_mono_ms();
     r->status = OK;
-    pthread_mutex_lock(&s->lock);
     s->outstanding++;
-    if (s->closing || !s->has_thread) {
-        r->status = ERR_UNAVAILABLE;
-        list_add(&s->done, r);
-        pthread_mutex_unlock(&s->lock);
-        wake_loop(s);
+    if (s->has_thread && !s->closing) { /* both are set by this thread */
+        list_add(&s->asked, r);
+        if (!s->corked)
+            store_flush(s);
         return;
     }
-    bool was_empty = s->queue.head == NULL;
-    list_add(&s->queue, r);
-    if (was_empty)
-        pthread_cond_signal(&s->wake);
+    r->status = ERR_UNAVAILABLE;
+    pthread_mutex_lock(&s->lock);
+    list_add(&s->done, r);
     pthread_mutex_unlock(&s->lock);
+    wake_loop(s);
 }
 
 void store_poll(struct store *s)
@@ -462,9 +487,7 @@ void store_poll(struct store *s)
     pthread_mutex_unlock(&s->lock);
     while (r != NULL) {
         struct store_request *next = r->next; /* cb may free r */
-        pthread_mutex_lock(&s->lock);
         s->outstanding--;
-        pthread_mutex_unlock(&s->lock);
         r->cb(r->status, r->arg);
         r = next;
     }
@@ -475,9 +498,10 @@ size_t store_backlog(const struct store *cs, int64_t *oldest_ms)
     struct store *s = (struct store *)cs; /* the lock is not part of what const promises */
     pthread_mutex_lock(&s->lock);
     size_t n = s->outstanding;
-    const struct store_request *oldest = s->done.head != NULL ? s->done.head
-                                         : s->running != NULL ? s->running
-                                                              : s->queue.head;
+    const struct store_request *oldest = s->done.head != NULL    ? s->done.head
+                                         : s->running != NULL    ? s->running
+                                         : s->queue.head != NULL ? s->queue.head
+                                                                 : s->asked.head;
     int64_t since = oldest == NULL ? 0 : oldest->submitted_mono_ms;
     pthread_mutex_unlock(&s->lock);
     if (oldest_ms != NULL)

@@ -124,6 +124,13 @@ struct store_request {
  */
 void store_submit(struct store *s, struct store_request *r);
 
+/*
+ * From now on what is submitted goes to the thread by store_flush(), all at once: the loop calls it at the end of
+ * each turn, so that the requests of one turn make one batch and wake the thread once.
+ */
+void store_cork(struct store *s);
+void store_flush(struct store *s);
+
 /* What is kept of a submission so that it can be read again at release. */
 struct stored_field {
     struct slice name, value;
