@@ -5,6 +5,7 @@
 #include "claims.h"
 
 #include "postern/civil.h"
+#include "postern/limits.h"
 #include "wire.h"
 
 #define CLAIM_MAX_BYTES 256u
@@ -28,6 +29,16 @@ const char *claims_key(enum claim c)
     return names[c].key;
 }
 
+/* It is compared byte for byte, and people search for it in logs. */
+static bool is_key(struct slice s)
+{
+    for (size_t i = 0; i < s.n; i++) {
+        if (s.p[i] < '!' || s.p[i] > '~')
+            return false;
+    }
+    return s.n >= 1 && s.n <= LIMIT_IDEMPOTENCY_BYTES;
+}
+
 enum err claims_say(struct claims *c, enum claim claim, struct slice value, struct fault *f)
 {
     const char *name = names[claim].field.p;
@@ -38,6 +49,9 @@ enum err claims_say(struct claims *c, enum claim claim, struct slice value, stru
                           CLAIM_MAX_BYTES);
     if (!slice_is_clean(value))
         return wire_fault(f, FAULT_SYNTAX, name, "%s has control characters or bad UTF-8", name);
+    if (claim == CLAIM_IDEMPOTENCY_KEY && !is_key(value))
+        return wire_fault(f, FAULT_SYNTAX, name, "%s has %zu bytes or other than visible ASCII; give 1 to %u of ! to ~",
+                          name, value.n, LIMIT_IDEMPOTENCY_BYTES);
     if (c->value[claim].p != NULL && !slice_eq(c->value[claim], value))
         return wire_fault(f, FAULT_SYNTAX, name, "%s (or %s in the body) is given twice with two values; give one",
                           name, names[claim].key);

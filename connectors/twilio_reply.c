@@ -198,6 +198,10 @@ static int fault_code(enum fault_kind kind)
         return 20004;
     case FAULT_CONFLICT:
         return 7740910;
+    case FAULT_IN_PROGRESS:
+        return 7740911;
+    case FAULT_KEY_REUSED:
+        return 7742200;
     case FAULT_OVERLOAD:
         return 20429;
     case FAULT_UNAVAILABLE:

@@ -204,11 +204,14 @@ int wire_fault_status(enum fault_kind kind)
     case FAULT_METHOD:
         return 405;
     case FAULT_CONFLICT:
+    case FAULT_IN_PROGRESS:
         return 409;
     case FAULT_TOO_LARGE:
         return 413;
     case FAULT_MEDIA_TYPE:
         return 415;
+    case FAULT_KEY_REUSED:
+        return 422;
     case FAULT_OVERLOAD:
         return 429;
     case FAULT_INTERNAL:
@@ -224,6 +227,10 @@ const char *wire_fault_code(enum fault_kind kind)
 {
     if (kind == FAULT_AUTH)
         return "PST-AUTH";
+    if (kind == FAULT_IN_PROGRESS)
+        return "PST-IN-PROGRESS";
+    if (kind == FAULT_KEY_REUSED)
+        return "PST-KEY-REUSED";
     if (kind == FAULT_OVERLOAD)
         return "PST-OVERLOAD";
     if (kind == FAULT_UNAVAILABLE)

@@ -394,6 +394,7 @@ static void on_look(void *arg)
     metrics_loop_stall(r->g->metrics, loop_take_longest_turn_ms(r->g->loop));
     metrics_publish(r->g->metrics, r->g);
     submission_watch(r->g);
+    submission_sweep_keys(r->g);
     (void)loop_after(r->g->loop, r->g->draining ? 20 : STALL_LOOK_MS, on_look, r);
 }
 

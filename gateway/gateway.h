@@ -36,6 +36,7 @@ struct gateway {
     struct submission *live;         /* all of them */
     struct posted *unwritten;        /* results that wait for space on the disk */
     struct submission *acting;       /* those whose call to a provider is under way */
+    int64_t sweep_mono_ms;           /* when idempotency keys are looked through again */
     bool draining;
     int64_t started_mono_ms;
 };

@@ -215,6 +215,11 @@ void metrics_release(struct metrics *m, const char *end)
     metrics_row_of(&m->slab->releases, end, "", 0)->n++;
 }
 
+void metrics_idempotency(struct metrics *m, enum key_claim met)
+{
+    m->slab->keys[met]++;
+}
+
 void metrics_opt_out(struct metrics *m, enum opt_out_scope scope, enum source source)
 {
     m->slab->opt_outs[scope][source]++;

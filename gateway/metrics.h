@@ -54,6 +54,7 @@ void metrics_result(struct metrics *m, const char *provider, enum result r, int 
 void metrics_fault(struct metrics *m, const char *dialect, const char *kind);
 void metrics_release(struct metrics *m,
                      const char *end); /* a deferred message left the queue: "released", "expired", ... */
+void metrics_idempotency(struct metrics *m, enum key_claim met);
 void metrics_opt_out(struct metrics *m, enum opt_out_scope scope, enum source source);
 void metrics_loop_stall(struct metrics *m, int64_t ms);
 

@@ -350,6 +350,17 @@ static void upstreams(const struct page *p)
     }
 }
 
+static void idempotency(const struct page *p)
+{
+    static const char *const met[] = {
+        [KEY_CLAIMED] = "first", [KEY_BUSY] = "in_progress", [KEY_REUSED] = "reused", [KEY_ANSWERED] = "replayed"};
+
+    family(p, METRIC_IDEMPOTENCY);
+    for (size_t i = 0; i < N_ELEMENTS(met); i++)
+        buf_printf(p->b, "%s{met=\"%s\"} %llu\n", metric_families[METRIC_IDEMPOTENCY].name, met[i],
+                   (unsigned long long)sum(p, &p->board->slabs[0].keys[i]));
+}
+
 static void http_faults(const struct page *p)
 {
     family(p, METRIC_HTTP_FAULTS);
@@ -392,6 +403,7 @@ void metrics_format(struct metrics *m, const struct gateway *g, struct buf *b)
     words(p, METRIC_FAULTS, offsetof(struct metrics_slab, faults), fault_labels);
     words(p, METRIC_RELEASES, offsetof(struct metrics_slab, releases), release_labels);
     opt_outs(p);
+    idempotency(p);
     queue(p, g);
     upstreams(p);
     singles(p, METRIC_READY, METRIC_HTTP_INFLIGHT);

@@ -36,8 +36,14 @@ static const struct pages_code codes[] = {
     {7740904, "PST-SOFT-LANGUAGE",
      "The message is not in the recipient's language. Translate it, or override with a justification."},
     {7740910, "PST-CONFLICT", "The message cannot be changed any more: it was released, cancelled or has ended."},
+    {7740911, "PST-IN-PROGRESS",
+     "The first request with this Idempotency-Key is still under way. Ask again after the time in Retry-After, and its "
+     "answer is yours."},
     {7741300, "PST-TOO-LARGE", "The request is larger than Postern takes: 30 MiB, or less by its configuration."},
     {7741500, "PST-MEDIA-TYPE", "The request's Content-Type or Content-Encoding is not one that this call takes."},
+    {7742200, "PST-KEY-REUSED",
+     "This Idempotency-Key was used for another request within 72 hours: another body, path or X-Postern- field. Give "
+     "each request a key of its own."},
     {7750300, "PST-UNAVAILABLE",
      "Nothing was accepted: the store of record cannot write now. Send it again after the time in Retry-After; "
      "/readyz says what is wrong."},

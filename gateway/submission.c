@@ -54,7 +54,7 @@ static void advance(struct submission *s)
     if (s->again && !s->faulted && ++s->laps > LAPS_MAX)
         submission_fail(s, FAULT_UNAVAILABLE,
                         "the recipient's profile keeps changing; nothing was sent, try again later");
-    if (s->faulted)
+    if (s->faulted || s->replayed)
         s->step = STEP_REPLY;
     else if (s->again)
         s->step = STEP_GATHER;

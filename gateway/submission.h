@@ -51,6 +51,9 @@ void submission_forget_unwritten(struct gateway *g);
 /* Name in the log what stands in one step for longer than LIMIT_STUCK_MS, and what it waits for. */
 void submission_watch(struct gateway *g);
 
+/* Now and then: idempotency keys that have expired go. */
+void submission_sweep_keys(struct gateway *g);
+
 /* Put a fault on the wire in the dialect's words. */
 void submission_fault(struct gateway *g, struct http_request *r, const struct connector *c, const struct route *route,
                       const struct fault *f);

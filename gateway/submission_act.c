@@ -26,6 +26,8 @@
 /* A result is written behind the answer: it owns what it points to. */
 struct posted {
     struct submission *waits;    /* NULL: nobody waits for it */
+    struct submission *answers;  /* its answer goes to the client once it was tried; NULL: none */
+    bool built;                  /* there is an answer */
     struct posted *next, **prev; /* among the gateway's unwritten, while it waits for space; else NULL */
     struct loop_task *again;
     struct gateway *g;
@@ -87,6 +89,8 @@ static void on_posted(enum err status, void *arg)
     struct posted *p = arg;
     struct submission *s = p->waits;
 
+    if (p->answers != NULL)
+        submission_send(take(&p->answers), p->built);
     if (status == ERR_UNAVAILABLE && s == NULL && waits_for_space(p))
         return;
     if (status == ERR_UNAVAILABLE && s == NULL)
@@ -94,6 +98,8 @@ static void on_posted(enum err status, void *arg)
                  p->result.n);
     if (status == OK && p->notice_ms != 0)
         releaser_notice(p->g->releaser, p->channel, p->notice_ms);
+    if (s != NULL && status == OK)
+        submission_key_settled(s, p->result.settlement);
     if (s != NULL && status != OK)
         submission_fail(s, FAULT_UNAVAILABLE, "the store of record cannot write; the message was not accepted");
     posted_free(p);
@@ -129,6 +135,39 @@ static struct posted *posted_new(struct submission *s, enum deferred_state settl
 static void post(struct posted *p)
 {
     store_submit(p->g->store, &p->result.r);
+}
+
+/* The last word on what was sent: with a claimed key it waits for the answer, so that one commit takes both. */
+static void post_last(struct submission *s, struct posted *p)
+{
+    if (s->claim != 0 && s->last == NULL && !s->again)
+        s->last = p;
+    else
+        post(p);
+}
+
+void submission_post_answer(struct submission *s, bool built)
+{
+    struct posted *p = s->last != NULL ? take(&s->last) : posted_new(s, DEFERRED_LEASED);
+    struct wire_reply *w = arena_calloc(&p->arena, 1, sizeof(*w));
+    struct key_settlement *k;
+
+    ensure(w != NULL);
+    if (built)
+        *w = *s->reply;
+    k = submission_settlement(s, w, &p->arena);
+    ensure(k != NULL);
+    if (!built && !s->faulted)
+        k->becomes = KEY_STANDS;
+    /* What the provider answered is borrowed until this returns. */
+    w->body = arena_slice(&p->arena, w->body);
+    for (size_t i = 0; i < w->n_fields; i++)
+        w->fields[i] = (struct wire_field){k->answer.fields[i].name, k->answer.fields[i].value};
+    s->reply = w;
+    p->result.settlement = k;
+    p->answers = s;
+    p->built = built;
+    post(p);
 }
 
 /* One row for each message that was to be sent. */
@@ -190,7 +229,7 @@ static void post_results(struct submission *s, enum result result, const struct 
 
     for (size_t i = 0; i < p->result.n && provider_id != NULL; i++)
         rows[i].provider_id = arena_slice(&p->arena, *provider_id);
-    post(p);
+    post_last(s, p);
 }
 
 void submission_give_back(struct submission *s)
@@ -227,9 +266,9 @@ static void acting_enter(struct submission *s)
 
 static void take_back(struct submission *s)
 {
+    s->again = true;
     post_results(s, RESULT_NOT_SENT, NULL, "profile changed before the first byte: decided again", DEFERRED_LEASED);
     settle_slots(s, false);
-    s->again = true;
 }
 
 static bool sends_to(const struct submission *s, const struct address *touched)
@@ -296,6 +335,17 @@ static void retry_release(struct submission *s, int64_t at_ms, const char *detai
     post(p);
 }
 
+/* The answer that says so, for a claimed key; NULL: none, or none could be made. */
+static struct key_settlement *kept_settlement(struct submission *s, struct posted *p)
+{
+    struct wire_reply *w = s->claim != 0 ? arena_calloc(s->arena, 1, sizeof(*w)) : NULL;
+
+    if (w == NULL || !submission_answer(s, false, w))
+        return NULL;
+    s->reply = w;
+    return submission_settlement(s, w, &p->arena);
+}
+
 /* A new message is kept, durably, before the client hears of it. */
 static void keep_new(struct submission *s, int64_t at_ms, const char *detail)
 {
@@ -326,6 +376,8 @@ static void keep_new(struct submission *s, int64_t at_ms, const char *detail)
         submission_fail(s, FAULT_UPSTREAM_DOWN, "upstream provider unavailable, message not accepted");
     } else {
         p->result.submission = submission_stored(s);
+        s->has_answer = false; /* on record; the client hears what became of the message instead */
+        p->result.settlement = kept_settlement(s, p);
         p->notice_ms = at_ms;
         p->waits = s;
         s->waiting++;
@@ -395,7 +447,7 @@ static void answered(struct submission *s, const struct upstream_result *u)
             not_sent(s, u->retry_after_ms, "the provider answered with a server error: it may have been sent");
         else
             unknown(s, "the provider answered with a server error: it may have been sent");
-        s->has_answer = false; /* on record; the client hears what became of the message instead */
+        s->has_answer = false; /* likewise */
         return;
     }
     never("a send status");
@@ -494,7 +546,7 @@ static void send_to_sandbox(struct submission *s, const struct outgoing *out)
     }
     p->result.sandbox = rows;
     p->result.n_sandbox = n;
-    post(p);
+    post_last(s, p);
     settle_slots(s, true);
 }
 

@@ -2,6 +2,7 @@
  * What the files of a submission share: its struct, and the hand-over points.
  *   submission.c         the steps and their driver
  *   submission_read.c    READ: request or deferred row -> messages
+ *   submission_idempotency.c  the claim of a key at the end of READ, and what becomes of it
  *   submission_record.c  RECORD: decisions -> durable rows, kept messages
  *   submission_act.c     ACT: the provider, and what became of the call
  *   submission_reply.c   REPLY: the client's answer
@@ -102,6 +103,11 @@ struct submission {
     struct fault fault;
     bool faulted; /* answered by a fault, not by decisions */
 
+    uint64_t claim;                 /* of an idempotency key that is not settled; 0 = none */
+    const struct wire_reply *reply; /* made before REPLY; NULL: REPLY makes it */
+    bool replayed;                  /* reply is the first one's: nothing is decided */
+    struct posted *last;            /* the result that goes to the store together with the answer */
+
     struct submission *live_next, **live_prev;     /* all that are under way */
     int64_t told_us;                               /* when the log last named it as stuck */
     struct submission *acting_next, **acting_prev; /* those with an op whose bytes may not be written yet */
@@ -118,6 +124,17 @@ void submission_release_slot(struct submission *s, struct item *item);
 /* submission_read.c */
 enum step_next submission_read(struct submission *s);
 
+/* submission_idempotency.c */
+/* The end of READ: claims the request's key, if it has one. */
+enum step_next submission_claim(struct submission *s);
+/* For the record: the answer, when nothing is sent; else what a replay hears if nothing more becomes known.
+   NULL: the arena is spent. */
+struct key_settlement *submission_settle_recorded(struct submission *s);
+/* With w: kept when it is final, else the key is free again.  Copies; NULL: a is spent. */
+struct key_settlement *submission_settlement(struct submission *s, const struct wire_reply *w, struct arena *a);
+/* It is durable. */
+void submission_key_settled(struct submission *s, const struct key_settlement *k);
+
 /* submission_record.c */
 enum step_next submission_record(struct submission *s);
 /* Fill a row for item, due at due_ms. */
@@ -132,8 +149,14 @@ const char *submission_kept_id(struct submission *s);
 enum step_next submission_act(struct submission *s);
 /* A leased row that a fault kept from being decided: waits again when the fault will pass, else ends. */
 void submission_give_back(struct submission *s);
+/* Settles the claimed key, in one transaction with the last result; then submission_send, with s->reply. */
+void submission_post_answer(struct submission *s, bool built);
 
 /* submission_reply.c */
 enum step_next submission_reply(struct submission *s);
+/* What the client hears of the decisions; unknown: as if what is sent never became known.  False: no memory. */
+bool submission_answer(struct submission *s, bool unknown, struct wire_reply *w);
+/* Puts s->reply on the wire, or 500 when it is not built, and ends s. */
+void submission_send(struct submission *s, bool built);
 
 #endif

@@ -156,5 +156,5 @@ enum step_next submission_read(struct submission *s)
         return STEP_DONE;
     if (!items_of(s, category))
         submission_fail(s, FAULT_TOO_LARGE, "the submission needs more memory than one may have");
-    return STEP_DONE;
+    return s->faulted ? STEP_DONE : submission_claim(s);
 }

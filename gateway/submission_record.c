@@ -188,6 +188,7 @@ static void on_recorded(enum err status, void *arg)
     } else {
         s->settled = s->deferred != NULL && !s->items[0].send;
         s->end_reason = s->settled ? s->items[0].decision.reason : REASON_NONE;
+        submission_key_settled(s, r->record.settlement);
         for (size_t i = 0; i < s->n_items; i++)
             metrics_decision(s->g->metrics, s->items[i].message, &s->items[i].decision);
         for (size_t i = 0; i < r->record.n_superseded; i++) {
@@ -306,7 +307,8 @@ enum step_next submission_record(struct submission *s)
             any_kept |= rows[i].deferred != NULL;
     }
     const struct stored_submission *kept = any_kept ? submission_stored(s) : NULL;
-    if (r == NULL || rows == NULL || (any_kept && kept == NULL)) {
+    struct key_settlement *settlement = rows != NULL && s->claim != 0 ? submission_settle_recorded(s) : NULL;
+    if (r == NULL || rows == NULL || (any_kept && kept == NULL) || (s->claim != 0 && settlement == NULL)) {
         submission_fail(s, FAULT_TOO_LARGE, "the submission needs more memory than one may have");
         return STEP_DONE;
     }
@@ -321,6 +323,7 @@ enum step_next submission_record(struct submission *s)
         .decisions = rows,
         .n = s->n_items,
         .submission = s->deferred == NULL ? kept : NULL,
+        .settlement = settlement,
     };
     if (s->deferred != NULL) {
         r->record.settles = s->deferred->id;

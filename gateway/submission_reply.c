@@ -73,6 +73,10 @@ static const char *fault_name(enum fault_kind kind)
         return "method";
     case FAULT_CONFLICT:
         return "conflict";
+    case FAULT_IN_PROGRESS:
+        return "in_progress";
+    case FAULT_KEY_REUSED:
+        return "key_reused";
     case FAULT_OVERLOAD:
         return "overload";
     case FAULT_UNAVAILABLE:
@@ -180,11 +184,8 @@ static void log_submission(const struct submission *s)
         s->unknown ? " unknown=true" : "", (long long)(clock_mono_us() - s->started_us));
 }
 
-static bool client_reply(struct submission *s, struct wire_reply *w)
+bool submission_answer(struct submission *s, bool unknown, struct wire_reply *w)
 {
-    if (s->faulted)
-        return fault_reply(s->g, s->request, s->connector, &s->route, &s->fault, w);
-
     struct answer *answers = answers_of(s);
     struct send_report report = {
         .parsed = &s->parsed,
@@ -193,26 +194,49 @@ static bool client_reply(struct submission *s, struct wire_reply *w)
         .n_answers = s->n_items,
         .provider = s->has_answer ? &s->answer : NULL,
         .queued_now = s->queued_now,
-        .unknown = s->unknown,
+        .unknown = unknown,
         .partial_reject = s->partial_reject,
         .public_url = slice_of(s->conf->public_url),
         .now_ms = s->now_ms,
     };
     snprintf(report.kept_id, sizeof(report.kept_id), "%s", submission_kept_id(s));
-    log_submission(s);
     return answers != NULL && s->connector->reply(&report, s->arena, w) == OK;
 }
 
+static bool client_reply(struct submission *s, struct wire_reply *w)
+{
+    if (s->faulted)
+        return fault_reply(s->g, s->request, s->connector, &s->route, &s->fault, w);
+    log_submission(s);
+    return submission_answer(s, s->unknown, w);
+}
+
 /* The request's arena holds the submission's parts and goes with the answer: the submission goes first. */
-static void reply_to_client(struct submission *s)
+void submission_send(struct submission *s, bool built)
 {
     struct http_request *r = s->request;
-    struct wire_reply w = {0};
-    bool built = client_reply(s, &w);
+    const struct wire_reply *w = s->reply;
 
     metrics_stage(s->g->metrics, STAGE_REPLY, clock_mono_us() - s->step_us);
     submission_free(&s);
-    send_reply(r, built, &w);
+    send_reply(r, built, w);
+}
+
+static void reply_to_client(struct submission *s)
+{
+    struct wire_reply w = {0};
+    bool built = true;
+
+    if (s->faulted || s->reply == NULL) {
+        built = client_reply(s, &w);
+        s->reply = &w;
+    } else if (!s->replayed) {
+        log_submission(s);
+    }
+    if (s->claim != 0)
+        submission_post_answer(s, built);
+    else
+        submission_send(s, built);
 }
 
 static void report_release(struct submission *s)

@@ -268,13 +268,13 @@ static enum err sqlite_undo(struct backend *b)
 /* A record of one decision that keeps nothing can fail only before its first write. */
 static bool record_may_fail(const struct store_record *r)
 {
-    return r->settles != 0 || r->n != 1 || r->decisions[0].deferred != NULL ||
+    return r->settles != 0 || r->n != 1 || r->settlement != NULL || r->decisions[0].deferred != NULL ||
            r->decisions[0].message->collapse_key.n > 0;
 }
 
 static bool result_may_fail(const struct store_result *r)
 {
-    return r->settles != 0 || r->n != 1 || r->results[0].deferred != NULL;
+    return r->settles != 0 || r->n != 1 || r->settlement != NULL || r->results[0].deferred != NULL;
 }
 
 static bool sqlite_may_fail(const struct store_request *r)
@@ -290,12 +290,14 @@ static bool sqlite_may_fail(const struct store_request *r)
     case STORE_DECISION_GET:
     case STORE_SANDBOX_LIST:
     case STORE_AUDIT_NOTE:
+    case STORE_IDEMPOTENCY_SWEEP:
         return false;
     case STORE_CONTACT_PUT:
     case STORE_CONSENT_ADD:
     case STORE_OPT_OUT_ADD:
     case STORE_DEFERRED_CLAIM:
     case STORE_DEFERRED_CHANGE:
+    case STORE_IDEMPOTENCY_CLAIM:
         return true;
     case STORE_REQUEST_N:
         break;

@@ -169,6 +169,16 @@ enum err sqlite_recover(struct backend *b, bool every, int64_t now_ms);
 enum err sqlite_decision_get(struct backend *b, struct store_decision_get *r);
 enum err sqlite_sandbox_list(struct backend *b, struct store_sandbox_list *r);
 
+/* --- idempotency keys (sqlite_idempotency.c) ------------------------------------------------- */
+
+enum err sqlite_idempotency_claim(struct backend *b, struct store_idempotency_claim *r);
+enum err sqlite_idempotency_sweep(struct backend *b, struct store_idempotency_sweep *r);
+/* As part of a record or a result; NULL: nothing. */
+void idempotency_settle(struct backend *b, const struct key_settlement *k);
+/* That process died (-1: all did): keys without a decision are free again, the others keep the answer that was
+ * written with their decisions. */
+void idempotency_recover(struct backend *b, int64_t owner);
+
 /* --- deferred (sqlite_deferred.c, sqlite_release.c) -------------------------------------------- */
 
 /* Inserts a row; *submission_row is made at the first use.  Returns the row's id. */
@@ -184,6 +194,9 @@ int64_t deferred_read(struct backend *b, sqlite3_stmt *st, struct arena *a, stru
 void deferred_read_submission(struct backend *b, int64_t row, struct arena *a, struct stored_submission *out);
 /* The same without a body of more than 64 KiB: for those who are owed a callback, whose requests are forms. */
 void deferred_read_small_submission(struct backend *b, int64_t row, struct arena *a, struct stored_submission *out);
+/* Header fields as one blob, in the scratch arena; and back. */
+struct slice fields_pack(struct backend *b, const struct stored_field *fields, size_t n);
+const struct stored_field *fields_unpack(struct backend *b, struct slice packed, struct arena *a, size_t *n);
 /* The only place that changes a state: keeps the depths, and drops the body with the last row that may need it. */
 void deferred_set_state(struct backend *b, uint64_t id, enum deferred_state from, enum deferred_state to,
                         int64_t now_ms, struct slice end_reason);

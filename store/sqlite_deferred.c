@@ -34,35 +34,41 @@ static bool take_piece(struct slice *in, struct slice *out)
     return true;
 }
 
-static int64_t insert_submission(struct backend *b, const struct stored_submission *s)
+struct slice fields_pack(struct backend *b, const struct stored_field *fields, size_t n)
 {
-    struct buf fields;
-    buf_init(&fields, scratch_new(b), (size_t)LIMIT_HTTP_HEAD_BYTES * 2);
-    for (size_t i = 0; i < s->n_fields; i++) {
-        put_piece(&fields, s->fields[i].name);
-        put_piece(&fields, s->fields[i].value);
+    struct buf packed;
+    buf_init(&packed, scratch_new(b), (size_t)LIMIT_HTTP_HEAD_BYTES * 2);
+    for (size_t i = 0; i < n; i++) {
+        put_piece(&packed, fields[i].name);
+        put_piece(&packed, fields[i].value);
     }
-    if (fields.failed) {
-        b->arena_spent = true;
-        return 0;
-    }
-    SQL_RUN(b, SQL_SUBMISSION_INSERT, V_TEXT(s->dialect), V_TEXT(s->method), V_TEXT(s->path), V_TEXT(s->query),
-            V_BLOB(buf_slice(&fields)), V_BLOB(s->body));
-    return sql_last_id(b);
+    b->arena_spent |= packed.failed;
+    return packed.failed ? (struct slice){0} : buf_slice(&packed);
 }
 
-static void read_fields(struct backend *b, struct slice packed, struct arena *a, struct stored_submission *out)
+const struct stored_field *fields_unpack(struct backend *b, struct slice packed, struct arena *a, size_t *n)
 {
     struct rows rows = {0};
     struct stored_field f;
+    *n = 0;
     while (take_piece(&packed, &f.name) && take_piece(&packed, &f.value)) {
         struct stored_field *kept = rows_add(b, &rows, a, sizeof *kept);
         if (kept == NULL)
-            return;
+            return NULL;
         *kept = f;
     }
-    out->fields = rows.items;
-    out->n_fields = rows.n;
+    *n = rows.n;
+    return rows.items;
+}
+
+static int64_t insert_submission(struct backend *b, const struct stored_submission *s)
+{
+    struct slice fields = fields_pack(b, s->fields, s->n_fields);
+    if (b->arena_spent)
+        return 0;
+    SQL_RUN(b, SQL_SUBMISSION_INSERT, V_TEXT(s->dialect), V_TEXT(s->method), V_TEXT(s->path), V_TEXT(s->query),
+            V_BLOB(fields), V_BLOB(s->body));
+    return sql_last_id(b);
 }
 
 static void read_submission(struct backend *b, sqlite3_stmt *st, struct arena *a, struct stored_submission *out)
@@ -74,7 +80,7 @@ static void read_submission(struct backend *b, sqlite3_stmt *st, struct arena *a
                                       .path = col_slice(b, st, 2, a),
                                       .query = col_slice(b, st, 3, a),
                                       .body = col_slice(b, st, 5, a)};
-    read_fields(b, col_slice(b, st, 4, a), a, out);
+    out->fields = fields_unpack(b, col_slice(b, st, 4, a), a, &out->n_fields);
     sql_end(st);
 }
 

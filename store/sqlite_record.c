@@ -126,6 +126,8 @@ enum err sqlite_record(struct backend *b, struct store_record *r)
         record_one(b, r, i, &superseded, &submission_row);
     if (r->settles != 0 && !b->arena_spent)
         settle_record(b, r);
+    if (!b->arena_spent)
+        idempotency_settle(b, r->settlement);
     r->superseded = superseded.items;
     r->n_superseded = superseded.n;
     return sql_done(b, OK);
@@ -190,6 +192,8 @@ enum err sqlite_result(struct backend *b, struct store_result *r)
         insert_sandbox(b, &r->sandbox[i]);
     if (r->settles != 0 && !b->arena_spent)
         settle_result(b, r);
+    if (!b->arena_spent)
+        idempotency_settle(b, r->settlement);
     return sql_done(b, OK);
 }
 
@@ -224,6 +228,7 @@ enum err sqlite_recover(struct backend *b, bool every, int64_t now_ms)
     while (sql_row(b, st))
         close_intent(b, st, now_ms);
     SQL_RUN(b, SQL_INTENTS_CLEAR, V_INT(owner));
+    idempotency_recover(b, owner);
     int64_t id;
     while (b->owner == STORE_RELEASING_OWNER && (id = sql_get(b, SQL_DEFERRED_LEASED, 0, NULL, 0)) != 0 &&
            b->fault == FAULT_NONE) {

@@ -101,6 +101,8 @@ static bool kind_writes(enum store_request_kind kind)
     case STORE_DEFERRED_CLAIM:
     case STORE_DEFERRED_CHANGE:
     case STORE_AUDIT_NOTE:
+    case STORE_IDEMPOTENCY_CLAIM:
+    case STORE_IDEMPOTENCY_SWEEP:
         return true;
     case STORE_REQUEST_N:
         break;
@@ -143,7 +145,7 @@ static bool is_refused(struct store *s, const struct store_request *r)
     case STORE_OK:
         return false;
     case STORE_FULL:
-        return r->kind == STORE_RECORD;
+        return r->kind == STORE_RECORD || r->kind == STORE_IDEMPOTENCY_CLAIM;
     case STORE_FAILED:
         return kind_writes(r->kind);
     }

@@ -76,6 +76,8 @@ enum fault_kind {
     FAULT_NOT_FOUND,
     FAULT_METHOD,
     FAULT_CONFLICT,      /* cannot be done in this state */
+    FAULT_IN_PROGRESS,   /* the first request of that idempotency key is under way; retry_after_ms */
+    FAULT_KEY_REUSED,    /* that idempotency key was another request's */
     FAULT_OVERLOAD,      /* retry_after_ms */
     FAULT_UNAVAILABLE,   /* store down, disk full, draining: nothing was accepted; retry_after_ms */
     FAULT_UPSTREAM_DOWN, /* provider down and the message not kept; retry_after_ms */

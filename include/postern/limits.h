@@ -46,6 +46,11 @@
 #define LIMIT_CANDIDATE_ZONES    64u       /* zones that one phone number may stand for */
 #define LIMIT_CANDIDATE_REGIONS  16u       /* countries or states likewise; more than that is "unknown" */
 
+/* Idempotency keys: semantics, section 11. */
+#define LIMIT_IDEMPOTENCY_MS    INT64_C(259200000) /* 72 h */
+#define LIMIT_IDEMPOTENCY_BYTES 255u               /* of a key */
+#define LIMIT_KEPT_ANSWER_BYTES 262144u            /* of its answer's body; a longer one is answered again without it */
+
 /* Deadlines of asynchronous operations. */
 #define LIMIT_STUCK_MS            15000 /* a submission that stands in one step longer is named in the log */
 #define LIMIT_UPSTREAM_CONNECT_MS 5000

@@ -95,7 +95,9 @@ bool decision_id_parse(struct slice s, uint64_t *out);
     X(DEFERRED_CHANGE, deferred_change) \
     X(DECISION_GET, decision_get)       \
     X(SANDBOX_LIST, sandbox_list)       \
-    X(AUDIT_NOTE, audit_note)
+    X(AUDIT_NOTE, audit_note)           \
+    X(IDEMPOTENCY_CLAIM, idempotency_claim) \
+    X(IDEMPOTENCY_SWEEP, idempotency_sweep)
 /* clang-format on */
 
 enum store_request_kind {
@@ -142,6 +144,26 @@ struct stored_submission {
         *fields; /* those worth keeping: Content-Type, User-Agent, X-Postern-*...; never Authorization */
     size_t n_fields;
     struct slice body;
+};
+
+/* What a client was answered, for those who ask again with the same idempotency key. */
+struct kept_answer {
+    int status;
+    const struct stored_field *fields;
+    size_t n_fields;
+    struct slice body;
+};
+/* What becomes of a claimed key, in the transaction of a record or a result. */
+enum key_becomes {
+    KEY_IS_FREE,     /* nothing final came of it: whoever comes next may try */
+    KEY_IS_RECORDED, /* under way: answer is what stands if this process dies before it says more */
+    KEY_IS_ANSWERED, /* answer is the one */
+    KEY_STANDS       /* the answer that was recorded is the one */
+};
+struct key_settlement {
+    uint64_t id; /* of the claim */
+    enum key_becomes becomes;
+    struct kept_answer answer;
 };
 
 enum deferred_kind {
@@ -232,11 +254,12 @@ struct store_record {
     size_t n;
     const struct stored_submission *submission; /* when one of them is kept */
     /* At release: the lease that this decision settles; the row gets that state in the same transaction. */
-    uint64_t settles;                  /* deferred id, 0 = none */
-    uint64_t fence;                    /* ERR_CONFLICT when it is not the row's: nothing is written */
-    enum deferred_state settle_state;  /* LEASED: stays leased, its result settles it; WAITING: deferred again with
-                                          release_at of decisions[0].deferred */
-    const struct deferred *superseded; /* out: messages that waited and were ended for these */
+    uint64_t settles;                 /* deferred id, 0 = none */
+    uint64_t fence;                   /* ERR_CONFLICT when it is not the row's: nothing is written */
+    enum deferred_state settle_state; /* LEASED: stays leased, its result settles it; WAITING: deferred again with
+                                         release_at of decisions[0].deferred */
+    const struct key_settlement *settlement; /* NULL: no idempotency key */
+    const struct deferred *superseded;       /* out: messages that waited and were ended for these */
     size_t n_superseded;
 };
 
@@ -296,6 +319,33 @@ struct store_result {
     enum deferred_state settle_state; /* RELEASED, ENDED, or WAITING (retry) with release_at_ms below */
     enum reason settle_reason;        /* why it ENDED; NONE: the result's name says what there is to say */
     int64_t settle_release_at_ms;
+    const struct key_settlement *settlement; /* NULL: no idempotency key */
+};
+
+/* Who may act under an idempotency key (semantics, section 11). */
+enum key_claim {
+    KEY_CLAIMED, /* this request: settle it by a record or a result */
+    KEY_BUSY,    /* the first one is under way, here or in another process */
+    KEY_REUSED,  /* it was another request's */
+    KEY_ANSWERED /* answer is the first one's */
+};
+struct store_idempotency_claim {
+    struct store_request r;
+    struct arena *arena; /* for the answer */
+    struct slice api_key, key;
+    const struct slice *parts; /* the request: one of which these parts differ is another */
+    size_t n_parts;
+    int64_t now_ms;
+    enum key_claim state; /* out */
+    uint64_t id;          /* out */
+    struct kept_answer answer;
+};
+/* Keys that have expired go, in small batches. */
+struct store_idempotency_sweep {
+    struct store_request r;
+    int64_t now_ms;
+    size_t max;
+    size_t swept; /* out: == max: ask again */
 };
 
 /* By canonical address; opt-outs by the folded one. */

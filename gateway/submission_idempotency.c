@@ -1,0 +1,232 @@
+/*
+ * Idempotency keys (semantics, section 11): a request that carries one claims it
+ * before anything is decided, and its answer is durable before the client hears it.
+ * The one idea: with the decisions goes the answer that a replay would hear if
+ * nothing more were ever known, so a crash never sends twice and never lies.
+ */
+#include "submission_parts.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "postern/clock.h"
+#include "postern/log.h"
+
+#define KEY_FIELD         "Idempotency-Key"
+#define BUSY_AGAIN_MS     1000 /* an answer takes milliseconds, a slow provider's its deadline */
+#define SWEEP_EVERY_MS    60000
+#define SWEEP_ROWS        500 /* a few milliseconds of the store's thread */
+#define DIGEST_PARTS_MORE 8   /* beside the fields: method, path, query, body, and what stands between them */
+
+/* --- the claim --------------------------------------------------------------------- */
+
+struct claiming {
+    struct submission *s;
+    struct store_idempotency_claim request;
+};
+
+/* Postern's own fields change what is done with a body; no other field does. */
+static bool is_ours(struct slice name)
+{
+    static const char prefix[] = "x-postern-";
+    return name.n >= sizeof(prefix) - 1 && slice_ieq((struct slice){name.p, sizeof(prefix) - 1}, slice_of(prefix));
+}
+
+/* No part holds a line feed but the body, which is the last. */
+static struct slice *request_parts(struct submission *s, size_t *n)
+{
+    const struct wire_request *w = &s->wire;
+    struct slice *parts = arena_calloc(s->arena, 4 * w->n_fields + DIGEST_PARTS_MORE, sizeof(*parts));
+    const struct slice end = SLICE("\n");
+
+    *n = 0;
+    if (parts == NULL)
+        return NULL;
+    for (size_t i = 0; i < w->n_fields; i++) {
+        if (!is_ours(w->fields[i].name))
+            continue;
+        parts[(*n)++] = w->fields[i].name;
+        parts[(*n)++] = end;
+        parts[(*n)++] = w->fields[i].value;
+        parts[(*n)++] = end;
+    }
+    const struct slice rest[] = {w->method, end, w->path, end, w->query, end, w->body};
+    memcpy(parts + *n, rest, sizeof(rest));
+    *n += N_ELEMENTS(rest);
+    return parts;
+}
+
+static void refuse(struct submission *s, enum fault_kind kind, const char *text)
+{
+    submission_fail(s, kind, text);
+    snprintf(s->fault.field, sizeof(s->fault.field), "%s", KEY_FIELD);
+}
+
+/* The first answer once more, with the field that says so. */
+static void replay(struct submission *s, const struct kept_answer *kept)
+{
+    struct wire_reply *w = arena_calloc(s->arena, 1, sizeof(*w));
+
+    if (w == NULL) {
+        submission_fail(s, FAULT_TOO_LARGE, "the submission needs more memory than one may have");
+        return;
+    }
+    w->status = kept->status;
+    w->body = kept->body;
+    for (size_t i = 0; i < kept->n_fields && w->n_fields < WIRE_REPLY_FIELDS - 1; i++)
+        w->fields[w->n_fields++] = (struct wire_field){kept->fields[i].name, kept->fields[i].value};
+    w->fields[w->n_fields++] = (struct wire_field){SLICE("Postern-Replayed"), SLICE("true")};
+    s->reply = w;
+    s->replayed = true;
+    log_line(LOG_INFO, s->id, "submission", "replayed", "dialect=%s key=%s status=%d", s->connector->name, s->key->name,
+             w->status);
+}
+
+static void on_claimed(enum err status, void *arg)
+{
+    struct claiming *c = arg;
+    struct submission *s = c->s;
+
+    if (status != OK) {
+        submission_fail(s, FAULT_UNAVAILABLE, "the store of record cannot write; nothing was accepted");
+        submission_resume(s);
+        return;
+    }
+    metrics_idempotency(s->g->metrics, c->request.state);
+    switch (c->request.state) {
+    case KEY_CLAIMED:
+        s->claim = c->request.id;
+        break;
+    case KEY_BUSY:
+        refuse(s, FAULT_IN_PROGRESS, "the first request with this Idempotency-Key is still under way; ask again");
+        s->fault.retry_after_ms = BUSY_AGAIN_MS;
+        break;
+    case KEY_REUSED:
+        refuse(s, FAULT_KEY_REUSED,
+               "this Idempotency-Key was used for another request within 72 hours; give each request its own");
+        break;
+    case KEY_ANSWERED:
+        replay(s, &c->request.answer);
+        break;
+    }
+    submission_resume(s);
+}
+
+enum step_next submission_claim(struct submission *s)
+{
+    if (s->deferred != NULL || s->parsed.idempotency_key.n == 0)
+        return STEP_DONE;
+    struct claiming *c = arena_alloc(s->arena, sizeof(*c));
+    size_t n_parts;
+    struct slice *parts = request_parts(s, &n_parts);
+    if (c == NULL || parts == NULL) {
+        submission_fail(s, FAULT_TOO_LARGE, "the submission needs more memory than one may have");
+        return STEP_DONE;
+    }
+    *c = (struct claiming){
+        .s = s,
+        .request =
+            {
+                .r = {.kind = STORE_IDEMPOTENCY_CLAIM, .cb = on_claimed, .arg = c},
+                .arena = s->arena,
+                .api_key = slice_of(s->key->name),
+                .key = s->parsed.idempotency_key,
+                .parts = parts,
+                .n_parts = n_parts,
+                .now_ms = clock_wall_ms(),
+            },
+    };
+    s->waiting++;
+    store_submit(s->g->store, &c->request.r);
+    return STEP_WAIT;
+}
+
+/* --- the settlement ---------------------------------------------------------------- */
+
+static bool is_final(const struct submission *s, const struct wire_reply *w)
+{
+    return !s->faulted && w->status != 429 && w->status < 500;
+}
+
+struct key_settlement *submission_settlement(struct submission *s, const struct wire_reply *w, struct arena *a)
+{
+    struct key_settlement *k = arena_calloc(a, 1, sizeof(*k));
+    struct stored_field *fields = arena_calloc(a, w->n_fields, sizeof(*fields));
+
+    if (k == NULL || fields == NULL)
+        return NULL;
+    for (size_t i = 0; i < w->n_fields; i++)
+        fields[i] = (struct stored_field){arena_slice(a, w->fields[i].name), arena_slice(a, w->fields[i].value)};
+    *k = (struct key_settlement){
+        .id = s->claim,
+        .becomes = is_final(s, w) ? KEY_IS_ANSWERED : KEY_IS_FREE,
+        .answer = {.status = w->status, .fields = fields, .n_fields = w->n_fields},
+    };
+    if (w->body.n <= LIMIT_KEPT_ANSWER_BYTES)
+        k->answer.body = arena_slice(a, w->body);
+    return k;
+}
+
+struct key_settlement *submission_settle_recorded(struct submission *s)
+{
+    bool sends = false;
+    struct wire_reply *w = arena_calloc(s->arena, 1, sizeof(*w));
+
+    for (size_t i = 0; i < s->n_items; i++)
+        sends |= s->items[i].send;
+    if (w == NULL || !submission_answer(s, sends, w))
+        return NULL;
+    struct key_settlement *k = submission_settlement(s, w, s->arena);
+    if (k != NULL && sends)
+        k->becomes = KEY_IS_RECORDED;
+    else
+        s->reply = w;
+    return k;
+}
+
+void submission_key_settled(struct submission *s, const struct key_settlement *k)
+{
+    if (k != NULL && k->becomes == KEY_IS_ANSWERED)
+        s->claim = 0;
+}
+
+/* --- expiry ------------------------------------------------------------------------ */
+
+struct sweeping {
+    struct store_idempotency_sweep request;
+    struct gateway *g;
+};
+
+static void sweep_on(struct sweeping *sweeping);
+
+static void on_swept(enum err status, void *arg)
+{
+    struct sweeping *sweeping = arg;
+
+    if (status == OK && sweeping->request.swept == sweeping->request.max && !sweeping->g->draining)
+        sweep_on(sweeping);
+    else
+        free(sweeping);
+}
+
+static void sweep_on(struct sweeping *sweeping)
+{
+    sweeping->request = (struct store_idempotency_sweep){
+        .r = {.kind = STORE_IDEMPOTENCY_SWEEP, .cb = on_swept, .arg = sweeping},
+        .now_ms = clock_wall_ms(),
+        .max = SWEEP_ROWS,
+    };
+    store_submit(sweeping->g->store, &sweeping->request.r);
+}
+
+void submission_sweep_keys(struct gateway *g)
+{
+    int64_t now_ms = clock_mono_ms();
+
+    if (now_ms < g->sweep_mono_ms || g->draining)
+        return;
+    g->sweep_mono_ms = now_ms + SWEEP_EVERY_MS;
+    struct sweeping *sweeping = xcalloc(1, sizeof(*sweeping));
+    sweeping->g = g;
+    sweep_on(sweeping);
+}
