@@ -139,3 +139,8 @@ char *decision_code(const struct decision *d, char out[PST_CODE_MAX])
         snprintf(out, PST_CODE_MAX, "PST-%s-%s", code_word(d), reason_family(d->reason));
     return out;
 }
+
+bool preference_key_is_place(enum preference_key k)
+{
+    return k == PREFERENCE_ZONE || k == PREFERENCE_REGION;
+}

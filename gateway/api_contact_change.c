@@ -13,9 +13,9 @@
 
 #include "api_preferences.h"
 
-static const char *const members[] = {"addresses",  "account",     "zone",     "language", "preferences",
-                                      "by_channel", "by_category", "by_topic", "source",   "system",
-                                      "confidence", "locked",      "stated_at"};
+static const char *const members[] = {"addresses",   "account",    "zone",        "region",   "language",
+                                      "preferences", "by_channel", "by_category", "by_topic", "source",
+                                      "system",      "confidence", "locked",      "stated_at"};
 static const char *const address_kinds[] = {"email", "sms"};
 
 /* What the readers share. */
@@ -82,10 +82,10 @@ static void add_preference(struct reading *r, const struct api_object *o, const 
     p->text = text;
 }
 
-/* The keys of "preferences"; the zone stands beside them. */
+/* The keys of "preferences"; zone and region stand beside them. */
 static bool stated_key(const char *name, enum preference_key *key)
 {
-    return preference_key_parse(slice_of(name), key) && *key != PREFERENCE_ZONE;
+    return preference_key_parse(slice_of(name), key) && !preference_key_is_place(*key);
 }
 
 static void refuse_key(const struct api_object *o, const char *name)
@@ -96,14 +96,16 @@ static void refuse_key(const struct api_object *o, const char *name)
 #undef X
     };
     char list[API_LIST_MAX * 2] = "";
+    enum preference_key place;
     size_t n = 0;
 
-    if (strcmp(name, preference_key_name(PREFERENCE_ZONE)) == 0) {
-        api_refuse(o, name, "is a member of the contact itself: {\"zone\": \"America/Chicago\"}");
+    if (preference_key_parse(slice_of(name), &place)) {
+        api_refuse(o, name, "is a member of the contact itself: {\"%s\": \"%s\"}", name,
+                   place == PREFERENCE_ZONE ? "America/Chicago" : "US-IL");
         return;
     }
     for (size_t i = 0; i < N_ELEMENTS(keys) && n + 32 < sizeof(list); i++) {
-        if (i == PREFERENCE_ZONE)
+        if (preference_key_is_place((enum preference_key)i))
             continue;
         memcpy(list + n, keys[i], strlen(keys[i]));
         n += strlen(keys[i]);
@@ -244,6 +246,8 @@ bool contact_wish_read(struct api_call *c, int64_t now_ms, struct contact_wish *
     }
     if (api_has(&r.top, "zone"))
         add_preference(&r, &r.top, "zone", PREFERENCE_ZONE, SPECIFICITY_ANY, (struct slice){0});
+    if (api_has(&r.top, "region"))
+        add_preference(&r, &r.top, "region", PREFERENCE_REGION, SPECIFICITY_ANY, (struct slice){0});
     if (api_object_in(&r.top, "preferences", &o)) {
         read_preferences(&r, &o, SPECIFICITY_ANY, (struct slice){0});
         if (api_has(&r.top, "language") && api_has(&o, "language"))

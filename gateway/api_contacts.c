@@ -77,7 +77,7 @@ static void put_preferences(struct buf *b, const struct contact *contact)
     api_put_in(b, "preferences", '{');
     for (size_t i = 0; i < contact->n_preferences; i++) {
         const struct preference *p = &contact->preferences[i];
-        if (p->specificity == SPECIFICITY_ANY && p->key != PREFERENCE_ZONE && is_in_force(contact, p))
+        if (p->specificity == SPECIFICITY_ANY && !preference_key_is_place(p->key) && is_in_force(contact, p))
             put_value(b, preference_key_name(p->key), p);
     }
     api_put_close(b, '}');
@@ -184,6 +184,7 @@ static void put_contact(struct buf *b, const struct contact *contact, bool with_
     api_put_close(b, '}');
     put_invalid(b, contact);
     put_own(b, contact, PREFERENCE_ZONE);
+    put_own(b, contact, PREFERENCE_REGION);
     put_own(b, contact, PREFERENCE_LANGUAGE);
     put_preferences(b, contact);
     put_scoped(b, contact, SPECIFICITY_CHANNEL, "by_channel");

@@ -101,7 +101,7 @@ static void name_preference(const struct preference *p, struct api_fault *f, con
     char field[API_FIELD_MAX];
     const char *key = preference_key_name(p->key);
 
-    if (p->key == PREFERENCE_ZONE)
+    if (preference_key_is_place(p->key))
         snprintf(field, sizeof(field), "%s", key);
     else if (p->specificity == SPECIFICITY_ANY)
         snprintf(field, sizeof(field), "%s.%s", scopes[p->specificity], key);

@@ -10,13 +10,24 @@
 #include <jansson.h>
 #include <stdio.h>
 
+#include "place.h"
 #include "postern/zone.h"
 
 #define HOURS_MAX    512u
 #define LANGUAGE_MAX 35u /* RFC 5646 section 4.4.1: no registered tag is longer */
 #define WORD_MAX     32u
 
-enum form { FORM_CHANNEL, FORM_CHANNELS, FORM_DAYS, FORM_HOURS, FORM_NUMBER, FORM_WORD, FORM_LANGUAGE, FORM_ZONE };
+enum form {
+    FORM_CHANNEL,
+    FORM_CHANNELS,
+    FORM_DAYS,
+    FORM_HOURS,
+    FORM_NUMBER,
+    FORM_WORD,
+    FORM_LANGUAGE,
+    FORM_ZONE,
+    FORM_REGION
+};
 
 static const char *const digests[] = {"none", "daily", "weekly"};
 static const char *const formats[] = {"concise", "detailed"};
@@ -47,6 +58,7 @@ static const struct {
     [PREFERENCE_NOTIFY] = {FORM_WORD, {notifies, N_ELEMENTS(notifies)}},
     [PREFERENCE_URGENCY_OVERRIDE] = {FORM_WORD, {urgencies, N_ELEMENTS(urgencies)}},
     [PREFERENCE_ZONE] = {FORM_ZONE, {NULL, 0}},
+    [PREFERENCE_REGION] = {FORM_REGION, {NULL, 0}},
 };
 
 static struct slice nothing(void)
@@ -159,6 +171,22 @@ static struct slice read_zone(const struct api_object *o, const char *name, stru
     return nothing();
 }
 
+/* As ISO 3166 writes it; a territory that is also part of a country is kept as that part. */
+static struct slice read_region(const struct api_object *o, const char *name, struct arena *a)
+{
+    struct slice s = api_text(o, name, REGION_MAX - 1);
+    struct region region;
+    char text[REGION_MAX];
+
+    if (s.p == NULL)
+        return nothing();
+    if (place_region(s, &region))
+        return slice_of(arena_printf(a, "%s", region_format(&region, text)));
+    api_refuse(o, name, "\"%.*s\" is no region: write a country (FR), or a state or province (US-FL), as ISO 3166 does",
+               SLICE_ARG(s));
+    return nothing();
+}
+
 static bool only_of(struct slice s, const char *allowed)
 {
     return s.n > 0 && strspn(s.p, allowed) == s.n; /* jansson's strings end in NUL and hold none */
@@ -248,6 +276,8 @@ struct slice api_preference_read(const struct api_object *o, const char *name, e
         return read_language(o, name);
     case FORM_ZONE:
         return read_zone(o, name, a);
+    case FORM_REGION:
+        return read_region(o, name, a);
     }
     never("a form");
 }
@@ -309,6 +339,7 @@ void api_preference_value(struct buf *b, enum preference_key key, struct slice t
     case FORM_WORD:
     case FORM_LANGUAGE:
     case FORM_ZONE:
+    case FORM_REGION:
         buf_add_json(b, text);
         return;
     }

@@ -47,6 +47,8 @@ static enum err check_value(struct conf_build *b, enum preference_key key, const
         return slice_to_u64(slice_of(text), INT32_MAX, &number) ? OK : REFUSE(b, at, "\"%.40s\" is no number", text);
     case PREFERENCE_ZONE:
         return REFUSE(b, at, "is said by policy.default_zone");
+    case PREFERENCE_REGION:
+        return REFUSE(b, at, "is said by policy.default_region");
     case PREFERENCE_CHANNEL_NEVER:
     case PREFERENCE_DAYS_NEVER:
     case PREFERENCE_DIGEST:

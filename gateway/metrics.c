@@ -134,7 +134,7 @@ void metrics_decision(struct metrics *m, const struct message *msg, const struct
 static bool stated_a_wish(const struct profile *p)
 {
     for (size_t i = 0; i < p->n_preferences; i++) {
-        if (p->preferences[i].key != PREFERENCE_ZONE && p->preferences[i].text.n > 0)
+        if (!preference_key_is_place(p->preferences[i].key) && p->preferences[i].text.n > 0)
             return true;
     }
     return false;

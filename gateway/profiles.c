@@ -9,6 +9,8 @@
 #include <stdlib.h>
 
 #include "loop.h"
+#include "place.h"
+#include "postern/clock.h"
 #include "postern/hash.h"
 #include "profile_pack.h"
 #include "zone_guess.h"
@@ -158,6 +160,7 @@ struct profiles *profiles_new(struct loop *loop, struct store *store, size_t max
 
     while (slots * BYTES_PER_SLOT_PLANNED < max_bytes)
         slots *= 2;
+    place_load(clock_wall_ms());
     p->loop = loop;
     p->store = store;
     p->default_zone = default_zone;

@@ -19,7 +19,7 @@
 #define QUOTE_MAX 40
 
 #define HOLIDAY_FORMS                                                                                                  \
-    "write 12-25, \"12-25 observed\" (US), \"12-25 monday\" (next Monday), \"12-25 sunday\" (Sunday: next Monday), "   \
+    "write 12-25, \"12-25 observed\" (US), \"12-25 monday\" or \"12-25 sunday\" (kept on Monday), "                    \
     "\"1st mon 09\", \"last mon 05\", \"mon from 05-18\", easter-2 or 2026-06-19"
 
 static bool same_day_of_year(const struct holiday *h, struct date date)

@@ -202,6 +202,7 @@ int64_t merge_looseness(enum preference_key key, struct slice text)
     case PREFERENCE_FORMALITY:
     case PREFERENCE_TECHNICAL_DEPTH:
     case PREFERENCE_ZONE:
+    case PREFERENCE_REGION:
     case PREFERENCE_N:
         break;
     }

@@ -117,7 +117,8 @@ enum specificity { SPECIFICITY_ANY, SPECIFICITY_CHANNEL, SPECIFICITY_CATEGORY, S
     X(TECHNICAL_DEPTH, "technical_depth")       \
     X(NOTIFY, "notify")                         \
     X(URGENCY_OVERRIDE, "urgency_override")     \
-    X(ZONE, "zone")
+    X(ZONE, "zone")                             \
+    X(REGION, "region")
 /* clang-format on */
 
 enum preference_key {
@@ -128,6 +129,8 @@ enum preference_key {
 };
 const char *preference_key_name(enum preference_key k);
 bool preference_key_parse(struct slice s, enum preference_key *out);
+/* Zone and region say where somebody is, not what they wish: members of the contact itself. */
+bool preference_key_is_place(enum preference_key k);
 
 /*
  * One stated value; several may stand for one key.  text is canonical:

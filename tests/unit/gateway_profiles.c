@@ -229,7 +229,7 @@ START_TEST(a_number_says_its_country_and_the_zones_it_may_mean)
         const char *number, *country, *zone;
         size_t at_least;
     } rows[] = {
-        {"+15550100001", "", "Pacific/Honolulu", 7},      {"+442071838750", "GB", "Europe/London", 1},
+        {"+15550100001", "US", "Pacific/Honolulu", 7},    {"+442071838750", "GB", "Europe/London", 1},
         {"+33123456789", "FR", "Europe/Paris", 1},        {"+61291234567", "AU", "Australia/Perth", 6},
         {"+27111234567", "ZA", "Africa/Johannesburg", 1}, {"+821012345678", "KR", "Asia/Seoul", 1},
     };

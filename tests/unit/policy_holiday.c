@@ -70,8 +70,8 @@ START_TEST(message_says_every_form)
     struct holiday h;
     struct errmsg e;
     ck_assert_int_eq(holiday_parse(SLICE("xmas"), &h, &e), ERR_SYNTAX);
-    ck_assert_str_eq(e.text, "\"xmas\" is not a holiday: write 12-25, \"12-25 observed\" (US), \"12-25 monday\" (next "
-                             "Monday), \"12-25 sunday\" (Sunday: next Monday), \"1st mon 09\", \"last mon 05\", "
+    ck_assert_str_eq(e.text, "\"xmas\" is not a holiday: write 12-25, \"12-25 observed\" (US), \"12-25 monday\" or "
+                             "\"12-25 sunday\" (kept on Monday), \"1st mon 09\", \"last mon 05\", "
                              "\"mon from 05-18\", easter-2 or 2026-06-19");
 }
 END_TEST
