@@ -24,9 +24,15 @@ static const char *const level_names[] = {
     [LOG_ERROR_] = "error", [LOG_WARN] = "warn", [LOG_INFO] = "info", [LOG_DEBUG] = "debug"};
 
 static atomic_int max_level = LOG_INFO;
+static char process[32]; /* "" or " worker=2" */
 
 static pthread_once_t address_key_once = PTHREAD_ONCE_INIT;
 static struct digest address_key;
+
+void log_set_process(const char *name)
+{
+    snprintf(process, sizeof process, " %s", name);
+}
 
 void log_set_level(enum log_level level)
 {
@@ -105,8 +111,9 @@ void log_line(enum log_level level, const char *id, const char *module, const ch
         return;
     char raw[LINE_MAX_BYTES];
     char ts[RFC3339_MAX];
-    int head = snprintf(raw, sizeof raw, "ts=%s level=%s%s%s module=%s event=%s ", rfc3339_format(clock_wall_ms(), ts),
-                        level_names[level], id == NULL ? "" : " id=", id == NULL ? "" : id, module, event);
+    int head = snprintf(raw, sizeof raw, "ts=%s level=%s%s%s%s module=%s event=%s ",
+                        rfc3339_format(clock_wall_ms(), ts), level_names[level], process, id == NULL ? "" : " id=",
+                        id == NULL ? "" : id, module, event);
     size_t n = head < 0 ? 0 : (size_t)head;
     if (n < sizeof raw) {
         va_list args;

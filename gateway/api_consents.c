@@ -152,6 +152,11 @@ static void answer(struct consent_call *call)
     api_answer(&c, pending ? 202 : 201, &b);
 }
 
+static void on_in_force(void *arg)
+{
+    answer(arg);
+}
+
 static void on_added(enum err status, void *arg)
 {
     struct consent_call *call = arg;
@@ -166,11 +171,8 @@ static void on_added(enum err status, void *arg)
         api_problem_of_store(&c, status);
         return;
     }
-    if (add->consent.state == CONSENT_REVOKED)
-        revocation_in_force(c->g, add->touched, add->n_touched, add->cancelled, add->n_cancelled);
-    for (size_t i = 0; i < add->n_touched && add->consent.state != CONSENT_REVOKED; i++)
-        profiles_drop(c->g->profiles, &add->touched[i]);
-    answer(call);
+    revocation_in_force(c->g, add->touched, add->n_touched, on_in_force, call);
+    revocation_cancelled(c->g, add->cancelled, add->n_cancelled);
 }
 
 static void decide(struct consent_call *call, const struct profile *p)

@@ -9,6 +9,7 @@
 
 #include "api_preferences.h"
 #include "postern/clock.h"
+#include "revocation.h"
 
 #define TRIES_MAX 3
 
@@ -252,6 +253,11 @@ void api_contact_get(struct api_call *c)
 
 static void on_read(enum err status, void *arg);
 
+static void on_in_force(void *arg)
+{
+    ask(arg, on_shown);
+}
+
 static void on_written(enum err status, void *arg)
 {
     struct contact_call *call = arg;
@@ -269,9 +275,7 @@ static void on_written(enum err status, void *arg)
         api_problem_of_store(&c, status);
         return;
     }
-    for (size_t i = 0; i < call->put.n_touched; i++)
-        profiles_drop(c->g->profiles, &call->put.touched[i]);
-    ask(call, on_shown);
+    revocation_in_force(c->g, call->put.touched, call->put.n_touched, on_in_force, call);
 }
 
 static void on_read(enum err status, void *arg)

@@ -21,7 +21,7 @@ struct opt_out_call {
     struct store_contact_get get;
     struct store_opt_out_add *adds; /* one an address */
     size_t n;
-    size_t open; /* not yet back */
+    size_t open; /* not yet back from the store, then: not yet in force everywhere */
     enum err status;
 };
 
@@ -121,6 +121,18 @@ static void answer(struct opt_out_call *call)
     api_answer(&c, 201, &b);
 }
 
+static void on_in_force(void *arg)
+{
+    struct opt_out_call *call = arg;
+
+    if (--call->open > 0)
+        return;
+    if (call->status == OK)
+        answer(call);
+    else
+        api_problem_of_store(&call->c, call->status);
+}
+
 static void on_added(enum err status, void *arg)
 {
     struct opt_out_call *call = arg;
@@ -131,17 +143,17 @@ static void on_added(enum err status, void *arg)
     if (--call->open > 0)
         return;
     /* Also when one of several failed: what is durable is in force. */
+    call->open = 1;
     for (size_t i = 0; i < call->n; i++) {
         const struct store_opt_out_add *add = &call->adds[i];
         if (add->r.status != OK)
             continue;
-        revocation_in_force(c->g, add->touched, add->n_touched, add->cancelled, add->n_cancelled);
+        call->open++;
+        revocation_in_force(c->g, add->touched, add->n_touched, on_in_force, call);
+        revocation_cancelled(c->g, add->cancelled, add->n_cancelled);
         metrics_opt_out(c->g->metrics, add->opt_out.scope, add->opt_out.source);
     }
-    if (call->status == OK)
-        answer(call);
-    else
-        api_problem_of_store(&c, call->status);
+    on_in_force(call);
 }
 
 /* False: the memory is spent. */

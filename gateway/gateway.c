@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "api.h"
+#include "bus.h"
 #include "callback.h"
 #include "duplicates.h"
 #include "kept.h"
@@ -19,6 +20,7 @@
 #include "postern/zone.h"
 #include "process.h"
 #include "release.h"
+#include "revocation.h"
 #include "submission.h"
 
 #define STALL_LOOK_MS 1000
@@ -251,7 +253,7 @@ static void on_send(const struct store_send *s, void *arg)
     r->n++;
 }
 
-static bool open_store(struct gateway *g, struct errmsg *e)
+static bool open_store(struct gateway *g, const struct gateway_place *place, struct errmsg *e)
 {
     const struct conf *c = g->conf;
     size_t largest = c->max_body_bytes != 0 ? c->max_body_bytes : LIMIT_HTTP_BODY_BYTES;
@@ -260,12 +262,19 @@ static bool open_store(struct gateway *g, struct errmsg *e)
         .reserve_bytes = (int64_t)(largest + largest / 2),
         .audit_key = slice_of(c->audit_key),
         .now_ms = clock_wall_ms(),
+        .sharing = place != NULL ? STORE_SHARED : STORE_ALONE,
+        .owner = g->worker,
     };
     struct rebuild r = {g, 0};
+    struct digest key;
 
     g->store = store_open(&o, e);
     if (g->store == NULL)
         return false;
+    store_derive_key(g->store, "override tokens", &key);
+    memcpy(g->token_key, key.b, sizeof(g->token_key));
+    store_derive_key(g->store, "addresses in logs", &key);
+    log_set_address_key((struct slice){(const char *)key.b, sizeof(key.b)});
     g->counters = counters_new(g->loop);
     if (store_sends(g->store, clock_wall_ms() - REBUILD_MS, on_send, &r) != OK) {
         errmsg_set(e, "%s: the log of sends cannot be read; run: posternctl audit verify", c->store_url);
@@ -276,11 +285,12 @@ static bool open_store(struct gateway *g, struct errmsg *e)
     return true;
 }
 
-static bool open_listener(struct gateway *g, struct errmsg *e)
+static bool open_listener(struct gateway *g, const struct gateway_place *place, struct errmsg *e)
 {
     const struct conf *c = g->conf;
     struct http_listen_options o = {
         .address = c->listen_http,
+        .fd = place != NULL ? place->listen_fd : 0,
         .tls_certificate = c->tls_certificate,
         .tls_key = c->tls_key,
         .on_request = gateway_on_request,
@@ -295,24 +305,71 @@ static bool open_listener(struct gateway *g, struct errmsg *e)
     return g->listener != NULL;
 }
 
-struct gateway *gateway_new(struct conf *conf, struct errmsg *e)
+/* --- what the other workers, or the parent, ask for --------------------------------------- */
+
+static void on_changed(void *arg, const uint64_t *hashes, size_t n)
+{
+    revocation_here(arg, hashes, n);
+}
+
+static void on_clock(void *arg, int64_t now_ms)
+{
+    struct gateway *g = arg;
+
+    clock_set(now_ms);
+    if (g->worker == STORE_RELEASING_OWNER)
+        releaser_wake(g->releaser);
+}
+
+static void on_due(void *arg, const struct bus_due *due)
+{
+    struct gateway *g = arg;
+
+    if (due->any_channel)
+        releaser_wake(g->releaser);
+    else if (due->channel >= 0 && due->channel < CHANNEL_N)
+        releaser_notice(g->releaser, (enum channel)due->channel, due->at_ms);
+}
+
+static void on_drain(void *arg, bool at_once)
+{
+    gateway_drain(arg, at_once);
+}
+
+static int64_t stuck_ms(void *arg)
+{
+    const struct gateway *g = arg;
+    int64_t oldest_ms;
+
+    ignore(store_backlog(g->store, &oldest_ms)); /* how many does not matter */
+    return oldest_ms;
+}
+
+static const struct bus_user bus_user = {
+    .changed = on_changed,
+    .clock = on_clock,
+    .due = on_due,
+    .drain = on_drain,
+    .stuck_ms = stuck_ms,
+};
+
+struct gateway *gateway_new(struct conf *conf, const struct gateway_place *place, struct errmsg *e)
 {
     struct gateway *g = xcalloc(1, sizeof(*g));
 
     g->conf = conf;
     g->loop = loop_new();
     g->confs = confs_new(g->loop);
-    g->metrics = metrics_new(NULL, 0);
+    g->worker = place != NULL ? place->worker : 0;
+    g->metrics = metrics_new(place != NULL ? place->board : NULL, g->worker);
+    g->bus = bus_new(g->loop, place != NULL ? place->bus_fd : -1, &bus_user, g);
     g->duplicates = duplicates_new();
-    if (conf->audit_key != NULL)
-        log_set_address_key(slice_of(conf->audit_key));
     g->started_mono_ms = clock_mono_ms();
-    hash_random(g->token_key, sizeof(g->token_key)); /* tokens live 15 minutes, and a restart may end them */
-    if (!open_store(g, e) || confs_open(g->confs, conf, NULL, e) != OK)
+    if (!open_store(g, place, e) || confs_open(g->confs, conf, NULL, e) != OK)
         goto fail;
     g->callbacks = callbacks_new(g);
     g->releaser = releaser_new(g);
-    if (!open_listener(g, e))
+    if (!open_listener(g, place, e))
         goto fail;
     return g;
 fail:
@@ -333,19 +390,14 @@ void gateway_free(struct gateway **gp)
     profiles_free(&g->profiles);
     duplicates_free(&g->duplicates);
     counters_free(&g->counters);
-    store_close(&g->store);
+    store_close(&g->store); /* its last callbacks may still tell the others something */
+    bus_free(&g->bus);
     submission_forget_unwritten(g);
     metrics_free(&g->metrics);
     confs_free(&g->confs);
     loop_free(&g->loop);
     free(g);
 }
-
-struct running {
-    struct gateway *g;
-    bool listener_empty;
-    int64_t drain_until_mono_ms;
-};
 
 static void on_store(int fd, unsigned ready, void *arg)
 {
@@ -357,61 +409,67 @@ static void on_store(int fd, unsigned ready, void *arg)
 
 static void on_empty(void *arg)
 {
-    struct running *r = arg;
-    r->listener_empty = true;
+    struct gateway *g = arg;
+    g->listener_empty = true;
+}
+
+void gateway_drain(struct gateway *g, bool at_once)
+{
+    if (at_once)
+        loop_stop(g->loop);
+    if (at_once || g->draining)
+        return;
+    log_line(LOG_INFO, NULL, "gateway", "draining", "submissions=%zu", g->submissions);
+    g->draining = true;
+    g->drain_until_mono_ms = clock_mono_ms() + DRAIN_MAX_MS;
+    releaser_drain(g->releaser);
+    http_listener_drain(g->listener, on_empty, g);
 }
 
 static void on_signal(int signo, unsigned ready, void *arg)
 {
-    struct running *r = arg;
+    struct gateway *g = arg;
+    (void)signo;
     (void)ready;
-    if (r->g->draining) {
-        loop_stop(r->g->loop);
-        return;
-    }
-    log_line(LOG_INFO, NULL, "gateway", "draining", "signal=%d submissions=%zu", signo, r->g->submissions);
-    r->g->draining = true;
-    r->drain_until_mono_ms = clock_mono_ms() + DRAIN_MAX_MS;
-    releaser_drain(r->g->releaser);
-    http_listener_drain(r->g->listener, on_empty, r);
+    gateway_drain(g, g->draining);
 }
 
-static bool drained(const struct running *r)
+static bool drained(const struct gateway *g)
 {
     int64_t age_ms;
 
-    if (!r->g->draining)
+    if (!g->draining)
         return false;
-    if (clock_mono_ms() >= r->drain_until_mono_ms)
+    if (clock_mono_ms() >= g->drain_until_mono_ms)
         return true;
-    return r->listener_empty && r->g->submissions == 0 && releaser_active(r->g->releaser) == 0 &&
-           store_backlog(r->g->store, &age_ms) == 0;
+    return g->listener_empty && g->submissions == 0 && releaser_active(g->releaser) == 0 &&
+           store_backlog(g->store, &age_ms) == 0;
 }
 
 static void on_look(void *arg)
 {
-    struct running *r = arg;
-    metrics_loop_stall(r->g->metrics, loop_take_longest_turn_ms(r->g->loop));
-    metrics_publish(r->g->metrics, r->g);
-    submission_watch(r->g);
-    submission_sweep_keys(r->g);
-    (void)loop_after(r->g->loop, r->g->draining ? 20 : STALL_LOOK_MS, on_look, r);
+    struct gateway *g = arg;
+    metrics_loop_stall(g->metrics, loop_take_longest_turn_ms(g->loop));
+    metrics_publish(g->metrics, g);
+    submission_watch(g);
+    submission_sweep_keys(g);
+    (void)loop_after(g->loop, g->draining ? 20 : STALL_LOOK_MS, on_look, g);
 }
 
 int gateway_run(struct gateway *g)
 {
-    struct running r = {.g = g};
     struct loop_watch *store = loop_watch_fd(g->loop, store_fd(g->store), LOOP_READ, on_store, g);
-    struct loop_watch *term = loop_watch_signal(g->loop, SIGTERM, on_signal, &r);
-    struct loop_watch *interrupt = loop_watch_signal(g->loop, SIGINT, on_signal, &r);
+    struct loop_watch *term = loop_watch_signal(g->loop, SIGTERM, on_signal, g);
+    struct loop_watch *interrupt = loop_watch_signal(g->loop, SIGINT, on_signal, g);
 
-    on_look(&r);
+    on_look(g);
     log_line(LOG_INFO, NULL, "gateway", "ready", "http=%s port=%u tzdata=%s zones=%zu", g->conf->listen_http,
              http_listener_port(g->listener), zone_data_version(), zone_load_all());
+    bus_ready(g->bus);
     store_cork(g->store);
     do
         store_flush(g->store);
-    while (!drained(&r) && loop_turn(g->loop, true));
+    while (!drained(g) && loop_turn(g->loop, true));
     log_line(LOG_INFO, NULL, "gateway", "stopped", "submissions=%zu", g->submissions);
     loop_watch_free(&interrupt);
     loop_watch_free(&term);

@@ -13,6 +13,7 @@
 #include "metrics.h"
 #include "profiles.h"
 
+struct bus;        /* bus.c */
 struct duplicates; /* duplicates.c */
 struct releaser;   /* release.c */
 struct callbacks;  /* callback.c */
@@ -28,24 +29,37 @@ struct gateway {
     struct profiles *profiles;
     struct duplicates *duplicates;
     struct metrics *metrics;
+    struct bus *bus;
+    uint32_t worker; /* which of the workers this is; 0 where there are none */
     struct http_listener *listener;
     struct releaser *releaser;
     struct callbacks *callbacks;
-    uint8_t token_key[SHA256_BYTES]; /* MAC of override tokens; of this process */
+    uint8_t token_key[SHA256_BYTES]; /* MAC of override tokens; of the audit key, so the same in all workers */
     size_t submissions;              /* under way */
     struct submission *live;         /* all of them */
     struct posted *unwritten;        /* results that wait for space on the disk */
     struct submission *acting;       /* those whose call to a provider is under way */
     int64_t sweep_mono_ms;           /* when idempotency keys are looked through again */
     bool draining;
+    bool listener_empty; /* nothing is open there any more */
+    int64_t drain_until_mono_ms;
     int64_t started_mono_ms;
 };
 
-/* NULL with the reason in e. The configuration is taken. */
-struct gateway *gateway_new(struct conf *conf, struct errmsg *e) NODISCARD;
+/* Where a worker stands among those of its parent (workers.c). */
+struct gateway_place {
+    uint32_t worker;
+    int listen_fd, bus_fd; /* both taken */
+    struct metrics_board *board;
+};
+
+/* NULL with the reason in e.  The configuration is taken.  place: NULL where there are no workers. */
+struct gateway *gateway_new(struct conf *conf, const struct gateway_place *place, struct errmsg *e) NODISCARD;
 /* Runs until SIGTERM or SIGINT, then drains.  The process's exit status. */
 int gateway_run(struct gateway *g);
 void gateway_free(struct gateway **g);
+/* Take nothing new, finish what was begun, at most 30 s; at_once: end now.  May be said twice. */
+void gateway_drain(struct gateway *g, bool at_once);
 
 /* NULL: ready.  Else why not: "store: disk is nearly full". */
 const char *gateway_unready(const struct gateway *g);

@@ -266,7 +266,10 @@ static bool open_socket(struct http_listener *l, const char *address, struct err
     }
     l->loopback = is_loopback(&a);
     unsigned flags = LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_REUSEABLE;
-    l->accept = evconnlistener_new_bind(l->base, on_accept, l, flags, ACCEPT_BACKLOG, &a.any, (int)a.n);
+    if (l->options.fd > 0)
+        l->accept = evconnlistener_new(l->base, on_accept, l, flags, 0, l->options.fd); /* it listens already */
+    else
+        l->accept = evconnlistener_new_bind(l->base, on_accept, l, flags, ACCEPT_BACKLOG, &a.any, (int)a.n);
     if (l->accept == NULL) {
         errmsg_set(e, "cannot listen on %s: %s", address, strerror(errno));
         return false;
@@ -276,6 +279,47 @@ static bool open_socket(struct http_listener *l, const char *address, struct err
     ensure(getsockname(evconnlistener_get_fd(l->accept), &bound.any, &bound.n) == 0);
     l->port = ntohs(a.any.sa_family == AF_INET ? bound.v4.sin_port : bound.v6.sin6_port);
     return true;
+}
+
+/* -1, with errno.  Without shared nobody else may have the address, so that a stranger's socket is not joined. */
+static int listening_socket(const struct socket_address *a, bool shared)
+{
+    int on = 1, fd = socket(a->any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd == -1)
+        return -1;
+    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
+        (!shared || setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) == 0) && bind(fd, &a->any, a->n) == 0 &&
+        (!shared || listen(fd, ACCEPT_BACKLOG) == 0))
+        return fd;
+    int error = errno;
+    close(fd);
+    errno = error;
+    return -1;
+}
+
+bool http_listen_sockets(const char *address, int *fds, size_t n, struct errmsg *e)
+{
+    struct socket_address a;
+    if (!parse_address(address, &a)) {
+        errmsg_set(e, "'%s' is no address to listen on; write 127.0.0.1:8080 or [::1]:8080", address);
+        return false;
+    }
+    int probe = listening_socket(&a, false);
+    bool ok = probe != -1 && getsockname(probe, &a.any, &a.n) == 0; /* of port 0: the one that all shall have */
+    if (probe != -1)
+        close(probe);
+    size_t made = 0;
+    while (ok && made < n) {
+        fds[made] = listening_socket(&a, true);
+        ok = fds[made] != -1;
+        made += ok;
+    }
+    if (ok)
+        return true;
+    errmsg_set(e, "cannot listen on %s: %s", address, strerror(errno));
+    while (made > 0)
+        close(fds[--made]);
+    return false;
 }
 
 struct http_listener *http_listener_new(struct event_base *base, const struct http_listen_options *options,

@@ -75,6 +75,7 @@ typedef void http_on_request(struct http_request *r, void *arg);
 /* Zero fields stand for the limits of limits.h. */
 struct http_listen_options {
     const char *address;         /* "127.0.0.1:8080", "[::1]:8080"; port 0: any free one */
+    int fd;                      /* a socket of http_listen_sockets, taken; 0: it opens its own */
     const char *tls_certificate; /* PEM file, chain included; NULL with tls_key: plain TCP */
     const char *tls_key;         /* PEM file */
     http_on_request *on_request;
@@ -95,6 +96,12 @@ struct http_listen_options {
 struct http_listener *http_listener_new(struct event_base *base, const struct http_listen_options *options,
                                         struct errmsg *e) NODISCARD;
 uint16_t http_listener_port(const struct http_listener *l);
+
+/*
+ * n sockets that listen on one address and share what comes in (SO_REUSEPORT), so that each has a queue that outlives
+ * who accepts from it.  False with the reason in e; fds is then left as it was.
+ */
+bool http_listen_sockets(const char *address, int *fds, size_t n, struct errmsg *e) NODISCARD;
 
 /*
  * Stop accepting, close idle connections, finish what was begun, then call

@@ -66,7 +66,7 @@ int main(int argc, char **argv)
         return 0;
     }
     log_set_level((enum log_level)conf->log_level);
-    struct gateway *g = gateway_new(conf, &e);
+    struct gateway *g = gateway_new(conf, NULL, &e);
     if (g == NULL) {
         fprintf(stderr, "posternd: %s\n", e.text);
         return 1;

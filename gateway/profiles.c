@@ -53,6 +53,7 @@ struct profiles_op {
     profiles_cb *cb; /* NULL: cancelled; the store still holds the request */
     void *arg;
     struct loop_task *task;
+    uint64_t epoch; /* when the store was asked */
     struct arena own;
     struct profile found;
     struct store_profile_get get;
@@ -62,7 +63,7 @@ struct key {
     uint64_t folded, canonical;
 };
 
-static uint64_t folded_hash(const struct address *to)
+uint64_t profiles_hash(const struct address *to)
 {
     struct address folded;
 
@@ -79,7 +80,7 @@ static struct key key_of(const struct address *to)
     /* A prefix makes it another hash than the folded one where folding changes nothing. */
     text[0] = 'c';
     memcpy(text + 1, to->text, n);
-    return (struct key){folded_hash(to), hash_siphash(text, n + 1)};
+    return (struct key){profiles_hash(to), hash_siphash(text, n + 1)};
 }
 
 /* --- the table -------------------------------------------------------------------- */
@@ -219,18 +220,39 @@ static void on_hit(void *arg)
     finish(arg, OK);
 }
 
-/* The store keeps the order of requests: what a later drop makes stale was read before, and is dropped after. */
+static void ask(struct profiles_op *op);
+
 static void on_found(enum err status, void *arg)
 {
     struct profiles_op *op = arg;
     struct profiles *p = op->profiles;
 
+    /* Another process may have changed it after our store had read it: what was dropped since is read again. */
+    if (status == OK && profiles_dropped_since(p, &op->to, op->epoch)) {
+        arena_clear(&op->own);
+        ask(op);
+        return;
+    }
     if (status == OK)
         insert(p, &op->to, &op->found);
     /* Read back from the cache: one way to fill a profile, and the caller's arena holds all of it. */
     if (status == OK && op->cb != NULL && !read_slot(p, &op->to, op->arena, op->out))
         status = ERR_LIMIT;
     finish(op, status);
+}
+
+static void ask(struct profiles_op *op)
+{
+    op->epoch = op->profiles->epoch;
+    op->found = (struct profile){0};
+    arena_init(&op->own, LIMIT_ARENA_BYTES);
+    op->get = (struct store_profile_get){
+        .r = {.kind = STORE_PROFILE_GET, .cb = on_found, .arg = op},
+        .arena = &op->own,
+        .to = op->to,
+        .profile = &op->found,
+    };
+    store_submit(op->profiles->store, &op->get.r);
 }
 
 struct profiles_op *profiles_fetch(struct profiles *p, const struct address *to, struct arena *a, struct profile *out,
@@ -243,14 +265,7 @@ struct profiles_op *profiles_fetch(struct profiles *p, const struct address *to,
         op->task = loop_defer(p->loop, on_hit, op);
         return op;
     }
-    arena_init(&op->own, LIMIT_ARENA_BYTES);
-    op->get = (struct store_profile_get){
-        .r = {.kind = STORE_PROFILE_GET, .cb = on_found, .arg = op},
-        .arena = &op->own,
-        .to = *to,
-        .profile = &op->found,
-    };
-    store_submit(p->store, &op->get.r);
+    ask(op);
     return op;
 }
 
@@ -270,8 +285,11 @@ void profiles_cancel(struct profiles_op **opp)
 
 void profiles_drop(struct profiles *p, const struct address *to)
 {
-    uint64_t folded = folded_hash(to);
+    profiles_drop_hash(p, profiles_hash(to));
+}
 
+void profiles_drop_hash(struct profiles *p, uint64_t folded)
+{
     p->epoch++;
     p->drops[p->epoch % DROPS_KEPT] = (struct drop){p->epoch, folded};
     for (size_t i = folded & p->mask; p->slots[i].folded != 0;) {
@@ -291,7 +309,7 @@ bool profiles_dropped_since(const struct profiles *p, const struct address *to, 
 {
     if (p->epoch - epoch >= DROPS_KEPT)
         return true;
-    uint64_t folded = folded_hash(to);
+    uint64_t folded = profiles_hash(to);
     for (uint64_t e = epoch + 1; e <= p->epoch; e++) {
         if (p->drops[e % DROPS_KEPT].folded == folded)
             return true;

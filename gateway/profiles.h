@@ -27,8 +27,12 @@ struct profiles_op *profiles_fetch(struct profiles *p, const struct address *to,
                                    profiles_cb *cb, void *arg);
 void profiles_cancel(struct profiles_op **op);
 
-/* The address's entry, and every spelling that folds to the same key, is gone; a fetch under way is repeated. */
+/* What an address and every spelling that folds to it are known by; the same in all workers of one parent. */
+uint64_t profiles_hash(const struct address *to);
+/* The address's entry, and that of every spelling that folds to the same key, is gone; a fetch under way is repeated.
+ */
 void profiles_drop(struct profiles *p, const struct address *to);
+void profiles_drop_hash(struct profiles *p, uint64_t hash);
 /* Rises with every drop: unchanged since a profile was read means that the profile still holds. */
 uint64_t profiles_epoch(const struct profiles *p);
 /* The last suppression look: was this very address dropped after that epoch?  Errs to true. */

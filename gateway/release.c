@@ -3,11 +3,15 @@
  * something is due, holds a lease on at most ACTIVE_MAX rows a channel, and sends
  * each through GATHER again.  A channel whose provider is down gets one row a
  * second, to see whether it is back: what waits costs nothing meanwhile.
+ *
+ * Of several workers one releases; the others tell it what is due sooner than it
+ * may know.
  */
 #include "release.h"
 
 #include <stdlib.h>
 
+#include "bus.h"
 #include "callback.h"
 #include "postern/clock.h"
 #include "postern/log.h"
@@ -31,6 +35,7 @@ struct lane {
 
 struct releaser {
     struct gateway *g;
+    bool elsewhere; /* another worker releases: next_due_ms is what it is still to be told */
     struct loop_task *tick;
     struct lane lanes[CHANNEL_N];
     bool draining;
@@ -192,9 +197,12 @@ struct releaser *releaser_new(struct gateway *g)
 {
     struct releaser *r = xcalloc(1, sizeof(*r));
     r->g = g;
+    r->elsewhere = g->worker != STORE_RELEASING_OWNER;
     for (size_t i = 0; i < CHANNEL_N; i++)
-        r->lanes[i] = (struct lane){.releaser = r, .channel = (enum channel)i};
-    r->tick = loop_after(g->loop, 0, on_tick, r);
+        r->lanes[i] =
+            (struct lane){.releaser = r, .channel = (enum channel)i, .next_due_ms = r->elsewhere ? INT64_MAX : 0};
+    if (!r->elsewhere)
+        r->tick = loop_after(g->loop, 0, on_tick, r);
     return r;
 }
 
@@ -207,14 +215,34 @@ void releaser_free(struct releaser **rp)
     free(r);
 }
 
+/* What a turn kept is told once, at its end. */
+static void on_tell(void *arg)
+{
+    struct releaser *r = arg;
+
+    r->tick = NULL;
+    for (size_t i = 0; i < CHANNEL_N; i++) {
+        struct bus_due due = {.at_ms = r->lanes[i].next_due_ms, .channel = (int32_t)i};
+        if (due.at_ms != INT64_MAX)
+            bus_due(r->g->bus, &due);
+        r->lanes[i].next_due_ms = INT64_MAX;
+    }
+}
+
 void releaser_notice(struct releaser *r, enum channel channel, int64_t release_at_ms)
 {
     if (release_at_ms < r->lanes[channel].next_due_ms)
         r->lanes[channel].next_due_ms = release_at_ms;
+    if (r->elsewhere && r->tick == NULL)
+        r->tick = loop_defer(r->g->loop, on_tell, r);
 }
 
 void releaser_wake(struct releaser *r)
 {
+    if (r->elsewhere) {
+        bus_due(r->g->bus, &(struct bus_due){.any_channel = 1});
+        return;
+    }
     for (size_t i = 0; i < CHANNEL_N; i++)
         r->lanes[i].next_due_ms = 0;
     look(r);

@@ -1,6 +1,7 @@
 /*
  * The queue of deferred messages: takes what is due under a lease, a bounded
- * number at a time, and sends each through GATHER again.
+ * number at a time, and sends each through GATHER again.  Where there are workers
+ * the first of them does, and the others tell it what they kept.
  */
 #ifndef GATEWAY_RELEASE_H
 #define GATEWAY_RELEASE_H

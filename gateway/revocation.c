@@ -1,24 +1,45 @@
 /*
- * Revocations come in by the native API, by a provider's refusal, by callbacks;
- * they take effect in one place.  The order matters: profiles first, so that
- * what is taken back is decided with the new one.
+ * Revocations, and all other changes of what is known of people, come in by the
+ * native API, by a provider's refusal, by other workers; they take effect in one
+ * place.  The order matters: profiles first, so that what is taken back is decided
+ * with the new one; here first, then everywhere, then the acknowledgement.
  */
 #include "revocation.h"
 
 #include <stdlib.h>
 
+#include "bus.h"
 #include "callback.h"
 #include "postern/clock.h"
 #include "postern/log.h"
 #include "submission.h"
 
-void revocation_in_force(struct gateway *g, const struct address *touched, size_t n_touched,
-                         const struct deferred *cancelled, size_t n_cancelled)
+static void nobody_waits(void *arg)
 {
-    for (size_t i = 0; i < n_touched; i++)
-        profiles_drop(g->profiles, &touched[i]);
-    submission_revoked(g, touched, n_touched);
-    for (size_t i = 0; i < n_cancelled; i++) {
+    (void)arg;
+}
+
+void revocation_here(struct gateway *g, const uint64_t *hashes, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        profiles_drop_hash(g->profiles, hashes[i]);
+    submission_revoked(g, hashes, n);
+}
+
+void revocation_in_force(struct gateway *g, const struct address *touched, size_t n, void (*cb)(void *arg), void *arg)
+{
+    uint64_t *hashes = xcalloc(n + 1, sizeof(*hashes));
+
+    for (size_t i = 0; i < n; i++)
+        hashes[i] = profiles_hash(&touched[i]);
+    revocation_here(g, hashes, n);
+    bus_changed(g->bus, hashes, n, cb != NULL ? cb : nobody_waits, arg);
+    free(hashes);
+}
+
+void revocation_cancelled(struct gateway *g, const struct deferred *cancelled, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
         metrics_release(g->metrics, "opted_out_meanwhile");
         callbacks_post(g->callbacks, &cancelled[i], KEPT_FAILED, REASON_OPTED_OUT_MEANWHILE);
     }
@@ -36,7 +57,8 @@ static void on_recorded(enum err status, void *arg)
     char hash[LOG_ADDRESS_MAX];
 
     if (status == OK) {
-        revocation_in_force(p->g, p->add.touched, p->add.n_touched, p->add.cancelled, p->add.n_cancelled);
+        revocation_in_force(p->g, p->add.touched, p->add.n_touched, NULL, NULL);
+        revocation_cancelled(p->g, p->add.cancelled, p->add.n_cancelled);
         metrics_opt_out(p->g->metrics, p->add.opt_out.scope, p->add.opt_out.source);
     } else {
         log_line(LOG_ERROR_, NULL, "revocation", "provider_opt_out_lost", "to=%s", log_address(&p->add.address, hash));

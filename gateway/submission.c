@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "bus.h"
 #include "duplicates.h"
 #include "postern/clock.h"
 #include "postern/hash.h"
@@ -198,6 +199,7 @@ static void decide_item(struct submission *s, struct item *item)
     f->message = item->message;
     f->profile = &item->profile;
     f->now_ms = s->now_ms;
+    f->profile_stale = !bus_fresh(s->g->bus);
     f->deferrals = s->deferred != NULL ? s->deferred->deferrals : 0;
     item->contact_hash = counters_contact_hash(&item->profile, &item->message->to);
     item->profile.last_same_content_ms =
@@ -326,6 +328,7 @@ static void on_dry_profile(enum err status, void *arg)
     f->message = &d->message;
     f->profile = &d->profile;
     f->now_ms = d->at_ms;
+    f->profile_stale = !bus_fresh(dry->g->bus);
     policy_prepare(f);
     policy_caps(f);
     struct counters_request r = {

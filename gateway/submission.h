@@ -40,10 +40,10 @@ void submission_dry_run(struct gateway *g, struct submission_dry_run *d, void (*
                         void *arg);
 
 /*
- * A revocation for these addresses is durable and about to be acknowledged: calls to a provider
- * of which no byte has been written yet are taken back and decided again.
+ * A revocation for addresses with these hashes (profiles_hash) is durable and about to be acknowledged: calls to
+ * a provider of which no byte has been written yet are taken back and decided again.
  */
-void submission_revoked(struct gateway *g, const struct address *touched, size_t n);
+void submission_revoked(struct gateway *g, const uint64_t *hashes, size_t n);
 
 /* Results that still wait for space on the disk: after a restart their messages are unknown.  After store_close. */
 void submission_forget_unwritten(struct gateway *g);

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "bus.h"
 #include "callback.h"
 #include "duplicates.h"
 #include "postern/clock.h"
@@ -267,33 +268,30 @@ static void acting_enter(struct submission *s)
 static void take_back(struct submission *s)
 {
     s->again = true;
-    post_results(s, RESULT_NOT_SENT, NULL, "profile changed before the first byte: decided again", DEFERRED_LEASED);
+    post_results(s, RESULT_NOT_SENT, NULL, "profile changed, or may have, before the first byte: decided again",
+                 DEFERRED_LEASED);
     settle_slots(s, false);
 }
 
-static bool sends_to(const struct submission *s, const struct address *touched)
+static bool sends_to(const struct submission *s, const uint64_t *hashes, size_t n)
 {
-    struct address want, have;
-
-    address_fold(touched, &want);
     for (size_t i = 0; i < s->n_items; i++) {
-        address_fold(&s->items[i].message->to, &have);
-        if (s->items[i].send && have.kind == want.kind && strcmp(have.text, want.text) == 0)
-            return true;
+        uint64_t have = s->items[i].send ? profiles_hash(&s->items[i].message->to) : 0;
+        for (size_t k = 0; k < n && s->items[i].send; k++) {
+            if (hashes[k] == have)
+                return true;
+        }
     }
     return false;
 }
 
-void submission_revoked(struct gateway *g, const struct address *touched, size_t n)
+void submission_revoked(struct gateway *g, const uint64_t *hashes, size_t n)
 {
     struct submission *next;
 
     for (struct submission *s = g->acting; s != NULL; s = next) {
-        bool hit = false;
         next = s->acting_next;
-        for (size_t i = 0; i < n && !hit; i++)
-            hit = sends_to(s, &touched[i]);
-        if (!hit || s->op == NULL || upstream_op_sent(s->op))
+        if (!sends_to(s, hashes, n) || s->op == NULL || upstream_op_sent(s->op))
             continue;
         upstream_op_cancel(&s->op);
         acting_leave(s);
@@ -396,6 +394,41 @@ static void not_sent(struct submission *s, int64_t retry_after_ms, const char *d
         keep_new(s, at_ms, detail);
 }
 
+/* --- the last look ------------------------------------------------------------------ */
+
+/* Has anything changed for those to whom a byte is about to leave? */
+static bool changed_meanwhile(const struct submission *s)
+{
+    if (profiles_epoch(s->g->profiles) == s->epoch)
+        return false;
+    for (size_t i = 0; i < s->n_items; i++) {
+        if (s->items[i].send && profiles_dropped_since(s->g->profiles, &s->items[i].message->to, s->epoch))
+            return true;
+    }
+    return false;
+}
+
+/* Might it have, and nobody told this worker?  What was decided knowing that may go. */
+static bool lapsed(const struct submission *s)
+{
+    if (bus_fresh(s->g->bus))
+        return false;
+    for (size_t i = 0; i < s->n_items; i++) {
+        if (s->items[i].send && !s->items[i].facts.profile_stale)
+            return true;
+    }
+    return false;
+}
+
+/* Asked once more when the connection is there: between the call and its first byte lie look-ups and handshakes. */
+static bool may_write(void *arg)
+{
+    struct submission *s = arg;
+
+    s->withdrawn = changed_meanwhile(s) || lapsed(s);
+    return !s->withdrawn;
+}
+
 /* --- the provider's answer ----------------------------------------------------------- */
 
 static void refused_there(struct submission *s, const struct send_result *r)
@@ -470,7 +503,11 @@ static void on_upstream(void *arg, const struct upstream_result *u)
         break;
     }
     case UPSTREAM_NOT_SENT:
-        not_sent(s, u->retry_after_ms, u->reason);
+        if (s->withdrawn)
+            take_back(s);
+        else
+            not_sent(s, u->retry_after_ms, u->reason);
+        s->withdrawn = false;
         break;
     case UPSTREAM_UNKNOWN:
         unknown(s, u->reason);
@@ -492,18 +529,6 @@ static bool *send_mask(struct submission *s, bool *any)
         *any |= s->items[i].send;
     }
     return send;
-}
-
-/* The last suppression look: has anything changed for those to whom a byte is about to leave? */
-static bool changed_meanwhile(const struct submission *s)
-{
-    if (profiles_epoch(s->g->profiles) == s->epoch)
-        return false;
-    for (size_t i = 0; i < s->n_items; i++) {
-        if (s->items[i].send && profiles_dropped_since(s->g->profiles, &s->items[i].message->to, s->epoch))
-            return true;
-    }
-    return false;
 }
 
 static void send_to_sandbox(struct submission *s, const struct outgoing *out)
@@ -564,6 +589,8 @@ static void send_to_provider(struct submission *s, const struct outgoing *out)
         .n_headers = out->n_fields,
         .body = out->body,
         .at_most_once = out->at_most_once,
+        .may_write = may_write,
+        .may_write_arg = s,
     };
     s->waiting++;
     acting_enter(s);
@@ -590,7 +617,7 @@ enum step_next submission_act(struct submission *s)
     s->provider = s->conf->route[s->connector->channel];
     if (send != NULL && !any)
         return STEP_DONE;
-    if (changed_meanwhile(s)) {
+    if (changed_meanwhile(s) || lapsed(s)) {
         take_back(s);
         return STEP_DONE;
     }

@@ -97,6 +97,7 @@ struct submission {
     const struct upstream_result *upstream; /* during the callback only */
     struct provider_answer answer;
     bool has_answer;
+    bool withdrawn;  /* the last look, at the first byte, held it back */
     bool unknown;    /* bytes were written, nothing came back */
     bool queued_now; /* kept because the provider is down */
     int64_t retry_after_ms;

@@ -183,7 +183,7 @@ static void on_transfer_end(void *arg, const struct upstream_end *end)
         .n_headers = op->answer.n_fields,
         .body = buf_slice(&op->answer.body),
     };
-    op_land(op, whole && end->http_status < 500 ? PACE_GOOD : PACE_BAD);
+    op_land(op, end->withdrawn ? PACE_NEITHER : whole && end->http_status < 500 ? PACE_GOOD : PACE_BAD);
     if (whole)
         result.retry_after_ms = note_pause(op, end->http_status);
     op_finish(op, &result);

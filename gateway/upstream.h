@@ -57,6 +57,10 @@ struct upstream_request {
     int64_t deadline_ms;     /* from now; 0, or more than total_ms: total_ms */
     size_t max_answer_bytes; /* 0: LIMIT_UPSTREAM_ANSWER_BYTES */
     bool at_most_once;       /* GET and HEAD too go out once at most; everything else always does */
+    /* Asked when the connection is there and the first byte is about to leave; false: NOT_SENT, "withdrawn".  May
+     * look at what is the caller's, and do nothing.  NULL: yes. */
+    bool (*may_write)(void *arg);
+    void *may_write_arg;
 };
 
 enum upstream_status { UPSTREAM_ANSWERED, UPSTREAM_NOT_SENT, UPSTREAM_UNKNOWN };

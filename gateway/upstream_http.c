@@ -35,6 +35,8 @@ struct upstream_head {
     struct curl_slist *lines;
     bool bodyless;   /* GET or HEAD: nothing is said about a body when there is none */
     bool may_repeat; /* GET or HEAD that was not forbidden to */
+    bool (*may_write)(void *arg);
+    void *may_write_arg;
 };
 
 /* A lane: an easy handle, kept from request to request. */
@@ -46,6 +48,7 @@ struct upstream_transfer {
     struct upstream_answer *answer;
     const char *why;  /* our own reason for breaking off, or NULL */
     bool write_began; /* on_about_to_write() was called */
+    bool withdrawn;   /* may_write() said no */
     long size_before; /* request size then */
     struct upstream_transfer *next_free;
 };
@@ -120,7 +123,7 @@ static void lane_clear(struct upstream_transfer *t, CURLcode rc, struct upstream
     struct upstream_http *http = t->http;
     long http_status = 0;
     ensure(curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &http_status) == CURLE_OK);
-    *out = (struct upstream_end){.whole = rc == CURLE_OK, .wrote = upstream_http_wrote(t)};
+    *out = (struct upstream_end){.whole = rc == CURLE_OK, .wrote = upstream_http_wrote(t), .withdrawn = t->withdrawn};
     out->http_status = out->wrote ? (int)http_status : 0;
     out->reason = rc == CURLE_OK ? "answered" : t->why ? t->why : reason_of(rc);
     ensure(curl_multi_remove_handle(http->multi, t->easy) == CURLM_OK);
@@ -253,6 +256,11 @@ static int on_about_to_write(void *arg, char *remote, char *local, int remote_po
     (void)local_port;
     if (upstream_http_wrote(t) && !t->head->may_repeat) {
         t->why = "connection_lost";
+        return CURL_PREREQFUNC_ABORT;
+    }
+    t->withdrawn = t->head->may_write != NULL && !t->head->may_write(t->head->may_write_arg);
+    if (t->withdrawn) {
+        t->why = "withdrawn";
         return CURL_PREREQFUNC_ABORT;
     }
     if (!t->write_began)
@@ -453,6 +461,8 @@ struct upstream_head *upstream_http_head(struct arena *arena, const struct upstr
     head->target = arena_strndup(arena, req->path_and_query.p, req->path_and_query.n);
     head->bodyless = strcmp(req->method, "GET") == 0 || strcmp(req->method, "HEAD") == 0;
     head->may_repeat = head->bodyless && !req->at_most_once;
+    head->may_write = req->may_write;
+    head->may_write_arg = req->may_write_arg;
     head->lines = &no_defaults;
     for (size_t i = req->n_headers; i-- > 0 && head->lines;)
         if (upstream_guard_passes(req, req->headers[i].name))
@@ -468,7 +478,7 @@ struct upstream_transfer *upstream_http_begin(struct upstream_http *http, const 
     t->head = head;
     t->answer = answer;
     t->why = NULL;
-    t->write_began = false;
+    t->write_began = t->withdrawn = false;
     if (head->bodyless && body.n == 0) {
         SET(t->easy, CURLOPT_HTTPGET, 1L);
         SET(t->easy, CURLOPT_NOBODY, strcmp(head->method, "HEAD") == 0 ? 1L : 0L);

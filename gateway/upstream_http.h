@@ -15,6 +15,7 @@ struct upstream_transfer; /* one under way */
 struct upstream_end {
     bool whole;         /* the answer is complete */
     bool wrote;         /* at least one byte of the request was taken by the kernel or by TLS */
+    bool withdrawn;     /* may_write said no: that says nothing about the provider */
     int http_status;    /* what was seen, or 0 */
     const char *reason; /* static; "answered" when whole */
 };

@@ -1,4 +1,4 @@
--- Schema 3.  One row for each idempotency key of an API key (api_key is its name), for 72 h.
+-- Schema 4.  One row for each idempotency key of an API key (api_key is its name), for 72 h.
 -- state: 0 the first request is under way, 1 likewise and its decisions are durable: answer is what a replay hears
 -- should the process die now, 2 answered.  owner: the process that holds a row of state 0 or 1, as in intent.
 CREATE TABLE idempotency (
