@@ -25,8 +25,9 @@ struct consent_call {
 
 static void start(struct consent_call *call);
 
-static const char *const members[] = {"channel",  "category", "state",      "basis",
-                                      "evidence", "source",   "expires_at", "banner_acknowledged"};
+static const char *const members[] = {
+    "channel", "category", "scope", "state", "basis", "evidence", "source", "expires_at", "banner_acknowledged"};
+static const char *const scopes[] = {"night"};
 static const char *const states[] = {"granted", "revoked"};
 static const char *const sources[] = {"customer", "agent", "import", "sync"};
 
@@ -45,11 +46,12 @@ static bool read_change(struct consent_call *call, struct api_fault *f)
         add->consent.channel = (enum channel)word;
     const struct category *category = api_category(&o, "category", &c->conf->policy);
     add->consent.category = slice_of(category != NULL ? category->name : NULL);
+    add->consent.night = api_word(&o, "scope", API_WORDS(scopes), &word);
     if (api_word(&o, "state", API_WORDS(states), &word))
         add->consent.state = word == 0 ? CONSENT_GRANTED : CONSENT_REVOKED;
     if (api_word(&o, "source", API_WORDS(sources), &word))
         ensure(source_parse(slice_of(sources[word]), &add->consent.source));
-    add->basis = api_text(&o, "basis", API_NAME_MAX);
+    add->consent.basis = api_text(&o, "basis", API_NAME_MAX);
     add->evidence = api_prose(&o, "evidence");
     api_time(&o, "expires_at", &add->consent.expires_at_ms);
     if (add->consent.state == CONSENT_GRANTED)
@@ -60,6 +62,7 @@ static bool read_change(struct consent_call *call, struct api_fault *f)
         .category = add->consent.category,
         .state = add->consent.state,
         .source = add->consent.source,
+        .night = add->consent.night,
         .has_evidence = add->evidence.n > 0,
         .banner_acknowledged = api_flag(&o, "banner_acknowledged"),
     };
@@ -71,7 +74,7 @@ static bool read_change(struct consent_call *call, struct api_fault *f)
 static bool same_scope(const struct consent *a, const struct consent *b)
 {
     return a->any_channel == b->any_channel && (a->any_channel || a->channel == b->channel) &&
-           slice_eq(a->category, b->category);
+           slice_eq(a->category, b->category) && a->night == b->night;
 }
 
 /* all: newest first.  The latest of each scope stands; a pending one only where nothing else does. */
@@ -136,6 +139,7 @@ static void answer(struct consent_call *call)
     api_put_text(&b, "contact", c->id);
     api_put_word(&b, "channel", add->consent.any_channel ? NULL : channel_name(add->consent.channel));
     api_put_text(&b, "category", add->consent.category);
+    api_put_word(&b, "scope", add->consent.night ? "night" : NULL);
     api_put_word(&b, "state", api_consent_state(add->consent.state));
     api_put_word(&b, "source", source_name(add->consent.source));
     api_put_time(&b, "at", add->consent.at_ms);

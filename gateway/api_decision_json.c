@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 
+#include "api_law.h"
 #include "api_preferences.h"
 
 #define HOURS_MAX 32 /* shown of one message: packs, organisation, contact */
@@ -224,6 +225,9 @@ static void put_facts(struct buf *b, const struct facts *f)
     put_in_force(b, f);
     put_windows(b, f);
     put_caps(b, f);
+    api_put_laws(b, f);
+    if (p->opted_out_at_ms != 0)
+        api_put_deadlines(b, "opt_out_deadlines", f->policy, p, 0, p->opted_out_at_ms);
     api_put_flag(b, "counters_down", f->counters_down);
     api_put_close(b, '}');
 }

@@ -390,6 +390,8 @@ void api_put_consents(struct buf *b, const char *name, const struct consent *c, 
         api_put_open(b, '{');
         put_channel(b, c[i].any_channel, c[i].channel);
         api_put_text(b, "category", c[i].category);
+        api_put_word(b, "scope", c[i].night ? "night" : NULL);
+        api_put_text(b, "basis", c[i].basis);
         api_put_word(b, "state", api_consent_state(c[i].state));
         api_put_word(b, "source", source_name(c[i].source));
         api_put_time(b, "at", c[i].at_ms);

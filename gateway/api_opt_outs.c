@@ -10,8 +10,10 @@
 #include <stdio.h>
 
 #include "api_json.h"
+#include "api_law.h"
 #include "postern/clock.h"
 #include "revocation.h"
+#include "zone_guess.h"
 
 struct opt_out_call {
     struct api_call *c;
@@ -91,6 +93,17 @@ static bool read_opt_out(struct opt_out_call *call, struct address *address, str
 
 /* --- the way ------------------------------------------------------------------------------ */
 
+/* By when the law of where the recipient may be wants it: for people, as it is in force already. */
+static void put_deadlines(struct buf *b, const struct opt_out_call *call)
+{
+    const struct policy *policy = &call->c->conf->policy;
+    const struct opt_out *o = &call->adds[0].opt_out;
+    struct profile who = {.preferences = call->contact.preferences, .n_preferences = call->contact.n_preferences};
+
+    zone_guess(&who, &call->adds[0].address, policy->default_zone);
+    api_put_deadlines(b, "law", policy, &who, o->any_channel ? 0 : UINT32_C(1) << o->channel, o->at_ms);
+}
+
 static void answer(struct opt_out_call *call)
 {
     struct api_call *c = call->c;
@@ -116,6 +129,7 @@ static void answer(struct opt_out_call *call)
     api_put_text(&b, "topic", call->opt_out.topic);
     api_put_text(&b, "contact", first->contact_id);
     api_put_time(&b, "in_force_at", clock_wall_ms());
+    put_deadlines(&b, call);
     api_put_number(&b, "cancelled", (int64_t)cancelled);
     api_put_close(&b, '}');
     api_answer(&c, 201, &b);

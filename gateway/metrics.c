@@ -165,8 +165,10 @@ static bool against_a_wish(const struct decision *d)
         case RULE_OPT_OUT_TOPIC:
         case RULE_CONSENT:
         case RULE_COOLING_OFF:
+        case RULE_REASK:
         case RULE_SCHEDULE:
         case RULE_HOURS_LEGAL:
+        case RULE_NIGHT_CONSENT:
         case RULE_HOURS_ORGANISATION:
         case RULE_CAP_REGULATORY:
         case RULE_CAP_ORGANISATION:

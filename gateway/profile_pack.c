@@ -118,9 +118,10 @@ static void get_opt_out(struct reader *r, struct opt_out *o)
 
 static void put_consent(struct writer *w, const struct consent *c)
 {
-    put_u64(w,
-            (uint64_t)c->state | (uint64_t)c->channel << 3 | (uint64_t)c->any_channel << 6 | (uint64_t)c->source << 7);
+    put_u64(w, (uint64_t)c->state | (uint64_t)c->channel << 3 | (uint64_t)c->any_channel << 6 |
+                   (uint64_t)c->source << 7 | (uint64_t)c->night << 10);
     put_slice(w, c->category);
+    put_slice(w, c->basis);
     put_time(w, c->at_ms);
     put_time(w, c->expires_at_ms);
 }
@@ -133,7 +134,9 @@ static void get_consent(struct reader *r, struct consent *c)
     c->channel = (enum channel)(bits >> 3 & 7);
     c->any_channel = (bits >> 6 & 1) != 0;
     c->source = (enum source)(bits >> 7 & 7);
+    c->night = (bits >> 10 & 1) != 0;
     c->category = get_slice(r);
+    c->basis = get_slice(r);
     c->at_ms = get_time(r);
     c->expires_at_ms = get_time(r);
 }

@@ -14,6 +14,8 @@
  *    evidence, who has acknowledged the banner, after the cooling-off too; others
  *    never.  Inside the cooling-off it is pending.  The cooling-off runs from the
  *    latest of the overlapping denials.
+ *  - A consent for the night lifts nothing; a denial of the day denies the night too, one
+ *    of the night not the day.
  *  - A grant is recorded under a wider opt-out, and lifts nothing (change_lifts);
  *    nothing is granted to whom must not be contacted.
  *  - Preferences: an import or sync over a customer's or an agent's value only
@@ -120,7 +122,8 @@ static struct denial denial_of(const struct profile *p, const struct consent_cha
     }
     for (size_t i = 0; i < p->n_consents; i++) {
         const struct consent *had = &p->consents[i];
-        if (had->state == CONSENT_GRANTED || !categories_overlap(had->category, c->category) ||
+        if (had->state == CONSENT_GRANTED || (had->night && !c->night) ||
+            !categories_overlap(had->category, c->category) ||
             !channels_overlap(had->any_channel, had->channel, c->any_channel, c->channel))
             continue;
         /* A pending grant has the time at which it was asked for; the denial before it is the latest opt-out. */
@@ -185,7 +188,7 @@ enum change_verdict change_consent(const struct profile *p, const struct consent
 bool change_lifts(const struct consent_change *c, struct slice sender, const struct opt_out *o)
 {
     bool same_channel = c->any_channel ? o->any_channel : !o->any_channel && o->channel == c->channel;
-    if (c->state != CONSENT_GRANTED || (sender.n > 0 && !slice_ieq(sender, o->sender)))
+    if (c->state != CONSENT_GRANTED || c->night || (sender.n > 0 && !slice_ieq(sender, o->sender)))
         return false;
     switch (o->scope) {
     case SCOPE_GLOBAL:

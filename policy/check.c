@@ -63,34 +63,63 @@ static enum err check_hours(const struct policy *p, enum message_class class, en
     return OK;
 }
 
-static enum err check_caps(const struct policy *p, struct errmsg *e)
+static const char *wrong_with(const struct cap *c)
 {
-    const size_t max = CAP_CHECKS_MAX - N_ELEMENTS(((struct facts *)NULL)->customer_caps);
-    if (p->n_caps > max) {
-        errmsg_set(e, "%zu caps: at most %zu can be checked for one message", p->n_caps, max);
-        return ERR_LIMIT;
-    }
-    for (size_t i = 0; i < p->n_caps; i++) {
-        const struct cap *c = &p->caps[i];
-        const char *wrong = NULL;
-        if (c->limit < 0)
-            wrong = "limit is negative: write 0 for none, or leave the cap out for no limit";
-        else if (c->kind == CAP_ROLLING && c->rolling_s <= 0)
-            wrong = "rolling needs a number of seconds above 0";
-        else if (c->min_gap_s < 0 || c->reserve_slots < 0)
-            wrong = "min_gap and reserved slots are not negative";
-        if (wrong != NULL) {
-            errmsg_set(e, "cap %s: %s", c->name, wrong);
-            return ERR_SYNTAX;
-        }
+    if (c->limit < 0)
+        return "limit is negative: write 0 for none, or leave the cap out for no limit";
+    if (c->kind == CAP_ROLLING && c->rolling_s <= 0)
+        return "rolling needs a number of seconds above 0";
+    if (c->min_gap_s < 0 || c->reserve_slots < 0)
+        return "min_gap and reserved slots are not negative";
+    return NULL;
+}
+
+/* A law's cap over what nobody counts would never be full. */
+static enum err check_counting(const struct policy *p, const struct cap *c, struct errmsg *e)
+{
+    enum cap_counting least = c->classes == 0 ? COUNTS_IN_ANY : COUNTS_EVERYWHERE;
+    for (size_t i = 0; c->law != NULL && i < p->n_categories; i++) {
+        const struct category *category = &p->categories[i];
+        if ((c->law->classes >> category->class & 1) == 0 || category->counts >= least)
+            continue;
+        errmsg_set(e, "cap %s binds category %s, whose sends do not count toward it: set its counts to %s", c->name,
+                   category->name, least == COUNTS_IN_ANY ? "any or everywhere" : "everywhere");
+        return ERR_CONFLICT;
     }
     return OK;
 }
 
+/* Wherever the recipient may be: of nobody knows where, the law of every region binds. */
+static enum err check_room(const struct policy *p, enum message_class class, enum channel channel, struct errmsg *e)
+{
+    const size_t max = CAP_CHECKS_MAX - N_ELEMENTS(((struct facts *)NULL)->customer_caps);
+    size_t n = 0;
+    for (size_t i = 0; i < p->n_caps; i++)
+        n += cap_concerns(&p->caps[i], class, channel);
+    if (n <= max)
+        return OK;
+    errmsg_set(e, "%zu caps for %s by %s: at most %zu can be checked for one message", n, class_name(class),
+               channel_name(channel), max);
+    return ERR_LIMIT;
+}
+
 enum err policy_check(const struct policy *p, struct errmsg *e)
 {
-    enum err err = check_caps(p, e);
-    for (unsigned cell = 0; cell < CLASS_N * CHANNEL_N && err == OK; cell++)
-        err = check_hours(p, (enum message_class)(cell / CHANNEL_N), (enum channel)(cell % CHANNEL_N), e);
+    enum err err = OK;
+    for (size_t i = 0; i < p->n_caps && err == OK; i++) {
+        const char *wrong = wrong_with(&p->caps[i]);
+        if (wrong != NULL) {
+            errmsg_set(e, "cap %s: %s", p->caps[i].name, wrong);
+            return ERR_SYNTAX;
+        }
+        err = check_counting(p, &p->caps[i], e);
+    }
+    for (unsigned cell = 0; cell < CLASS_N * CHANNEL_N && err == OK; cell++) {
+        enum message_class class = (enum message_class)(cell / CHANNEL_N);
+        enum channel channel = (enum channel)(cell % CHANNEL_N);
+        err = check_room(p, class, channel, e);
+        if (err == OK)
+            err = check_hours(p, class, channel, e);
+    }
     return err;
 }

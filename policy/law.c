@@ -27,13 +27,18 @@ static bool region_binds(const struct law *law, const struct region *regions, si
     return false;
 }
 
-bool law_binds(const struct facts *f, const struct law *law)
+bool law_reaches(const struct facts *f, const struct law *law)
 {
     const struct region *regions;
-    if ((law->classes >> f->message->category->class & 1) == 0 || (law->channels >> f->message->channel & 1) == 0)
+    if ((law->channels >> f->message->channel & 1) == 0)
         return false;
     size_t n = facts_regions(f, &regions);
     return region_binds(law, regions, n);
+}
+
+bool law_binds(const struct facts *f, const struct law *law)
+{
+    return (law->classes >> f->message->category->class & 1) != 0 && law_reaches(f, law);
 }
 
 struct law_dates law_dates(const struct law *law, const struct zone *z)
@@ -44,11 +49,9 @@ struct law_dates law_dates(const struct law *law, const struct zone *z)
     };
 }
 
-bool law_in_force(const struct facts *f, const struct law *law, int64_t at_ms)
+bool law_holds(const struct facts *f, const struct law *law, int64_t at_ms)
 {
     const struct zone *const *zones;
-    if (!law_binds(f, law))
-        return false;
     if (law->from_days == INT32_MIN && law->to_days == INT32_MAX)
         return true;
     size_t n = facts_zones(f, &zones);
@@ -58,6 +61,11 @@ bool law_in_force(const struct facts *f, const struct law *law, int64_t at_ms)
             return true;
     }
     return false;
+}
+
+bool law_in_force(const struct facts *f, const struct law *law, int64_t at_ms)
+{
+    return law_binds(f, law) && law_holds(f, law, at_ms);
 }
 
 /* --- spans ---------------------------------------------------------------------- */

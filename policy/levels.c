@@ -49,10 +49,12 @@ static const struct row {
     [RULE_OPT_OUT_TOPIC] = {SEVERITY_CRITICAL, "iiBBBB"},
     [RULE_CONSENT] = {SEVERITY_HIGH, "BBBBBB"},
     [RULE_COOLING_OFF] = {SEVERITY_HIGH, "iiiBBB"},
+    [RULE_REASK] = {SEVERITY_HIGH, "BBBBBB"}, /* binds the categories that ask for consent */
     [RULE_CHANNEL_NEVER] = {SEVERITY_HIGH, "iiBBBB"},
     [RULE_CHANNEL_OTHER] = {SEVERITY_MEDIUM, "iiSSSS"},
     [RULE_SCHEDULE] = {SEVERITY_LOW, "wwwwww"},
-    [RULE_HOURS_LEGAL] = {SEVERITY_HIGH, "DDDDDD"}, /* binds the classes that the law names */
+    [RULE_HOURS_LEGAL] = {SEVERITY_HIGH, "DDDDDD"},   /* binds the classes that the law names */
+    [RULE_NIGHT_CONSENT] = {SEVERITY_HIGH, "DDDDDD"}, /* likewise */
     [RULE_HOURS_ORGANISATION] = {SEVERITY_MEDIUM, "iiddDD"},
     [RULE_HOURS_CONTACT] = {SEVERITY_MEDIUM, "iiddDD"},
     [RULE_CAP_REGULATORY] = {SEVERITY_HIGH, "iiDDBB"}, /* caps bind the categories that obey them */

@@ -37,9 +37,10 @@ typedef struct opening rule_opening(const struct facts *f, int64_t at_ms);
 #include "postern/rules.def"
 #undef RULE
 
-rule_opening rule_schedule_opening, rule_hours_legal_opening, rule_hours_organisation_opening,
-    rule_hours_contact_opening, rule_cap_regulatory_opening, rule_cap_organisation_opening, rule_cap_customer_opening,
-    rule_min_gap_opening, rule_counters_opening, rule_freshness_opening;
+rule_opening rule_schedule_opening, rule_hours_legal_opening, rule_night_consent_opening,
+    rule_hours_organisation_opening, rule_hours_contact_opening, rule_cap_regulatory_opening,
+    rule_cap_organisation_opening, rule_cap_customer_opening, rule_min_gap_opening, rule_counters_opening,
+    rule_freshness_opening;
 
 /* A set of rules, by enum rule. */
 _Static_assert(RULE_N <= 32, "a set of rules is 32 bits");
@@ -51,8 +52,8 @@ struct opening rules_open(const struct facts *f, uint32_t rules, int64_t at_ms);
 /* Timing and caps: only these can make a decision timing_only. */
 #define RULES_OF_TIMING                                                                                                \
     (RULE_BIT(RULE_SCHEDULE) | RULE_BIT(RULE_HOURS_LEGAL) | RULE_BIT(RULE_HOURS_ORGANISATION) |                        \
-     RULE_BIT(RULE_HOURS_CONTACT) | RULE_BIT(RULE_CAP_REGULATORY) | RULE_BIT(RULE_CAP_ORGANISATION) |                  \
-     RULE_BIT(RULE_CAP_CUSTOMER) | RULE_BIT(RULE_MIN_GAP))
+     RULE_BIT(RULE_NIGHT_CONSENT) | RULE_BIT(RULE_HOURS_CONTACT) | RULE_BIT(RULE_CAP_REGULATORY) |                     \
+     RULE_BIT(RULE_CAP_ORGANISATION) | RULE_BIT(RULE_CAP_CUSTOMER) | RULE_BIT(RULE_MIN_GAP))
 
 bool rule_has_opening(enum rule rule);
 
@@ -90,9 +91,10 @@ char *local_words(const struct zone *z, int64_t at_ms, char out[LOCAL_WORDS_MAX]
 
 /* --- law.c ---------------------------------------------------------------------- */
 
-/* Is this message one that the law is about, as far as class, channel and region go? */
+/* Is the law about this recipient and channel, about this class too, does its date hold in one of the zones, all? */
+bool law_reaches(const struct facts *f, const struct law *law);
 bool law_binds(const struct facts *f, const struct law *law);
-/* The same at an instant: does its date hold in one of the recipient's zones? */
+bool law_holds(const struct facts *f, const struct law *law, int64_t at_ms);
 bool law_in_force(const struct facts *f, const struct law *law, int64_t at_ms);
 /* When its dates begin and end by the clock of that zone. */
 struct law_dates {
@@ -102,6 +104,13 @@ struct law_dates law_dates(const struct law *law, const struct zone *z);
 /* The instant a calendar span after at_ms ends (UTC's calendar); business days are not asked here. */
 int64_t law_span_after(const struct law_span *s, int64_t at_ms);
 bool law_span_is_none(const struct law_span *s);
+
+/* --- of one rule for another ------------------------------------------------------ */
+
+/* Can a message of that class and channel meet the cap at all? */
+bool cap_concerns(const struct cap *c, enum message_class class, enum channel channel);
+/* Is a consent for the night on record and in force? */
+bool facts_night_consent(const struct facts *f);
 
 /* --- levels.c ------------------------------------------------------------------ */
 

@@ -13,7 +13,10 @@
  *    send that held it.
  *  - The contact's own cap counts what it was stated for: one for SMS counts SMS.  One
  *    for a topic counts the topic's category, which is more.
- *  - Caps of regulation and organisation bind the categories that obey caps.
+ *  - The organisation's caps bind the categories that obey caps; a law's cap binds the
+ *    classes that the law names, and no category can be taken out of it.
+ *  - A law's cap over the other channels (a second channel in one week) counts what was
+ *    sent there, and is full with its limit like every other.
  *  - The contact's min_gap is for P2 and P3; an organisation's is for all.
  *  - Support of low importance (P3) that would wait for a slot goes into the digest.
  *  - Counts that were not asked for yet violate nothing.
@@ -90,11 +93,19 @@ uint32_t message_subject_id(const struct message *m)
     return m->topic.n > 0 ? slice_id(m->topic) : m->category->id;
 }
 
-static bool matches(const struct cap *c, const struct message *m)
+bool cap_concerns(const struct cap *c, enum message_class class, enum channel channel)
 {
-    return (c->classes == 0 || (c->classes >> m->category->class & 1) != 0) &&
-           (c->channels == 0 || (c->channels >> m->channel & 1) != 0) &&
-           (c->category == NULL || c->category->id == m->category->id);
+    uint32_t classes = c->law != NULL ? c->law->classes : c->classes;
+    uint32_t channels = c->law != NULL ? c->law->channels : c->channels;
+    return (classes == 0 || (classes >> class & 1) != 0) && (channels == 0 || (channels >> channel & 1) != 0);
+}
+
+static bool matches(const struct facts *f, const struct cap *c)
+{
+    const struct message *m = f->message;
+    if (!cap_concerns(c, m->category->class, m->channel) || (c->category != NULL && c->category->id != m->category->id))
+        return false;
+    return c->law != NULL ? law_in_force(f, c->law, f->now_ms) : m->category->obeys_cap;
 }
 
 /* The order of enum message_class is the rank: a larger one is lower. */
@@ -110,6 +121,8 @@ static struct cap_check concrete(const struct facts *f, const struct cap *c)
     struct span s = {f->now_ms - c->rolling_s * 1000 + 1, 0};
     if (c->kind == CAP_CALENDAR)
         s = widest_span(f, c->period);
+    uint32_t own_channel = UINT32_C(1) << m->channel;
+    bool own_category = c->category != NULL || c->per_category;
     bool gap = c->min_gap_s > 0 && !(c->origin == CAP_OF_CUSTOMER && message_claims_urgency(m));
     return (struct cap_check){
         .cap = c,
@@ -117,8 +130,8 @@ static struct cap_check concrete(const struct facts *f, const struct cap *c)
         .next_ms = s.next_ms,
         .limit = limit_for(c, m->category->class),
         .classes = c->classes,
-        .channels = c->channels,
-        .category_id = c->category == NULL ? UINT32_MAX : c->category->id,
+        .channels = c->other_channels ? c->channels & ~own_channel : c->channels,
+        .category_id = own_category ? m->category->id : UINT32_MAX,
         .subject_id = c->per_subject ? message_subject_id(m) : UINT32_MAX,
         .gap_ms = gap ? c->min_gap_s * 1000 : 0,
         .gap_category_id = m->category->id,
@@ -127,7 +140,7 @@ static struct cap_check concrete(const struct facts *f, const struct cap *c)
 
 static void add_check(struct facts *f, const struct cap *c)
 {
-    if (f->n_checks < CAP_CHECKS_MAX && matches(c, f->message))
+    if (f->n_checks < CAP_CHECKS_MAX && matches(f, c))
         f->checks[f->n_checks++] = concrete(f, c);
 }
 
@@ -152,10 +165,8 @@ static struct cap customer_cap(const struct facts *f, enum cap_period period)
 void policy_caps(struct facts *f)
 {
     f->n_checks = 0;
-    if (!f->message->category->obeys_cap)
-        return;
     for (unsigned period = 0; period < N_ELEMENTS(f->customer_caps); period++) {
-        if (f->preferences.max_per[period] < 0 || facts_urgent(f))
+        if (f->preferences.max_per[period] < 0 || !f->message->category->obeys_cap || facts_urgent(f))
             continue;
         f->customer_caps[period] = customer_cap(f, (enum cap_period)period);
         add_check(f, &f->customer_caps[period]);

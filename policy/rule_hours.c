@@ -14,6 +14,8 @@
  *    organisation's, and only as far as the contact's urgency_override goes.
  *  - A law that begins or ends bounds what it says: who waits for it waits no longer
  *    than it lasts.
+ *  - Hours for which a law wants a consent of their own (night) are hours like the
+ *    law's to whoever has not given it: the message waits for the morning.
  *  - Hours that never open (a contact's own, with days.never taken out) block.
  */
 #include "policy/rule.h"
@@ -90,28 +92,35 @@ bool rule_schedule(const struct facts *f, struct violation *v)
 
 /* --- legal hours --------------------------------------------------------------- */
 
-/* What the law leaves open by the clock of z. */
-static struct opening open_by_law(const struct policy *p, const struct legal_window *w, const struct zone *z,
-                                  int64_t at_ms)
+/* What the law leaves open with that set of hours by the clock of z. */
+static struct opening open_by_law(const struct law *law, const struct window_set *s, const struct zone *z,
+                                  int64_t margin_ms, int64_t at_ms)
 {
-    struct law_dates d = law_dates(&w->law, z);
+    struct law_dates d = law_dates(law, z);
     struct opening o = opening_always(at_ms);
     if (at_ms >= d.to_ms)
         return o;
     if (at_ms < d.from_ms)
         return earlier_end(o, d.from_ms);
-    o = open_in_zone(&w->set, z, (w->counts_delivery ? p->delivery_margin_s : p->margin_s) * 1000, at_ms);
+    o = open_in_zone(s, z, margin_ms, at_ms);
     if (o.from_ms >= d.to_ms)
         o = (struct opening){.from_ms = d.to_ms, .until_ms = NEVER_MS, .zone = z};
     return o;
 }
 
-static void narrow_by_law(const struct facts *f, const struct legal_window *w, struct opening *o)
+/* Narrows *o by a law that binds, in every candidate zone. */
+static void narrow_by(const struct facts *f, const struct law *law, const struct window_set *s, int64_t margin_s,
+                      struct opening *o)
 {
     const struct zone *const *zones;
     size_t n = facts_zones(f, &zones);
     for (size_t i = 0; i < n && o->from_ms != NEVER_MS; i++)
-        meet(o, open_by_law(f->policy, w, zones[i], o->from_ms));
+        meet(o, open_by_law(law, s, zones[i], margin_s * 1000, o->from_ms));
+}
+
+static void narrow_by_law(const struct facts *f, const struct legal_window *w, struct opening *o)
+{
+    narrow_by(f, &w->law, &w->set, w->counts_delivery ? f->policy->delivery_margin_s : f->policy->margin_s, o);
 }
 
 struct opening rule_hours_legal_opening(const struct facts *f, int64_t at_ms)
@@ -140,18 +149,63 @@ static void describe_opening(const struct facts *f, struct violation *v, const c
     }
 }
 
+/* The one of several laws that keeps a message longest, on its own. */
+struct longest {
+    const char *law;
+    int64_t from_ms;
+};
+
+static void offer(struct longest *l, const struct law *law, const struct opening *o)
+{
+    if (o->from_ms > l->from_ms)
+        *l = (struct longest){law->name, o->from_ms};
+}
+
 bool rule_hours_legal(const struct facts *f, struct violation *v)
 {
-    const char *law = "legal hours";
-    for (size_t i = f->policy->n_legal; i-- > 0;) {
+    struct longest longest = {"legal hours", f->now_ms};
+    for (size_t i = 0; i < f->policy->n_legal; i++) {
+        const struct legal_window *w = &f->policy->legal[i];
         struct opening o = opening_always(f->now_ms);
-        if (law_binds(f, &f->policy->legal[i].law))
-            narrow_by_law(f, &f->policy->legal[i], &o);
-        if (o.from_ms > f->now_ms)
-            law = f->policy->legal[i].law.name;
+        if (law_binds(f, &w->law))
+            narrow_by_law(f, w, &o);
+        offer(&longest, &w->law, &o);
     }
     v->reason = REASON_LEGAL_HOURS;
-    describe_opening(f, v, law);
+    describe_opening(f, v, longest.law);
+    return true;
+}
+
+/* --- nights that need a consent of their own ----------------------------------- */
+
+static bool asks_for_night(const struct facts *f, const struct legal_consent *c)
+{
+    return !window_set_is_empty(&c->night) && law_binds(f, &c->law);
+}
+
+struct opening rule_night_consent_opening(const struct facts *f, int64_t at_ms)
+{
+    struct opening o = opening_always(at_ms);
+    for (size_t i = 0; i < f->policy->n_legal_consents; i++) {
+        const struct legal_consent *c = &f->policy->legal_consents[i];
+        if (asks_for_night(f, c) && !facts_night_consent(f))
+            narrow_by(f, &c->law, &c->night, f->policy->margin_s, &o);
+    }
+    return or_conversation(f, o, at_ms);
+}
+
+bool rule_night_consent(const struct facts *f, struct violation *v)
+{
+    struct longest longest = {"night", f->now_ms};
+    for (size_t i = 0; i < f->policy->n_legal_consents; i++) {
+        const struct legal_consent *c = &f->policy->legal_consents[i];
+        struct opening o = opening_always(f->now_ms);
+        if (asks_for_night(f, c))
+            narrow_by(f, &c->law, &c->night, f->policy->margin_s, &o);
+        offer(&longest, &c->law, &o);
+    }
+    v->reason = REASON_NIGHT_CONSENT;
+    describe_opening(f, v, longest.law);
     return true;
 }
 

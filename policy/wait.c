@@ -28,6 +28,7 @@
 static rule_opening *const openings[RULE_N] = {
     [RULE_SCHEDULE] = rule_schedule_opening,
     [RULE_HOURS_LEGAL] = rule_hours_legal_opening,
+    [RULE_NIGHT_CONSENT] = rule_night_consent_opening,
     [RULE_HOURS_ORGANISATION] = rule_hours_organisation_opening,
     [RULE_HOURS_CONTACT] = rule_hours_contact_opening,
     [RULE_CAP_REGULATORY] = rule_cap_regulatory_opening,

@@ -189,7 +189,9 @@ static uint64_t audit_consent(struct backend *b, const struct store_consent_add 
         audit_add_text(&body, "channel", slice_of(channel_name(r->consent.channel)));
     audit_add_text(&body, "category", r->consent.category);
     audit_add_text(&body, "source", slice_of(source_name(r->consent.source)));
-    audit_add_text(&body, "basis", r->basis);
+    audit_add_text(&body, "basis", r->consent.basis);
+    if (r->consent.night)
+        audit_add_text(&body, "scope", SLICE("night"));
     audit_add_time(&body, "expires_at", r->consent.expires_at_ms);
     audit_add_number(&body, "lifted", (int64_t)r->n_lifted);
     audit_add_text(&body, "actor", r->actor);
@@ -204,6 +206,8 @@ static uint64_t audit_consent(struct backend *b, const struct store_consent_add 
 /* Exactly the consent's scope, as policy's change_lifts has it: narrower never lifts wider, nor wider narrower. */
 static bool is_same_scope(sqlite3_stmt *st, const struct consent *c)
 {
+    if (c->night)
+        return false;
     bool any_channel = col_int(st, 2) != 0;
     bool same_channel = any_channel == c->any_channel && (any_channel || col_int(st, 3) == (int64_t)c->channel);
     if (col_int(st, 9) != 0)
@@ -239,8 +243,8 @@ static void insert_consent(struct backend *b, const struct store_consent_add *r,
 {
     const struct consent *c = &r->consent;
     SQL_RUN(b, SQL_CONSENT_INSERT, V_INT(contact), V_INT(c->any_channel), V_INT(c->any_channel ? 0 : c->channel),
-            V_TEXT(c->category), V_INT(c->state), V_INT(c->source), V_TEXT(r->basis), V_TEXT(r->evidence),
-            V_TEXT(r->actor), V_INT(c->at_ms), V_INT(c->expires_at_ms));
+            V_TEXT(c->category), V_INT(c->state), V_INT(c->source), V_TEXT(c->basis), V_TEXT(r->evidence),
+            V_TEXT(r->actor), V_INT(c->at_ms), V_INT(c->expires_at_ms), V_INT(c->night));
 }
 
 static bool is_of_version(struct backend *b, int64_t contact, uint64_t version)
@@ -275,7 +279,8 @@ enum err sqlite_consent_add(struct backend *b, struct store_consent_add *r)
     for (size_t i = 0; i < r->n_lifted; i++)
         SQL_RUN(b, SQL_OPT_OUT_LIFT, V_INT(((const int64_t *)ids.items)[i]), V_INT(r->now_ms), V_INT(seq));
     struct emptying e = {.revoked = &r->consent, .actor = r->actor, .now_ms = r->now_ms, .arena = r->arena};
-    if (r->consent.state == CONSENT_REVOKED && !b->arena_spent)
+    /* Without the night's consent a message still waits for the day. */
+    if (r->consent.state == CONSENT_REVOKED && !r->consent.night && !b->arena_spent)
         empty_queue(b, r->contact_id, r->touched, r->n_touched, &e);
     r->cancelled = e.found.items;
     r->n_cancelled = e.found.n;

@@ -61,7 +61,8 @@ static bool is_seen(const struct rows *seen, const struct consent *c)
 {
     const struct consent *s = seen->items;
     for (size_t i = 0; i < seen->n; i++) {
-        if (s[i].any_channel == c->any_channel && s[i].channel == c->channel && slice_eq(s[i].category, c->category))
+        if (s[i].any_channel == c->any_channel && s[i].channel == c->channel && slice_eq(s[i].category, c->category) &&
+            s[i].night == c->night)
             return true;
     }
     return false;
@@ -82,7 +83,9 @@ static void read_consent(struct backend *b, sqlite3_stmt *st, struct arena *a, s
                           .state = (enum consent_state)col_int(st, 3),
                           .source = (enum source)col_int(st, 4),
                           .at_ms = col_int(st, 5),
-                          .expires_at_ms = col_int(st, 6)};
+                          .expires_at_ms = col_int(st, 6),
+                          .basis = col_slice(b, st, 7, a),
+                          .night = col_int(st, 8) != 0};
 }
 
 const struct consent *consents_read(struct backend *b, int64_t contact, bool in_force, struct arena *a, size_t *n)

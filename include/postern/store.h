@@ -409,7 +409,7 @@ struct store_consent_add {
     struct arena *arena;
     struct slice contact_id;
     struct consent consent; /* as it is to be kept: state may be PENDING */
-    struct slice basis, evidence, actor;
+    struct slice evidence, actor;
     bool lifts;                /* lift opt-outs of exactly this scope */
     uint64_t expected_version; /* of the contact; another one: ERR_CONFLICT; 0 = any */
     int64_t now_ms;

@@ -24,6 +24,7 @@ struct bench {
     struct category category, other_category;
     struct policy policy;
     struct cap caps[CAP_CHECKS_MAX];
+    struct law cap_laws[CAP_CHECKS_MAX];
     struct legal_window legal[ROWS_MAX];
     struct legal_consent legal_consents[ROWS_MAX];
     struct legal_opt_out legal_opt_outs[ROWS_MAX];
@@ -353,7 +354,7 @@ static void given_opt_out(struct bench *b, struct slice v)
     o->at_ms = v.n > 0 ? instant(b, v) : INT64_C(1767225600000);
 }
 
-/* consent=STATE/CHANNEL/CATEGORY/EXPIRY; "*" or nothing = any */
+/* consent=STATE/CHANNEL/CATEGORY/EXPIRY/BASIS/TIME/night; "*" or nothing = any */
 static void given_consent(struct bench *b, struct slice v)
 {
     static const char *const states[] = {"granted", "revoked", "pending"};
@@ -367,7 +368,11 @@ static void given_consent(struct bench *b, struct slice v)
     if (!c->any_channel)
         c->channel = PARSED(enum channel, channel_parse, channel);
     c->category = slice_eq_cstr(category, "*") ? SLICE("") : category;
-    c->expires_at_ms = v.n > 0 ? instant(b, v) : 0;
+    struct slice expiry = cases_column(&v, '/'), basis = cases_column(&v, '/'), at = cases_column(&v, '/');
+    c->expires_at_ms = expiry.n > 0 ? instant(b, expiry) : 0;
+    c->basis = basis;
+    c->at_ms = at.n > 0 ? instant(b, at) : c->at_ms;
+    c->night = slice_eq_cstr(v, "night");
 }
 
 /* "max_per_day@sms": the key, and what it was stated for: a channel, "category" or "topic" of the message. */
@@ -392,7 +397,15 @@ static void add_preference(struct bench *b, struct preference *p, struct slice k
     }
 }
 
-/* cap="name=N origin=O calendar=day|rolling=S limit=N classes=.. channels=.. gap=S reserve=CLASS:N of=category|other"
+/*
+ * NAME/CLASSES/CHANNELS/REGIONS, and *v is what stands behind; "*": marketing and collections, every channel,
+ * everywhere.  NAME may have dates: "NAME@FROM..TO", one of them or both.
+ */
+static struct law law(struct bench *b, struct slice *v);
+
+/*
+ * cap="name=N origin=O calendar=day|rolling=S limit=N classes=.. channels=.. gap=S reserve=CLASS:N of=category|other
+ * law=NAME/CLASSES/CHANNELS/REGIONS per=subject|category|channels"; law= first: it gives name, classes and channels
  */
 static void cap_word(struct bench *b, struct cap *c, struct slice key, struct slice v)
 {
@@ -419,6 +432,15 @@ static void cap_word(struct bench *b, struct cap *c, struct slice key, struct sl
         c->reserves = true;
         c->reserve_class = PARSED(enum message_class, class_parse, cases_column(&v, ':'));
         c->reserve_slots = (int32_t)number(b, v);
+    } else if (slice_eq_cstr(key, "law")) {
+        struct law *l = &b->cap_laws[c - b->caps];
+        *l = law(b, &v);
+        *c = (struct cap){.name = l->name, .origin = CAP_OF_REGULATION, .classes = l->classes, .channels = l->channels};
+        c->law = l;
+    } else if (slice_eq_cstr(key, "per")) {
+        c->per_subject = slice_eq_cstr(v, "subject");
+        c->per_category = slice_eq_cstr(v, "category");
+        c->other_channels = slice_eq_cstr(v, "channels");
     } else if (slice_eq_cstr(key, "of")) {
         c->category = slice_eq_cstr(v, "other") ? &b->other_category : &b->category;
     } else {
@@ -470,10 +492,6 @@ static int32_t date(struct bench *b, struct slice s, int32_t none)
     return date_to_days((struct date){h.year, h.month, h.day});
 }
 
-/*
- * NAME/CLASSES/CHANNELS/REGIONS, and *v is what stands behind; "*": marketing and collections, every channel,
- * everywhere.  NAME may have dates: "NAME@FROM..TO", one of them or both.
- */
 static struct law law(struct bench *b, struct slice *v)
 {
     struct slice dates = cases_column(v, '/');
@@ -504,6 +522,75 @@ static void given_legal(struct bench *b, struct slice v)
     *w = (struct legal_window){.counts_delivery = slice_starts(v, "delivery")};
     w->law = law(b, &v);
     w->set = windows(b, v, WINDOW_ALLOWED);
+}
+
+/* "12mo", "90d", "10b" (business days), "5m" */
+static struct law_span span(struct bench *b, struct slice s)
+{
+    bool months = s.n > 2 && slice_eq_cstr((struct slice){s.p + s.n - 2, 2}, "mo");
+    size_t unit = months ? 2 : 1;
+    int32_t n = (int32_t)number(b, (struct slice){s.p, s.n - unit});
+    switch (months ? 'M' : s.p[s.n - 1]) {
+    case 'M':
+        return (struct law_span){.months = n};
+    case 'd':
+        return (struct law_span){.days = n};
+    case 'b':
+        return (struct law_span){.business_days = n};
+    case 'm':
+        return (struct law_span){.seconds = n * 60};
+    default:
+        wrong(b, "\"%.*s\" is no span", SLICE_ARG(s));
+        return (struct law_span){0};
+    }
+}
+
+/* "a,b" */
+static const char *const *words_of(struct bench *b, struct slice s, size_t *n)
+{
+    const char **words = arena_calloc(&b->arena, ROWS_MAX, sizeof *words);
+    for (*n = 0; s.n > 0; (*n)++)
+        words[*n] = text(b, cases_column(&s, ','));
+    return words;
+}
+
+/* law_consent="NAME/CLASSES/CHANNELS/REGIONS/need=.. accepts=a,b expires=SPAN basis=a,b night=WINDOWS" */
+static void given_law_consent(struct bench *b, struct slice v)
+{
+    static const char *const needs[] = {"none", "opt_out", "opt_in"};
+    struct legal_consent *c = &b->legal_consents[b->policy.n_legal_consents++];
+    *c = (struct legal_consent){.law = law(b, &v), .night = {.sense = WINDOW_QUIET}};
+    while (v.n > 0) {
+        struct slice word = cases_column(&v, ' ');
+        struct slice key = cases_column(&word, '=');
+        for (unsigned i = 0; i < N_ELEMENTS(needs) && slice_eq_cstr(key, "need"); i++)
+            c->need = slice_eq_cstr(word, needs[i]) ? (enum consent_need)i : c->need;
+        if (slice_eq_cstr(key, "accepts"))
+            c->accepts = words_of(b, word, &c->n_accepts);
+        if (slice_eq_cstr(key, "basis"))
+            c->basis = words_of(b, word, &c->n_basis);
+        if (slice_eq_cstr(key, "expires"))
+            c->expires = span(b, word);
+        if (slice_eq_cstr(key, "night"))
+            c->night = windows(b, word, WINDOW_QUIET);
+    }
+}
+
+/* law_opt_out="NAME/CLASSES/CHANNELS/REGIONS/within=SPAN reask=SPAN" */
+static void given_law_opt_out(struct bench *b, struct slice v)
+{
+    struct legal_opt_out *o = &b->legal_opt_outs[b->policy.n_legal_opt_outs++];
+    *o = (struct legal_opt_out){.law = law(b, &v)};
+    while (v.n > 0) {
+        struct slice word = cases_column(&v, ' ');
+        struct slice key = cases_column(&word, '=');
+        *(slice_eq_cstr(key, "within") ? &o->within : &o->reask_after) = span(b, word);
+    }
+}
+
+static void given_asks(struct bench *b, struct slice v)
+{
+    b->category.asks_consent = yes(b, v);
 }
 
 static void given_quiet(struct bench *b, struct slice v)
@@ -592,6 +679,9 @@ static const struct {
     {"latest", given_latest},
     {"counters", given_counters},
     {"legal", given_legal},
+    {"law_consent", given_law_consent},
+    {"law_opt_out", given_law_opt_out},
+    {"asks", given_asks},
     {"quiet", given_quiet},
     {"open", given_open},
     {"default_zone", given_default_zone},

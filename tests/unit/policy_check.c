@@ -43,7 +43,7 @@ START_TEST(caps_fit)
     ck_assert_int_eq(policy_check(&b.policy, &e), OK);
     b.policy.n_caps++;
     ck_assert_int_eq(policy_check(&b.policy, &e), ERR_LIMIT);
-    ck_assert_str_eq(e.text, "30 caps: at most 29 can be checked for one message");
+    ck_assert_str_eq(e.text, "30 caps for otp by email: at most 29 can be checked for one message");
 }
 END_TEST
 

@@ -368,6 +368,7 @@ FILE_TEST(levels, "rules_levels.cases", 300)
 FILE_TEST(optouts, "rules_optout.cases", 60)
 FILE_TEST(channels_and_wishes, "rules_wishes.cases", 40)
 FILE_TEST(hours, "rules_hours.cases", 60)
+FILE_TEST(laws, "rules_law.cases", 90)
 FILE_TEST(frequency, "rules_frequency.cases", 50)
 FILE_TEST(outcomes, "rules_outcomes.cases", 50)
 
@@ -381,6 +382,7 @@ int main(int argc, char **argv)
     tcase_add_test(files, optouts);
     tcase_add_test(files, channels_and_wishes);
     tcase_add_test(files, hours);
+    tcase_add_test(files, laws);
     tcase_add_test(files, frequency);
     tcase_add_test(files, outcomes);
     suite_add_tcase(suite, files);

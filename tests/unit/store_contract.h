@@ -24,7 +24,6 @@ UNUSED static void add_consent(struct consent consent, bool lifts, struct store_
     *add = (struct store_consent_add){.arena = &arena,
                                       .contact_id = SLICE("ann"),
                                       .consent = consent,
-                                      .basis = SLICE("form"),
                                       .evidence = SLICE("ip 192.0.2.1"),
                                       .lifts = lifts,
                                       .now_ms = NOW};
