@@ -83,6 +83,16 @@ struct conf_calendar {
 
 struct conf_use; /* confs.c */
 
+struct conf_redis {
+    const char *host;
+    uint16_t port;
+    int db;
+    bool tls;
+    const char *ca_file;             /* or NULL */
+    const char *username, *password; /* or NULL; resolved */
+    int64_t deadline_ms;
+};
+
 struct conf {
     const char *path;
     const char *listen_http; /* never NULL */
@@ -93,7 +103,8 @@ struct conf {
     const char *public_url; /* no trailing slash; default http://<listen.http> */
     bool public_url_given;  /* by the configuration: others can reach it */
     bool clock_settable;
-    enum { COUNTERS_EMBEDDED } counters;
+    enum { COUNTERS_EMBEDDED, COUNTERS_REDIS } counters;
+    struct conf_redis redis;
     int log_level;                                              /* enum log_level */
     size_t cache_bytes;                                         /* profiles; default 256 MiB */
     size_t max_body_bytes, max_connections, max_inflight_bytes; /* 0 = limits.h */

@@ -42,6 +42,7 @@ enum err conf_build_named_calendar(struct conf_build *b, const char *name, const
                                    const struct holiday_calendar **out) NODISCARD;
 /* conf_process.c, conf_keys.c */
 enum err conf_build_process(struct conf_build *b) NODISCARD;   /* listen, store, clock, limits */
+enum err conf_build_counters(struct conf_build *b) NODISCARD;  /* and redis */
 enum err conf_build_providers(struct conf_build *b) NODISCARD; /* and routes */
 enum err conf_build_keys(struct conf_build *b) NODISCARD;      /* and mappings, callbacks */
 

@@ -1,6 +1,6 @@
 /*
  * What the process needs: where it listens, where it keeps, through whom it
- * sends.  Words that a later build will know (postgresql://, redis://, mailgun)
+ * sends.  Words that a later build will know (postgresql://, mailgun)
  * are told apart from mistakes.
  */
 #include "conf_build.h"
@@ -45,19 +45,13 @@ static enum err build_public_url(struct conf_build *b)
 static enum err build_store(struct conf_build *b)
 {
     const char *store = b->yaml->store != NULL ? b->yaml->store : "sqlite:postern.db";
-    const char *counters = b->yaml->counters;
     struct slice s = slice_of(store);
 
     if (slice_starts(s, "postgresql://") || slice_starts(s, "postgres://"))
         return REFUSE(b, "store", "PostgreSQL is not carried by this build yet; use sqlite:postern.db");
     if (!slice_starts(s, "sqlite:") || s.n == strlen("sqlite:"))
         return REFUSE(b, "store", "\"%.60s\" is no store: write sqlite:postern.db", store);
-    if (counters != NULL && slice_starts(slice_of(counters), "redis://"))
-        return REFUSE(b, "counters", "Redis is not carried by this build yet; use embedded");
-    if (counters != NULL && strcmp(counters, "embedded") != 0)
-        return REFUSE(b, "counters", "\"%.60s\" is no kind of counters: write embedded", counters);
     b->conf->store_url = conf_keep(b, store);
-    b->conf->counters = COUNTERS_EMBEDDED;
     return OK;
 }
 
@@ -114,6 +108,8 @@ enum err conf_build_process(struct conf_build *b)
         err = build_public_url(b);
     if (err == OK)
         err = build_store(b);
+    if (err == OK)
+        err = conf_build_counters(b);
     if (err == OK)
         err = build_clock(b, loopback);
     if (err == OK)

@@ -107,6 +107,14 @@ static const cyaml_schema_field_t limits_fields[] = {
     NUMBER("cache_bytes", yaml_limits, cache_bytes),       END,
 };
 
+static const cyaml_schema_field_t redis_fields[] = {
+    TEXT("username", OPTIONAL, yaml_redis, username),
+    TEXT("password", OPTIONAL, yaml_redis, password),
+    TEXT("ca_file", OPTIONAL, yaml_redis, ca_file),
+    NUMBER("deadline_ms", yaml_redis, deadline_ms),
+    END,
+};
+
 static const cyaml_schema_field_t provider_fields[] = {
     TEXT("name", NEEDED, yaml_provider, name),
     TEXT("kind", NEEDED, yaml_provider, kind),
@@ -265,6 +273,7 @@ static const cyaml_schema_field_t conf_fields[] = {
     TEXT("public_url", OPTIONAL, yaml_conf, public_url),
     TEXT("store", OPTIONAL, yaml_conf, store),
     TEXT("counters", OPTIONAL, yaml_conf, counters),
+    MAP("redis", OPTIONAL, yaml_conf, redis, redis_fields),
     TEXT("clock", OPTIONAL, yaml_conf, clock),
     TEXT("audit_key", OPTIONAL, yaml_conf, audit_key),
     TEXT("rules_dir", OPTIONAL, yaml_conf, rules_dir),

@@ -31,6 +31,11 @@ struct yaml_limits {
     int64_t *body_bytes, *connections, *inflight_bytes, *head_ms, *cache_bytes;
 };
 
+struct yaml_redis {
+    char *username, *password, *ca_file;
+    int64_t *deadline_ms;
+};
+
 struct yaml_provider {
     char *name, *kind, *url, *account, *secret, *ca_file;
     int allow_private;
@@ -135,6 +140,7 @@ struct yaml_conf {
     struct yaml_listen listen;
     char *public_url, *store, *counters, *clock, *audit_key, *rules_dir;
     int log_level;
+    struct yaml_redis redis;
     struct yaml_limits limits;
     struct yaml_provider *providers;
     uint32_t providers_count;

@@ -4,7 +4,7 @@
  * kept; exact under concurrency, because one loop owns them.  Lost with the
  * process and rebuilt from the store's log of sends.
  */
-#include "counters.h"
+#include "counters_ops.h"
 
 #include <stdlib.h>
 
@@ -14,8 +14,6 @@
 #include "postern/clock.h"
 #include "postern/hash.h"
 
-/* The longest calendar window is a month; a day more for zones. */
-#define KEEP_MS        (INT64_C(32) * MS_PER_DAY)
 #define SWEEP_PER_CALL 2
 
 /* uthash is macros: their branches are not this file's.  NOLINTBEGIN(readability-function-size) */
@@ -31,7 +29,7 @@ struct send {
 struct reservation {
     uint64_t id;
     struct tally *tally;
-    struct reservation *next; /* of the same contact */
+    struct reservation *next; /* of the same contact, the latest first */
     struct send send;
     int64_t since_mono_ms;
     UT_hash_handle hh;
@@ -46,8 +44,8 @@ struct tally {
     UT_hash_handle hh;
 };
 
-struct counters_op {
-    struct counters *counters;
+struct op {
+    struct counters_op base;
     struct loop_task *task;
     counters_cb *cb;
     void *arg;
@@ -55,7 +53,8 @@ struct counters_op {
     struct cap_count counts[CAP_CHECKS_MAX];
 };
 
-struct counters {
+struct embedded {
+    struct counters base;
     struct loop *loop;
     struct tally *tallies;
     struct tally *sweep; /* looked at next for sends that no window reaches any more */
@@ -64,28 +63,14 @@ struct counters {
     size_t entries;
 };
 
-uint64_t counters_contact_hash(const struct profile *p, const struct address *to)
+static struct embedded *embedded_of(struct counters *base)
 {
-    struct address folded;
-    struct slice parts[2];
-    uint64_t hash;
-
-    if (p->known == KNOWN) {
-        parts[0] = SLICE("contact:");
-        parts[1] = p->contact_id;
-    } else {
-        address_fold(to, &folded);
-        parts[0] = SLICE("address:");
-        parts[1] = slice_of(folded.text);
-    }
-    struct digest d = hash_sha256_parts(parts, N_ELEMENTS(parts));
-    memcpy(&hash, d.b, sizeof(hash));
-    return hash;
+    return (struct embedded *)base; /* its first member */
 }
 
 /* --- tallies --------------------------------------------------------------------- */
 
-static struct tally *tally_get(struct counters *c, uint64_t contact_hash)
+static struct tally *tally_get(struct embedded *c, uint64_t contact_hash)
 {
     struct tally *t;
 
@@ -93,7 +78,7 @@ static struct tally *tally_get(struct counters *c, uint64_t contact_hash)
     return t;
 }
 
-static struct tally *tally_make(struct counters *c, uint64_t contact_hash)
+static struct tally *tally_make(struct embedded *c, uint64_t contact_hash)
 {
     struct tally *t = tally_get(c, contact_hash);
 
@@ -105,7 +90,7 @@ static struct tally *tally_make(struct counters *c, uint64_t contact_hash)
     return t;
 }
 
-static void tally_add(struct counters *c, struct tally *t, struct send s)
+static void tally_add(struct embedded *c, struct tally *t, struct send s)
 {
     if (t->n == t->cap) {
         t->cap = t->cap == 0 ? 2 : t->cap * 2;
@@ -118,11 +103,11 @@ static void tally_add(struct counters *c, struct tally *t, struct send s)
     c->entries++;
 }
 
-static void tally_prune(struct counters *c, struct tally *t, int64_t now_ms)
+static void tally_prune(struct embedded *c, struct tally *t, int64_t now_ms)
 {
     uint32_t old = 0;
 
-    while (old < t->n && t->sends[old].at_ms < now_ms - KEEP_MS)
+    while (old < t->n && t->sends[old].at_ms < now_ms - COUNTERS_KEEP_MS)
         old++;
     if (old > 0) {
         memmove(t->sends, t->sends + old, (t->n - old) * sizeof(*t->sends));
@@ -138,7 +123,7 @@ static void tally_prune(struct counters *c, struct tally *t, int64_t now_ms)
     free(t);
 }
 
-static void sweep(struct counters *c, int64_t now_ms)
+static void sweep(struct embedded *c, int64_t now_ms)
 {
     for (int i = 0; i < SWEEP_PER_CALL && c->tallies != NULL; i++) {
         struct tally *t = c->sweep != NULL ? c->sweep : c->tallies;
@@ -180,20 +165,20 @@ static void count(const struct tally *t, const struct cap_check *k, struct cap_c
     *out = (struct cap_count){0};
     if (t == NULL)
         return;
-    for (const struct reservation *r = t->reservations; r != NULL; r = r->next) {
+    const struct reservation *r = t->reservations;
+    uint32_t i = t->n;
+    while (r != NULL || i > 0) { /* newest first */
+        if (r == NULL || (i > 0 && t->sends[i - 1].at_ms > r->send.at_ms)) {
+            count_send(k, &t->sends[--i], out);
+            continue;
+        }
         if (holds(r))
             count_send(k, &r->send, out);
+        r = r->next;
     }
-    for (uint32_t i = t->n; i > 0; i--)
-        count_send(k, &t->sends[i - 1], out);
 }
 
-static bool full(const struct cap_check *k, const struct cap_count *n, int64_t now_ms)
-{
-    return n->count >= k->limit || (k->gap_ms > 0 && n->latest_ms != 0 && now_ms - n->latest_ms < k->gap_ms);
-}
-
-static uint64_t reserve(struct counters *c, const struct counters_request *r)
+static uint64_t reserve(struct embedded *c, const struct counters_request *r)
 {
     struct reservation *slot = xcalloc(1, sizeof(*slot));
 
@@ -208,32 +193,35 @@ static uint64_t reserve(struct counters *c, const struct counters_request *r)
         .counts = (uint8_t)r->counts,
     };
     slot->since_mono_ms = clock_mono_ms();
-    slot->next = slot->tally->reservations;
-    slot->tally->reservations = slot;
+    struct reservation **at = &slot->tally->reservations;
+    while (*at != NULL && (*at)->send.at_ms > r->now_ms)
+        at = &(*at)->next;
+    slot->next = *at;
+    *at = slot;
     HASH_ADD(hh, c->reservations, id, sizeof(slot->id), slot);
     return slot->id;
 }
 
 static void on_turn_end(void *arg)
 {
-    struct counters_op *op = arg;
+    struct op *op = arg;
     op->cb(&op->answer, op->arg);
     free(op);
 }
 
-static struct counters_op *ask(struct counters *c, const struct counters_request *r, bool take_slot, counters_cb *cb,
-                               void *arg)
+static struct counters_op *embedded_ask(struct counters *base, const struct counters_request *r, bool take_slot,
+                                        counters_cb *cb, void *arg)
 {
-    struct counters_op *op = xcalloc(1, sizeof(*op));
+    struct embedded *c = embedded_of(base);
+    struct op *op = xcalloc(1, sizeof(*op));
     const struct tally *t = tally_get(c, r->contact_hash);
     bool fits = true;
 
-    ensure(r->n_checks <= CAP_CHECKS_MAX);
     for (size_t i = 0; i < r->n_checks; i++) {
         count(t, &r->checks[i], &op->counts[i]);
-        fits &= !full(&r->checks[i], &op->counts[i], r->now_ms);
+        fits &= !counters_full(&r->checks[i], &op->counts[i], r->now_ms);
     }
-    op->counters = c;
+    op->base.counters = base;
     op->cb = cb;
     op->arg = arg;
     op->answer = (struct counters_answer){.status = OK, .n_checks = r->n_checks, .counts = op->counts};
@@ -243,36 +231,22 @@ static struct counters_op *ask(struct counters *c, const struct counters_request
     }
     sweep(c, r->now_ms);
     op->task = loop_defer(c->loop, on_turn_end, op);
-    return op;
+    return &op->base;
 }
 
-struct counters_op *counters_reserve(struct counters *c, const struct counters_request *r, counters_cb *cb, void *arg)
-{
-    return ask(c, r, true, cb, arg);
-}
-
-struct counters_op *counters_peek(struct counters *c, const struct counters_request *r, counters_cb *cb, void *arg)
-{
-    return ask(c, r, false, cb, arg);
-}
-
-void counters_cancel(struct counters_op **opp)
-{
-    struct counters_op *op = take(opp);
-    if (op == NULL)
-        return;
-    if (op->answer.reserved)
-        counters_release(op->counters, op->answer.reservation);
-    loop_cancel(&op->task);
-    free(op);
-}
-
-/* Takes the reservation off its contact; NULL when there is none of that id. */
-static struct reservation *reservation_take(struct counters *c, uint64_t id)
+static struct reservation *reservation_get(const struct embedded *c, uint64_t id)
 {
     struct reservation *r;
 
     HASH_FIND(hh, c->reservations, &id, sizeof(id), r);
+    return r;
+}
+
+/* Takes the reservation off its contact; NULL when there is none of that id. */
+static struct reservation *reservation_take(struct embedded *c, uint64_t id)
+{
+    struct reservation *r = reservation_get(c, id);
+
     if (r == NULL)
         return NULL;
     struct reservation **at = &r->tally->reservations;
@@ -283,8 +257,9 @@ static struct reservation *reservation_take(struct counters *c, uint64_t id)
     return r;
 }
 
-void counters_commit(struct counters *c, uint64_t id, int64_t now_ms)
+static void embedded_commit(struct counters *base, uint64_t id, int64_t now_ms)
 {
+    struct embedded *c = embedded_of(base);
     struct reservation *r = reservation_take(c, id);
     if (r == NULL)
         return;
@@ -293,8 +268,9 @@ void counters_commit(struct counters *c, uint64_t id, int64_t now_ms)
     free(r);
 }
 
-void counters_release(struct counters *c, uint64_t id)
+static void embedded_release(struct counters *base, uint64_t id)
 {
+    struct embedded *c = embedded_of(base);
     struct reservation *r = reservation_take(c, id);
     if (r == NULL)
         return;
@@ -302,10 +278,26 @@ void counters_release(struct counters *c, uint64_t id)
     free(r);
 }
 
+static void embedded_cancel(struct counters_op *base)
+{
+    struct op *op = (struct op *)base;
+    if (op->answer.reserved)
+        embedded_release(base->counters, op->answer.reservation);
+    loop_cancel(&op->task);
+    free(op);
+}
+
+static bool embedded_holds(const struct counters *base, uint64_t id)
+{
+    const struct reservation *r = reservation_get((const struct embedded *)base, id);
+    return r == NULL || holds(r);
+}
+
 /* --- start, end, state -------------------------------------------------------------- */
 
-void counters_rebuild(struct counters *c, const struct store_send *s)
+void counters_rebuild(struct counters *base, const struct store_send *s)
 {
+    struct embedded *c = embedded_of(base);
     struct send send = {
         .at_ms = s->at_ms,
         .category_id = slice_id(s->category),
@@ -314,24 +306,16 @@ void counters_rebuild(struct counters *c, const struct store_send *s)
         .channel = (uint8_t)s->channel,
         .counts = (uint8_t)(s->counts_in_any_only ? COUNTS_IN_ANY : COUNTS_EVERYWHERE),
     };
-    tally_add(c, tally_make(c, s->contact_hash), send);
+    if (s->at_ms != 0) /* an open intent is another process's: it counts when its result is there */
+        tally_add(c, tally_make(c, s->contact_hash), send);
 }
 
-struct counters *counters_new(struct loop *loop)
+static void embedded_free(struct counters *base)
 {
-    struct counters *c = xcalloc(1, sizeof(*c));
-    c->loop = loop;
-    return c;
-}
-
-void counters_free(struct counters **cp)
-{
-    struct counters *c = take(cp);
+    struct embedded *c = embedded_of(base);
     struct tally *t, *next_t;
     struct reservation *r, *next_r;
 
-    if (c == NULL)
-        return;
     HASH_ITER(hh, c->reservations, r, next_r)
     {
         /* The analyzer loses the list within uthash.  NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
@@ -347,14 +331,35 @@ void counters_free(struct counters **cp)
     free(c);
 }
 
-struct counters_state counters_state(const struct counters *c)
+static struct counters_state embedded_state(const struct counters *base)
 {
+    const struct embedded *c = (const struct embedded *)base;
+
     return (struct counters_state){
         .contacts = HASH_COUNT(c->tallies),
         .entries = c->entries,
         .reservations = HASH_COUNT(c->reservations),
         .bytes = HASH_COUNT(c->tallies) * sizeof(struct tally) + c->entries * sizeof(struct send),
+        .up = true,
     };
+}
+
+static const struct counters_ops embedded_ops = {
+    .ask = embedded_ask,
+    .cancel = embedded_cancel,
+    .commit = embedded_commit,
+    .release = embedded_release,
+    .holds = embedded_holds,
+    .state = embedded_state,
+    .free = embedded_free,
+};
+
+struct counters *counters_new(struct loop *loop)
+{
+    struct embedded *c = xcalloc(1, sizeof(*c));
+    c->base.ops = &embedded_ops;
+    c->loop = loop;
+    return &c->base;
 }
 
 /* NOLINTEND(readability-function-size) */

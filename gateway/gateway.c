@@ -253,6 +253,35 @@ static void on_send(const struct store_send *s, void *arg)
     r->n++;
 }
 
+static bool open_counters(struct gateway *g, struct errmsg *e)
+{
+    const struct conf *c = g->conf;
+    struct counters_redis_options o = {
+        .host = c->redis.host,
+        .port = c->redis.port,
+        .db = c->redis.db,
+        .tls = c->redis.tls,
+        .ca_file = c->redis.ca_file,
+        .username = c->redis.username,
+        .password = c->redis.password,
+        .deadline_ms = c->redis.deadline_ms,
+        .store = g->store,
+    };
+    struct rebuild r = {g, 0};
+
+    if (c->counters == COUNTERS_REDIS) {
+        g->counters = counters_redis_new(g->loop, &o, e);
+        return g->counters != NULL;
+    }
+    g->counters = counters_new(g->loop);
+    if (store_sends(g->store, clock_wall_ms() - REBUILD_MS, on_send, &r) != OK) {
+        errmsg_set(e, "%s: the log of sends cannot be read; run: posternctl audit verify", c->store_url);
+        return false;
+    }
+    log_line(LOG_INFO, NULL, "gateway", "counters_rebuilt", "sends=%llu", (unsigned long long)r.n);
+    return true;
+}
+
 static bool open_store(struct gateway *g, const struct gateway_place *place, struct errmsg *e)
 {
     const struct conf *c = g->conf;
@@ -265,22 +294,15 @@ static bool open_store(struct gateway *g, const struct gateway_place *place, str
         .sharing = place != NULL ? STORE_SHARED : STORE_ALONE,
         .owner = g->worker,
     };
-    struct rebuild r = {g, 0};
     struct digest key;
 
     g->store = store_open(&o, e);
-    if (g->store == NULL)
+    if (g->store == NULL || !open_counters(g, e))
         return false;
     store_derive_key(g->store, "override tokens", &key);
     memcpy(g->token_key, key.b, sizeof(g->token_key));
     store_derive_key(g->store, "addresses in logs", &key);
     log_set_address_key((struct slice){(const char *)key.b, sizeof(key.b)});
-    g->counters = counters_new(g->loop);
-    if (store_sends(g->store, clock_wall_ms() - REBUILD_MS, on_send, &r) != OK) {
-        errmsg_set(e, "%s: the log of sends cannot be read; run: posternctl audit verify", c->store_url);
-        return false;
-    }
-    log_line(LOG_INFO, NULL, "gateway", "counters_rebuilt", "sends=%llu", (unsigned long long)r.n);
     g->profiles = profiles_new(g->loop, g->store, c->cache_bytes, c->policy.default_zone);
     return true;
 }

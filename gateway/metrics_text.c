@@ -53,6 +53,18 @@ static void sample_memory(struct metrics_slab *slab, const struct gateway *g)
     set(slab, METRIC_COUNTER_CONTACTS, (double)c.contacts);
     set(slab, METRIC_COUNTER_ENTRIES, (double)c.entries);
     set(slab, METRIC_COUNTER_RESERVED, (double)c.reservations);
+    set(slab, METRIC_COUNTERS_UP, c.up);
+    set(slab, METRIC_COUNTERS_BREAKER, c.breaker_open);
+    set(slab, METRIC_COUNTERS_LOSSES, (double)c.losses);
+    set(slab, METRIC_COUNTERS_REBUILDS, (double)c.rebuilds);
+    set(slab, METRIC_COUNTERS_MISSING, (double)c.missing);
+    set(slab, METRIC_COUNTERS_KEPT, (double)c.kept);
+    set(slab, METRIC_COUNTERS_COMMANDS, (double)c.commands);
+    set(slab, METRIC_COUNTERS_SECONDS, (double)c.commands_us / 1e6);
+    set(slab, METRIC_COUNTERS_TIMEOUTS, (double)c.timeouts);
+    set(slab, METRIC_COUNTERS_FAILURES, (double)c.failures);
+    set(slab, METRIC_COUNTERS_EVICTED, (double)c.evicted);
+    set(slab, METRIC_COUNTERS_MAY_EVICT, c.may_evict);
 }
 
 static void sample_http(struct metrics_slab *slab, const struct gateway *g)

@@ -195,6 +195,10 @@ static void decide_item(struct submission *s, struct item *item)
 {
     struct facts *f = &item->facts;
 
+    /* A second lap decides anew: the first lap's decision is this one's parent. */
+    if (item->id != 0)
+        item->parent = item->id;
+    item->id = store_decision_id(s->g->store);
     f->policy = &s->conf->policy;
     f->message = item->message;
     f->profile = &item->profile;
@@ -239,6 +243,7 @@ static void on_reserved(const struct counters_answer *a, void *arg)
     item->reserve = NULL;
     if (a->status != OK) {
         item->facts.counters_down = true;
+        item->reservation = a->reservation; /* what is sent all the same is counted when they are back */
         policy_decide(&item->facts, &item->decision);
     } else if (a->reserved) {
         item->reservation = a->reservation;
@@ -259,6 +264,7 @@ static void reserve_item(struct submission *s, struct item *item)
     if (f->n_checks == 0 && category->counts == COUNTS_NOWHERE)
         return;
     struct counters_request r = {
+        .decision = item->id,
         .contact_hash = item->contact_hash,
         .checks = f->checks,
         .n_checks = f->n_checks,

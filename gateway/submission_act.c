@@ -20,6 +20,8 @@
 #define RETRY_MIN_MS INT64_C(5000)
 #define RETRY_MAX_MS INT64_C(300000)
 
+#define PROFILE_CHANGED "profile changed, or may have, before the first byte: decided again"
+
 #define RESULT_AGAIN_MS 200 /* as often as the store looks for space */
 
 /* --- results ------------------------------------------------------------------- */
@@ -265,11 +267,10 @@ static void acting_enter(struct submission *s)
     s->g->acting = s;
 }
 
-static void take_back(struct submission *s)
+static void take_back(struct submission *s, const char *why)
 {
     s->again = true;
-    post_results(s, RESULT_NOT_SENT, NULL, "profile changed, or may have, before the first byte: decided again",
-                 DEFERRED_LEASED);
+    post_results(s, RESULT_NOT_SENT, NULL, why, DEFERRED_LEASED);
     settle_slots(s, false);
 }
 
@@ -295,7 +296,7 @@ void submission_revoked(struct gateway *g, const uint64_t *hashes, size_t n)
             continue;
         upstream_op_cancel(&s->op);
         acting_leave(s);
-        take_back(s);
+        take_back(s, PROFILE_CHANGED);
         submission_resume(s);
     }
 }
@@ -504,7 +505,7 @@ static void on_upstream(void *arg, const struct upstream_result *u)
     }
     case UPSTREAM_NOT_SENT:
         if (s->withdrawn)
-            take_back(s);
+            take_back(s, PROFILE_CHANGED);
         else
             not_sent(s, u->retry_after_ms, u->reason);
         s->withdrawn = false;
@@ -529,6 +530,17 @@ static bool *send_mask(struct submission *s, bool *any)
         *any |= s->items[i].send;
     }
     return send;
+}
+
+/* Counters that were lost meanwhile may have given the same slot to another. */
+static bool slots_hold(const struct submission *s)
+{
+    for (size_t i = 0; i < s->n_items; i++) {
+        const struct item *item = &s->items[i];
+        if (item->send && item->reservation != 0 && !counters_holds(s->g->counters, item->reservation))
+            return false;
+    }
+    return true;
 }
 
 static void send_to_sandbox(struct submission *s, const struct outgoing *out)
@@ -618,7 +630,11 @@ enum step_next submission_act(struct submission *s)
     if (send != NULL && !any)
         return STEP_DONE;
     if (changed_meanwhile(s) || lapsed(s)) {
-        take_back(s);
+        take_back(s, PROFILE_CHANGED);
+        return STEP_DONE;
+    }
+    if (!slots_hold(s)) {
+        take_back(s, "its slot was lost before the first byte: decided again");
         return STEP_DONE;
     }
     struct forward_options options = {

@@ -218,10 +218,6 @@ static bool fill(struct submission *s, struct item *item, struct record_decision
     enum deferred_kind kind;
     bool keep = kind_of(item->decision.outcome, &kind) && !s->parsed.sandbox_mode && !s->partial_reject;
 
-    /* A second lap decides anew: the first lap's decision is this one's parent. */
-    if (item->id != 0)
-        item->parent = item->id;
-    item->id = store_decision_id(s->g->store);
     item->send = item->decision.outcome == OUTCOME_FORWARD && !s->partial_reject;
     item->kept = keep;
     *row = (struct record_decision){

@@ -426,5 +426,6 @@ const struct store_ops sqlite_ops = {
     .lock = sqlite_lock_url,
     .secret = sqlite_secret,
     .sends = sqlite_sends,
+    .identity = sqlite_identity,
     .verify = sqlite_verify,
 };

@@ -154,6 +154,7 @@ void sqlite_audit_sign(struct backend *b);
 enum err sqlite_audit_note(struct backend *b, struct store_audit_note *r);
 enum err sqlite_sends(struct backend *b, int64_t since_ms, void (*each)(const struct store_send *, void *arg),
                       void *arg);
+enum err sqlite_identity(struct backend *b, uint64_t *out);
 enum err sqlite_verify(struct backend *b, void (*progress)(uint64_t rows, uint64_t total, void *arg), void *arg,
                        struct audit_verdict *out);
 

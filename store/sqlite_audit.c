@@ -8,6 +8,8 @@
 
 #include <stdio.h>
 
+#include "postern/policy.h"
+
 #define PROGRESS_ROWS 10000
 
 struct arena *scratch_new(struct backend *b)
@@ -129,22 +131,11 @@ static sqlite3 *open_reader(const struct backend *b)
     return NULL;
 }
 
-enum err sqlite_sends(struct backend *b, int64_t since_ms, void (*each)(const struct store_send *, void *arg),
-                      void *arg)
+static void tell_sends(sqlite3_stmt *st, void (*each)(const struct store_send *, void *arg), void *arg, int *rc)
 {
-    AUTO(db_close) sqlite3 *db = open_reader(b);
-    AUTO(statement_free) sqlite3_stmt *st = NULL;
-    if (db == NULL ||
-        sqlite3_prepare_v2(
-            db,
-            "SELECT at_ms, contact_hash, channel, class, category, any_only, subject FROM send WHERE at_ms >= ? "
-            "ORDER BY at_ms, decision",
-            -1, &st, NULL) != SQLITE_OK)
-        return ERR_UNAVAILABLE;
-    sqlite3_bind_int64(st, 1, since_ms);
-    int rc;
-    while ((rc = sqlite3_step(st)) == SQLITE_ROW) {
+    while ((*rc = sqlite3_step(st)) == SQLITE_ROW) {
         struct store_send send = {.at_ms = col_int(st, 0),
+                                  .decision = (uint64_t)col_int(st, 7),
                                   .contact_hash = (uint64_t)col_int(st, 1),
                                   .subject_id = (uint32_t)col_int(st, 6),
                                   .channel = (enum channel)col_int(st, 2),
@@ -153,7 +144,40 @@ enum err sqlite_sends(struct backend *b, int64_t since_ms, void (*each)(const st
                                   .counts_in_any_only = col_int(st, 5) != 0};
         each(&send, arg);
     }
+}
+
+enum err sqlite_sends(struct backend *b, int64_t since_ms, void (*each)(const struct store_send *, void *arg),
+                      void *arg)
+{
+    static_assert(COUNTS_NOWHERE == 0 && COUNTS_IN_ANY == 1, "as the intents' statement has them");
+    static const char sends[] = "SELECT at_ms, contact_hash, channel, class, category, any_only, subject, decision "
+                                "FROM send WHERE at_ms >= ? ORDER BY at_ms, decision";
+    static const char intents[] = "SELECT 0, contact_hash, channel, class, category, counting = 1, subject, decision "
+                                  "FROM intent WHERE counting <> 0 ORDER BY decision";
+    /* The reader holds one transaction: an intent that ends meanwhile is not missed, and not seen twice. */
+    AUTO(db_close) sqlite3 *db = open_reader(b);
+    AUTO(statement_free) sqlite3_stmt *st = NULL;
+    AUTO(statement_free) sqlite3_stmt *open = NULL;
+    if (db == NULL || sqlite3_prepare_v2(db, sends, -1, &st, NULL) != SQLITE_OK ||
+        sqlite3_prepare_v2(db, intents, -1, &open, NULL) != SQLITE_OK)
+        return ERR_UNAVAILABLE;
+    sqlite3_bind_int64(st, 1, since_ms);
+    int rc = SQLITE_DONE;
+    tell_sends(st, each, arg, &rc);
+    if (rc == SQLITE_DONE)
+        tell_sends(open, each, arg, &rc);
     return rc == SQLITE_DONE ? OK : ERR_UNAVAILABLE;
+}
+
+enum err sqlite_identity(struct backend *b, uint64_t *out)
+{
+    AUTO(db_close) sqlite3 *db = open_reader(b);
+    AUTO(statement_free) sqlite3_stmt *st = NULL;
+    if (db == NULL || sqlite3_prepare_v2(db, "SELECT id FROM identity", -1, &st, NULL) != SQLITE_OK ||
+        sqlite3_step(st) != SQLITE_ROW)
+        return ERR_UNAVAILABLE;
+    *out = (uint64_t)col_int(st, 0);
+    return OK;
 }
 
 /* Types are looked at too: a blob with the bytes of the text hashes alike, and is a change all the same. */

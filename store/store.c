@@ -539,6 +539,11 @@ enum err store_sends(struct store *s, int64_t since_ms, void (*each)(const struc
     return s->ops->sends(s->backend, since_ms, each, arg);
 }
 
+enum err store_identity(struct store *s, uint64_t *out)
+{
+    return s->ops->identity(s->backend, out);
+}
+
 enum err store_audit_verify(struct store *s, void (*progress)(uint64_t rows, uint64_t total, void *arg), void *arg,
                             struct audit_verdict *out)
 {

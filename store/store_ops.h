@@ -1,6 +1,6 @@
 /*
  * What a backend of the store fills: synchronous functions, called by the store's
- * thread only (open before it starts, close after it ended; sends and verify by any
+ * thread only (open before it starts, close after it ended; sends, identity and verify by any
  * thread, on a connection of their own).
  *
  * The thread calls begin, then for each request its function, then commit.  A
@@ -59,6 +59,7 @@ struct store_ops {
 
     enum err (*sends)(struct backend *b, int64_t since_ms, void (*each)(const struct store_send *, void *arg),
                       void *arg);
+    enum err (*identity)(struct backend *b, uint64_t *out);
     enum err (*verify)(struct backend *b, void (*progress)(uint64_t rows, uint64_t total, void *arg), void *arg,
                        struct audit_verdict *out);
 };

@@ -512,9 +512,13 @@ struct store_audit_note {
 
 /* --- synchronous, for start and for posternctl ------------------------------------- */
 
-/* Every send since since_ms that counts, in order of time, for the rebuild of counters. */
+/*
+ * Every send since since_ms that counts, in order of time, for the rebuild of counters; then the open intents that
+ * would count: they may have left, and have no time yet.
+ */
 struct store_send {
-    int64_t at_ms;
+    int64_t at_ms;     /* 0: an open intent */
+    uint64_t decision; /* names it within this store */
     uint64_t contact_hash;
     uint32_t subject_id;
     enum channel channel;
@@ -524,6 +528,8 @@ struct store_send {
 };
 enum err store_sends(struct store *s, int64_t since_ms, void (*each)(const struct store_send *, void *arg),
                      void *arg) NODISCARD;
+/* Names the store among those that share counters: drawn at its first opening. */
+enum err store_identity(struct store *s, uint64_t *out) NODISCARD;
 
 /* How much waits, per state; release_at of the oldest that is due. */
 struct store_queue_depth {
