@@ -176,21 +176,48 @@ describe('the federal rule pack', () => {
 });
 
 describe('without a zone', () => {
-  it('a number passes only where every zone that it may stand for allows it', async () => {
-    const house = await startHouse();
-    try {
-      const { postern } = house;
-      await postern.newDay('08:30', 'tue');
-      const ada = postern.stranger(); // a number of +1 and no more: from Eastern to Hawaii
-      await postern.api('PUT', `/postern/v1/contacts/${ada.id}`, { addresses: { email: [ada.email], sms: [ada.phone] } });
-      await postern.consent(ada, { channel: 'sms', category: 'newsletter' });
-      const early = await postern.sms({ to: ada.phone });
-      assert.equal(header(early, 'X-Postern-Outcome'), 'deferred', 'the night is not over in Honolulu');
-      assert.equal(new Date(header(early, 'X-Postern-Release-At')).getTime(), postern.at('13:00').getTime());
-      await postern.setClock(postern.at('15:00'));
-      assert.equal(header(await postern.sms({ to: ada.phone, body: 'ten in Honolulu' }), 'X-Postern-Outcome'), 'forwarded');
-    } finally {
-      await house.end();
-    }
+  const house = {};
+  before(async () => Object.assign(house, await startHouse()));
+  after(() => house.end());
+
+  /* What the newsletter by SMS to that number is told at 07:30 Eastern on a winter's Tuesday. */
+  const early = async (phone, more = {}) => {
+    const { postern } = house;
+    const ada = { ...postern.stranger(), phone };
+    await postern.newDay('07:30', 'tue');
+    await postern.api('PUT', `/postern/v1/contacts/${ada.id}`, { addresses: { sms: [phone] }, ...more });
+    await postern.consent(ada, { channel: 'sms', category: 'newsletter' });
+    const answer = await postern.sms({ to: phone });
+    assert.equal(header(answer, 'X-Postern-Outcome'), 'deferred');
+    const { facts } = await postern.api('POST', '/postern/v1/decisions', { to: phone, channel: 'sms', category: 'newsletter', priority: 'P2' });
+    return { opens: new Date(header(answer, 'X-Postern-Release-At')).getTime(), basis: facts.zone.basis, candidates: facts.zone.candidates, regions: facts.contact.regions };
+  };
+
+  it('an area code stands for its state, and for its zone with an hour to each side', async () => {
+    const { postern } = house;
+    const ada = await early('+12125550177');
+    assert.deepEqual(ada, { opens: postern.at('09:00').getTime(), basis: 'area_code',
+      candidates: ['America/New_York', 'America/Chicago', 'America/Halifax'], regions: ['US-NY'] });
+  });
+
+  it('a +1 number without a known area code passes only from Eastern to Hawaii', async () => {
+    const { postern } = house;
+    const ada = await early('+15555550177');
+    assert.equal(ada.opens, postern.at('13:00').getTime(), 'the night is not over in Honolulu');
+    assert.deepEqual(ada.regions, ['US', 'CA']);
+    await postern.setClock(postern.at('15:00'));
+    assert.equal(header(await postern.sms({ to: '+15555550177', body: 'ten in Honolulu' }), 'X-Postern-Outcome'), 'forwarded');
+  });
+
+  it('a stated region says the zones and the law, whatever the number', async () => {
+    const { postern } = house;
+    const ada = await early('+13105550177', { region: 'US-FL' });
+    assert.deepEqual(ada, { opens: postern.at('09:00').getTime(), basis: 'explicit',
+      candidates: ['America/New_York', 'America/Chicago'], regions: ['US-FL'] });
+    await postern.api('PUT', '/postern/v1/contacts/bo', { region: 'PR' });
+    assert.equal((await postern.api('GET', '/postern/v1/contacts/bo')).region.value, 'US-PR');
+    const refused = await postern.call('PUT', '/postern/v1/contacts/bo', { region: 'US-XX' });
+    assert.equal(refused.status, 400);
+    assert.match(JSON.stringify(refused.body), /state or province \(US-FL\)/);
   });
 });
