@@ -29,7 +29,7 @@ struct bus_due {
 
 /* What the gateway does when the parent or another worker says so; not called when the bus is freed. */
 struct bus_user {
-    /* Void, from the return on: what is known of addresses with these hashes (profiles_hash). */
+    /* Void, from the return on: what is known of addresses with these hashes (profiles_hash); n 0: of everybody. */
     void (*changed)(void *arg, const uint64_t *hashes, size_t n);
     void (*clock)(void *arg, int64_t now_ms);
     void (*due)(void *arg, const struct bus_due *due);

@@ -87,6 +87,11 @@ int bus_pipe_fd(const struct bus_pipe *p)
     return p->fd;
 }
 
+bool bus_pipe_is_gone(const struct bus_pipe *p)
+{
+    return p->gone;
+}
+
 bool bus_pipe_is_full(const struct bus_pipe *p)
 {
     return !p->gone && p->out.n > p->out.from;

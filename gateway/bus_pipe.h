@@ -13,7 +13,7 @@
     X(READY, "ready")       /* worker: serves now */                                                          \
     X(PING, "ping")         /* parent: int64_t, its monotonic clock: what the worker knows is fresh from then */ \
     X(PONG, "pong")         /* worker: int64_t, how long its store has not answered, in ms */                 \
-    X(CHANGED, "changed")   /* hashes of addresses (uint64_t each): what is known of them is void */          \
+    X(CHANGED, "changed")   /* hashes of addresses (uint64_t each): what is known of them is void; none: of all */ \
     X(CLOCK, "clock")       /* int64_t: the test clock reads this now */                                      \
     X(APPLIED, "applied")   /* worker: the CHANGED or CLOCK of this id is in force here */                    \
     X(IN_FORCE, "in_force") /* parent, to whoever told it: in force everywhere */                             \
@@ -53,6 +53,7 @@ bool bus_pipe_send(struct bus_pipe *p, const struct bus_message *m) NODISCARD;
 /* False: the other end is gone. */
 bool bus_pipe_flush(struct bus_pipe *p) NODISCARD;
 bool bus_pipe_is_full(const struct bus_pipe *p); /* something waits for bus_pipe_flush */
+bool bus_pipe_is_gone(const struct bus_pipe *p); /* the other end */
 
 /*
  * Hands over each message that is whole now.  False: the other end is gone, or what it sent is none of ours; what

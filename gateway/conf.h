@@ -106,7 +106,8 @@ struct conf {
     enum { COUNTERS_EMBEDDED, COUNTERS_REDIS } counters;
     struct conf_redis redis;
     int log_level;                                              /* enum log_level */
-    size_t cache_bytes;                                         /* profiles; default 256 MiB */
+    uint32_t workers;                                           /* processes that serve; 1: this one alone */
+    size_t cache_bytes;                                         /* profiles, of one worker; default 256 MiB in all */
     size_t max_body_bytes, max_connections, max_inflight_bytes; /* 0 = limits.h */
     int64_t head_ms;                                            /* 0 = limits.h */
 

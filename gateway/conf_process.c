@@ -5,6 +5,7 @@
  */
 #include "conf_build.h"
 
+#include "metrics.h"
 #include "postern/log.h"
 
 /* --- listeners, store, clock -------------------------------------------------------- */
@@ -68,11 +69,36 @@ static enum err build_clock(struct conf_build *b, bool loopback)
     return OK;
 }
 
+/* --- workers ---------------------------------------------------------------------------- */
+
+static enum err build_workers(struct conf_build *b)
+{
+    int64_t workers = 1;
+
+    enum err err = conf_number(b, b->yaml->workers, "workers", 1, METRICS_WORKERS_MAX, &workers);
+    if (err == OK && workers > 1 && b->conf->counters == COUNTERS_EMBEDDED)
+        err = REFUSE(b, "workers",
+                     "%lld needs counters: redis://...: counters inside one process do not see what the others send",
+                     (long long)workers);
+    b->conf->workers = (uint32_t)workers;
+    return err;
+}
+
 /* --- limits -------------------------------------------------------------------------- */
 
 #define CACHE_DEFAULT_BYTES (INT64_C(256) << 20)
 #define CACHE_MIN_BYTES     (INT64_C(1) << 20)
 #define CACHE_MAX_BYTES     (INT64_C(1) << 40)
+
+/* A part of what all may hold, in which a body fits. */
+static size_t share_inflight(uint32_t workers, size_t inflight, size_t body)
+{
+    if (workers == 1)
+        return inflight;
+    size_t part = (inflight != 0 ? inflight : LIMIT_HTTP_INFLIGHT_BYTES) / workers;
+    size_t largest = body != 0 ? body : LIMIT_HTTP_BODY_BYTES;
+    return part > largest ? part : largest;
+}
 
 static enum err build_limits(struct conf_build *b)
 {
@@ -89,9 +115,9 @@ static enum err build_limits(struct conf_build *b)
     if (err == OK)
         err = conf_number(b, y->cache_bytes, "limits.cache_bytes", CACHE_MIN_BYTES, CACHE_MAX_BYTES, &cache);
     b->conf->max_body_bytes = (size_t)body;
-    b->conf->max_connections = (size_t)connections;
-    b->conf->max_inflight_bytes = (size_t)inflight;
-    b->conf->cache_bytes = (size_t)cache;
+    b->conf->max_connections = (size_t)connections; /* of each worker: the kernel does not deal them out evenly */
+    b->conf->max_inflight_bytes = share_inflight(b->conf->workers, (size_t)inflight, (size_t)body);
+    b->conf->cache_bytes = (size_t)cache / b->conf->workers;
     return err;
 }
 
@@ -112,6 +138,8 @@ enum err conf_build_process(struct conf_build *b)
         err = conf_build_counters(b);
     if (err == OK)
         err = build_clock(b, loopback);
+    if (err == OK)
+        err = build_workers(b);
     if (err == OK)
         err = build_limits(b);
     if (err == OK)

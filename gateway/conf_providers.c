@@ -53,6 +53,19 @@ static enum err check_login(struct conf_build *b, const struct yaml_provider *y,
 
 #define OPERATION_MAX_MS (INT64_C(10) * 60000)
 
+/* What a provider may be asked in all becomes what each worker may ask of it. */
+static enum err share(struct conf_build *b, const char *at, int64_t *n)
+{
+    int64_t workers = b->conf->workers;
+
+    if (*n != 0 && *n < workers)
+        return REFUSE(b, at,
+                      "%lld is less than workers: %lld, each of which takes a part of it; raise it, or have fewer",
+                      (long long)*n, (long long)workers);
+    *n /= workers;
+    return OK;
+}
+
 static enum err build_pace(struct conf_build *b, const struct yaml_provider *y, size_t i, struct conf_provider *p)
 {
     int64_t concurrency = 0, rate = 0;
@@ -65,6 +78,10 @@ static enum err build_pace(struct conf_build *b, const struct yaml_provider *y, 
         err = conf_number(b, y->max_concurrency, AT("providers[%zu].max_concurrency", i), 1, 10000, &concurrency);
     if (err == OK)
         err = conf_number(b, y->rate_per_s, AT("providers[%zu].rate_per_s", i), 1, 1000000, &rate);
+    if (err == OK)
+        err = share(b, AT("providers[%zu].max_concurrency", i), &concurrency);
+    if (err == OK)
+        err = share(b, AT("providers[%zu].rate_per_s", i), &rate);
     p->max_concurrency = (uint32_t)concurrency;
     p->rate_per_s = (uint32_t)rate;
     return err;

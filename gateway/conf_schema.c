@@ -278,6 +278,7 @@ static const cyaml_schema_field_t conf_fields[] = {
     TEXT("audit_key", OPTIONAL, yaml_conf, audit_key),
     TEXT("rules_dir", OPTIONAL, yaml_conf, rules_dir),
     WORD("log_level", OPTIONAL, yaml_conf, log_level, log_words),
+    NUMBER("workers", yaml_conf, workers),
     MAP("limits", OPTIONAL, yaml_conf, limits, limits_fields),
     LIST("providers", yaml_conf, providers, &provider_entry),
     MAP("routes", OPTIONAL, yaml_conf, routes, routes_fields),

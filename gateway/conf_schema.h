@@ -140,6 +140,7 @@ struct yaml_conf {
     struct yaml_listen listen;
     char *public_url, *store, *counters, *clock, *audit_key, *rules_dir;
     int log_level;
+    int64_t *workers;
     struct yaml_redis redis;
     struct yaml_limits limits;
     struct yaml_provider *providers;

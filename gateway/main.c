@@ -8,6 +8,7 @@
 #include "gateway.h"
 #include "postern/log.h"
 #include "process.h"
+#include "workers.h"
 
 static const char usage[] = "usage: posternd -c postern.yaml [--check] [--allow-core]\n"
                             "  -c FILE    configuration\n"
@@ -66,6 +67,8 @@ int main(int argc, char **argv)
         return 0;
     }
     log_set_level((enum log_level)conf->log_level);
+    if (conf->workers > 1)
+        return workers_run(conf);
     struct gateway *g = gateway_new(conf, NULL, &e);
     if (g == NULL) {
         fprintf(stderr, "posternd: %s\n", e.text);

@@ -19,6 +19,7 @@
 #define SLOTS_MIN              1024
 #define DROPS_KEPT             1024 /* a submission that is older than so many drops looks at the store again */
 #define HEAP_OVERHEAD          16
+#define FREED_A_TURN           8192 /* slots of a dropped table: a fraction of a millisecond */
 
 struct slot {
     uint64_t folded;    /* hash of the folded address; 0 = empty */
@@ -43,6 +44,11 @@ struct profiles {
     uint64_t epoch;
     struct drop drops[DROPS_KEPT];
     struct profiles_state state;
+    struct {
+        struct slot *slots; /* a table that was dropped as a whole, from slots[done] on still to be freed */
+        size_t n, done;
+        struct loop_task *task;
+    } old;
 };
 
 struct profiles_op {
@@ -171,11 +177,34 @@ struct profiles *profiles_new(struct loop *loop, struct store *store, size_t max
     return p;
 }
 
+/* At most max slots of the dropped table. */
+static void free_old(struct profiles *p, size_t max)
+{
+    for (; max > 0 && p->old.done < p->old.n; max--)
+        free(p->old.slots[p->old.done++].blob);
+    if (p->old.done < p->old.n)
+        return;
+    loop_cancel(&p->old.task);
+    free(p->old.slots);
+    memset(&p->old, 0, sizeof(p->old));
+}
+
+static void on_free_old(void *arg)
+{
+    struct profiles *p = arg;
+
+    p->old.task = NULL;
+    free_old(p, FREED_A_TURN);
+    if (p->old.slots != NULL)
+        p->old.task = loop_defer(p->loop, on_free_old, p);
+}
+
 void profiles_free(struct profiles **pp)
 {
     struct profiles *p = take(pp);
     if (p == NULL)
         return;
+    free_old(p, SIZE_MAX);
     for (size_t i = 0; i <= p->mask; i++)
         free(p->slots[i].blob);
     free(p->slots);
@@ -298,6 +327,19 @@ void profiles_drop_hash(struct profiles *p, uint64_t folded)
         else
             i = (i + 1) & p->mask;
     }
+}
+
+void profiles_drop_all(struct profiles *p)
+{
+    free_old(p, SIZE_MAX);
+    p->old.slots = p->slots;
+    p->old.n = p->mask + 1;
+    p->old.task = loop_defer(p->loop, on_free_old, p);
+    p->slots = xcalloc(p->mask + 1, sizeof(*p->slots));
+    p->hand = 0;
+    p->state.entries = 0;
+    p->state.bytes = 0;
+    p->epoch += DROPS_KEPT; /* older than what is remembered: so it holds for all who read before */
 }
 
 uint64_t profiles_epoch(const struct profiles *p)

@@ -33,6 +33,8 @@ uint64_t profiles_hash(const struct address *to);
  */
 void profiles_drop(struct profiles *p, const struct address *to);
 void profiles_drop_hash(struct profiles *p, uint64_t hash);
+/* Everybody's. */
+void profiles_drop_all(struct profiles *p);
 /* Rises with every drop: unchanged since a profile was read means that the profile still holds. */
 uint64_t profiles_epoch(const struct profiles *p);
 /* The last suppression look: was this very address dropped after that epoch?  Errs to true. */

@@ -23,6 +23,8 @@ void revocation_here(struct gateway *g, const uint64_t *hashes, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         profiles_drop_hash(g->profiles, hashes[i]);
+    if (n == 0)
+        profiles_drop_all(g->profiles);
     submission_revoked(g, hashes, n);
 }
 
@@ -30,10 +32,11 @@ void revocation_in_force(struct gateway *g, const struct address *touched, size_
 {
     uint64_t *hashes = xcalloc(n + 1, sizeof(*hashes));
 
+    /* Nobody's is 0, and goes along: a contact without addresses is not everybody. */
     for (size_t i = 0; i < n; i++)
         hashes[i] = profiles_hash(&touched[i]);
-    revocation_here(g, hashes, n);
-    bus_changed(g->bus, hashes, n, cb != NULL ? cb : nobody_waits, arg);
+    revocation_here(g, hashes, n + 1);
+    bus_changed(g->bus, hashes, n + 1, cb != NULL ? cb : nobody_waits, arg);
     free(hashes);
 }
 

@@ -10,7 +10,7 @@
  * not yet begun are taken back and decided again.  Here that is so from the return on.
  */
 void revocation_in_force(struct gateway *g, const struct address *touched, size_t n, void (*cb)(void *arg), void *arg);
-/* The part of it that is done here, by hash: what another worker asks for. */
+/* The part of it that is done here, by hash: what another worker asks for.  n 0: everybody. */
 void revocation_here(struct gateway *g, const uint64_t *hashes, size_t n);
 /* Deferred messages that the same transaction emptied: who is owed a callback for them gets it. */
 void revocation_cancelled(struct gateway *g, const struct deferred *cancelled, size_t n);

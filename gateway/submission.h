@@ -40,8 +40,8 @@ void submission_dry_run(struct gateway *g, struct submission_dry_run *d, void (*
                         void *arg);
 
 /*
- * A revocation for addresses with these hashes (profiles_hash) is durable and about to be acknowledged: calls to
- * a provider of which no byte has been written yet are taken back and decided again.
+ * A revocation for addresses with these hashes (profiles_hash; n 0: everybody) is durable and about to be acknowledged:
+ * calls to a provider of which no byte has been written yet are taken back and decided again.
  */
 void submission_revoked(struct gateway *g, const uint64_t *hashes, size_t n);
 

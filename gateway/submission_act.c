@@ -278,6 +278,8 @@ static bool sends_to(const struct submission *s, const uint64_t *hashes, size_t 
 {
     for (size_t i = 0; i < s->n_items; i++) {
         uint64_t have = s->items[i].send ? profiles_hash(&s->items[i].message->to) : 0;
+        if (s->items[i].send && n == 0)
+            return true;
         for (size_t k = 0; k < n && s->items[i].send; k++) {
             if (hashes[k] == have)
                 return true;
