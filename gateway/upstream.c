@@ -43,7 +43,6 @@ struct upstream_op {
     int64_t began_us;
     struct arena arena;         /* holds head and answer */
     struct upstream_head *head; /* NULL: refused */
-    struct slice body;          /* borrowed from the caller */
     struct upstream_answer answer;
     uint32_t ticket; /* of the pace; flying only */
     struct upstream_transfer *transfer;
@@ -171,13 +170,12 @@ static int64_t note_pause(struct upstream_op *op, int http_status)
 static void on_transfer_end(void *arg, const struct upstream_end *end)
 {
     struct upstream_op *op = arg;
-    /* libcurl takes a connection that closes amid the head for the end of a good answer (7.88.1, seen 2026-11-22). */
-    bool whole = end->whole && op->answer.head_done;
+    bool whole = end->whole;
     struct upstream_result result = {
         .status = whole        ? UPSTREAM_ANSWERED
                   : end->wrote ? UPSTREAM_UNKNOWN
                                : UPSTREAM_NOT_SENT,
-        .reason = end->whole && !whole ? "answer_cut_short" : end->reason,
+        .reason = end->reason,
         .http_status = end->http_status,
         .headers = op->answer.fields,
         .n_headers = op->answer.n_fields,
@@ -224,7 +222,7 @@ static void op_take_off(struct upstream_op *op, uint32_t ticket)
     op_link(&u->others, op);
     op->stage = OP_FLYING;
     op->ticket = ticket;
-    op->transfer = upstream_http_begin(u->http, op->head, op->body, &op->answer, op);
+    op->transfer = upstream_http_begin(u->http, op->head, &op->answer, op);
 }
 
 /* The first of the queue goes, ends, or stays.  False: nothing more can go now. */
@@ -303,11 +301,11 @@ void upstream_free(struct upstream **pp)
 struct upstream_op *upstream_send(struct upstream *u, const struct upstream_request *req, upstream_fn *cb, void *arg)
 {
     struct upstream_op *op = xcalloc(1, sizeof *op);
-    *op = (struct upstream_op){.u = u, .cb = cb, .arg = arg, .body = req->body, .began_us = clock_mono_us()};
+    *op = (struct upstream_op){.u = u, .cb = cb, .arg = arg, .began_us = clock_mono_us()};
     size_t max_bytes = req->max_answer_bytes > 0 ? req->max_answer_bytes : LIMIT_UPSTREAM_ANSWER_BYTES;
     arena_init(&op->arena, OP_ARENA_BYTES(max_bytes));
     upstream_answer_init(&op->answer, &op->arena, max_bytes);
-    op->head = upstream_http_head(&op->arena, req);
+    op->head = upstream_http_head(u->http, &op->arena, req);
     if (!op->head || u->queue.n >= u->max_queue) {
         op->stage = OP_REFUSED;
         op->timer = loop_defer(u->loop, on_refused, op);

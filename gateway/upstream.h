@@ -1,13 +1,14 @@
 /*
  * The egress seam: one request to one provider, answered exactly once with what
- * is known about it.  Nothing above this line knows libcurl.
+ * is known about it.  How that is done is upstream_http.c's, upstream_link.c's and
+ * upstream_parse.c's.
  *
  * The one question that matters is whether the message may be sent again:
  *   UPSTREAM_ANSWERED   a whole HTTP answer is here; its status decides
  *   UPSTREAM_NOT_SENT   not one byte of the request was written: surely not sent
  *   UPSTREAM_UNKNOWN    bytes were written and no whole answer came: perhaps sent
- * A request whose bytes were written is never written again, not even by the
- * HTTP library on a reused connection that died (reads excepted, see below).
+ * A request whose bytes were written is never written again, not even when a reused
+ * connection died (reads excepted, see below).
  *
  * A normal case: upstream_send() copies all but the body and returns an op; at
  * the end of the turn the request leaves, later cb(arg, result) runs once, and

@@ -1,7 +1,6 @@
 /*
- * The one checked builder's checks, and the address guard.  libcurl lets CR and
- * LF in a header or target through to the wire (seen with 7.88.1), and dials
- * whatever a name resolves to; so nothing reaches it that did not pass here.
+ * The one checked builder's checks, and the address guard: nothing reaches the
+ * wire, and no address is dialled, that did not pass here.
  *
  * The idea: text is judged by the bytes that it has, addresses by the bytes that
  * are dialled.  No spelling of a URL and no change of DNS gets around that.

@@ -1,506 +1,484 @@
 /*
- * HTTP out, over libcurl's multi interface, driven by the loop.  The only file
- * that knows libcurl; it must not know of queues, breakers, messages, providers.
+ * HTTP/1.1 out: requests written once, answers read whole, connections kept.  It
+ * must not know of queues, breakers, messages, providers, nor how a connection
+ * comes up (upstream_link) or how an answer is spelt (upstream_parse).
  *
- * The idea: libcurl re-sends a request, a POST too, when a reused connection
- * dies without an answer (seen with 7.88.1).  It asks on_about_to_write() before
- * each time that it writes a request, so that is where a second time is refused
- * once a byte of the first one was written.  CURLINFO_REQUEST_SIZE counts the
- * bytes that the kernel or TLS took, so it also tells "not sent" from "unknown".
+ * The idea: a request belongs to one connection until it is over, and a byte that
+ * a connection took is never written again, unless the request may be repeated.
  */
 #include "upstream_http.h"
 
-#include <arpa/inet.h>
-#include <curl/curl.h>
-#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
-#include <strings.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "loop.h"
 #include "upstream_guard.h"
+#include "upstream_link.h"
+#include "upstream_parse.h"
+#include "postern/clock.h"
 #include "postern/limits.h"
-#include "postern/log.h"
 
 /* Below the 60 s after which common load balancers close an idle connection: fewer races with their close. */
-#define IDLE_MAX_S 50L
-
-/* Only for options that fail for our mistakes or want of memory. */
-#define SET(easy, option, value) ensure(curl_easy_setopt((easy), (option), (value)) == CURLE_OK)
+#define IDLE_MAX_MS     50000
+#define BODY_WITH_HEAD  16384u /* smaller bodies go out in one piece with the head */
+#define READ_BYTES      16384u
+#define READS_PER_EVENT 64
 
 struct upstream_head {
-    const char *method;
-    const char *target;
-    struct curl_slist *lines;
-    bool bodyless;   /* GET or HEAD: nothing is said about a body when there is none */
-    bool may_repeat; /* GET or HEAD that was not forbidden to */
+    struct slice pieces[2]; /* head with a small body; a larger body */
+    bool is_head;           /* the method is HEAD */
+    bool may_repeat;        /* GET or HEAD that was not forbidden to */
     bool (*may_write)(void *arg);
     void *may_write_arg;
 };
 
-/* A lane: an easy handle, kept from request to request. */
-struct upstream_transfer {
+struct connection {
     struct upstream_http *http;
-    CURL *easy;
-    void *arg;
-    const struct upstream_head *head; /* NULL: free */
-    struct upstream_answer *answer;
-    const char *why;  /* our own reason for breaking off, or NULL */
-    bool write_began; /* on_about_to_write() was called */
-    bool withdrawn;   /* may_write() said no */
-    long size_before; /* request size then */
-    struct upstream_transfer *next_free;
+    struct upstream_link *link;
+    struct upstream_transfer *transfer; /* NULL: idle, on the list */
+    struct connection *prev, *next;
+    int64_t idle_since_ms;
+    bool used; /* it has carried a request before this one */
 };
 
-/* What we know of a descriptor that libcurl uses; indexed by fd. */
-struct sock {
-    struct loop_watch *watch;
-    bool ours; /* opened by on_open, so on_close will tell its end; else (name look-up) it may vanish */
-    bool idle; /* libcurl is done with it, our watch is still there: the next request takes it over as it is */
+struct upstream_transfer {
+    struct upstream_http *http;
+    void *arg;
+    const struct upstream_head *head;
+    struct connection *connection; /* NULL: not begun, or over */
+    struct upstream_parse parse;
+    struct upstream_answer *answer;
+    size_t sent_bytes;              /* of all pieces */
+    bool fresh;                     /* wants a connection of its own: a kept one failed it */
+    bool wrote;                     /* a byte may have left */
+    struct upstream_transfer *next; /* free, or begun */
 };
 
 struct upstream_http {
     struct loop *loop;
     upstream_end_fn *on_end;
-    char *name;
-    char *ca_file;
-    int64_t connect_ms;
-    CURLM *multi;
-    CURLU *url;
-    struct curl_slist *resolve;
-    uint16_t port;
-    bool allow_private;
-    struct upstream_transfer *lanes; /* max_lanes of them; addresses are kept by libcurl */
-    uint32_t max_lanes, n_lanes;
-    struct upstream_transfer *free_lanes;
-    struct sock *socks;
-    size_t n_socks;
-    struct loop_task *timer; /* libcurl's */
+    struct upstream_links *links;
+    struct upstream_transfer *transfers; /* max_transfers of them */
+    uint32_t max_transfers;
+    struct upstream_transfer *free_transfers, *begun;
+    struct upstream_transfer **begun_end;
+    struct connection *idle; /* the last used first */
+    char in[READ_BYTES];
 };
 
-/* Behind each request's own fields: an empty value tells libcurl not to add its own.  Expect would cost a second. */
-static struct curl_slist no_expect = {.data = (char[]){"Expect:"}};
-static struct curl_slist no_accept = {.data = (char[]){"Accept:"}, .next = &no_expect};
-static struct curl_slist no_defaults = {.data = (char[]){"Content-Type:"}, .next = &no_accept};
+static void on_link(void *arg, enum upstream_link_event event);
+static void start(struct upstream_transfer *t);
 
-static const char *reason_of(CURLcode rc)
+/* --- connections ------------------------------------------------------------------ */
+
+static void idle_remove(struct connection *c)
 {
-    /* libcurl has a hundred codes; those that no row names are told apart by status alone. */
-    static const struct {
-        CURLcode rc;
-        const char *reason;
-    } rows[] = {
-        {CURLE_COULDNT_RESOLVE_HOST, "resolve_failed"}, {CURLE_COULDNT_CONNECT, "connect_failed"},
-        {CURLE_OPERATION_TIMEDOUT, "connect_timeout"},  {CURLE_SSL_CONNECT_ERROR, "tls_failed"},
-        {CURLE_PEER_FAILED_VERIFICATION, "tls_failed"}, {CURLE_SSL_CACERT_BADFILE, "tls_failed"},
-        {CURLE_SSL_CERTPROBLEM, "tls_failed"},          {CURLE_ABORTED_BY_CALLBACK, "connection_lost"},
-        {CURLE_GOT_NOTHING, "connection_lost"},         {CURLE_SEND_ERROR, "connection_lost"},
-        {CURLE_RECV_ERROR, "connection_lost"},          {CURLE_PARTIAL_FILE, "answer_cut_short"},
-        {CURLE_WEIRD_SERVER_REPLY, "bad_answer"},       {CURLE_UNSUPPORTED_PROTOCOL, "bad_answer"},
-    };
-    for (size_t i = 0; i < N_ELEMENTS(rows); i++)
-        if (rows[i].rc == rc)
-            return rows[i].reason;
-    return "transfer_failed";
+    if (c->prev)
+        c->prev->next = c->next;
+    else
+        c->http->idle = c->next;
+    if (c->next)
+        c->next->prev = c->prev;
+    c->prev = c->next = NULL;
 }
 
-static long request_size(const struct upstream_transfer *t)
+static void idle_add(struct connection *c)
 {
-    long size = 0;
-    ensure(curl_easy_getinfo(t->easy, CURLINFO_REQUEST_SIZE, &size) == CURLE_OK);
-    return size;
+    struct upstream_http *http = c->http;
+    upstream_link_want_write(c->link, false);
+    c->transfer = NULL;
+    c->used = true;
+    c->idle_since_ms = clock_mono_ms();
+    c->prev = NULL;
+    c->next = http->idle;
+    if (c->next)
+        c->next->prev = c;
+    http->idle = c;
 }
 
-bool upstream_http_wrote(const struct upstream_transfer *t)
+/* Neither idle nor in use. */
+static void connection_free(struct connection *c)
 {
-    return t->write_began && request_size(t) != t->size_before;
+    upstream_link_free(&c->link);
+    free(c);
 }
 
-/* Take the transfer from libcurl and free its lane.  Never from within libcurl's callbacks. */
-static void lane_clear(struct upstream_transfer *t, CURLcode rc, struct upstream_end *out)
+static struct connection *connection_new(struct upstream_http *http)
+{
+    struct connection *c = xcalloc(1, sizeof *c);
+    c->http = http;
+    c->link = upstream_link_dial(http->links, on_link, c);
+    return c;
+}
+
+/* What was closed, or spoke unasked, or was idle for long, is not used. */
+static struct connection *idle_take(struct upstream_http *http)
+{
+    int64_t now_ms = clock_mono_ms();
+    struct connection *c;
+    while ((c = http->idle)) {
+        idle_remove(c);
+        if (now_ms - c->idle_since_ms < IDLE_MAX_MS && upstream_link_is_quiet(c->link))
+            return c;
+        connection_free(c);
+    }
+    return NULL;
+}
+
+/* --- the end of a transfer ---------------------------------------------------------- */
+
+/* Its connection is kept for others, or closed; the transfer is free. */
+static void let_go(struct upstream_transfer *t, bool keep)
+{
+    struct connection *c = t->connection;
+    t->connection = NULL;
+    if (c && keep)
+        idle_add(c);
+    else if (c)
+        connection_free(c);
+    t->head = NULL;
+    t->next = t->http->free_transfers;
+    t->http->free_transfers = t;
+}
+
+static void end_of(const struct upstream_transfer *t, const char *reason, struct upstream_end *out)
+{
+    *out = (struct upstream_end){.whole = t->parse.state == UPSTREAM_PARSE_DONE, .wrote = t->wrote, .reason = reason};
+    out->http_status = t->parse.http_status;
+}
+
+static void finish(struct upstream_transfer *t, const char *reason)
 {
     struct upstream_http *http = t->http;
-    long http_status = 0;
-    ensure(curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &http_status) == CURLE_OK);
-    *out = (struct upstream_end){.whole = rc == CURLE_OK, .wrote = upstream_http_wrote(t), .withdrawn = t->withdrawn};
-    out->http_status = out->wrote ? (int)http_status : 0;
-    out->reason = rc == CURLE_OK ? "answered" : t->why ? t->why : reason_of(rc);
-    ensure(curl_multi_remove_handle(http->multi, t->easy) == CURLM_OK);
-    t->head = NULL;
-    t->next_free = http->free_lanes;
-    http->free_lanes = t;
+    void *arg = t->arg;
+    struct upstream_end end;
+    end_of(t, reason, &end);
+    let_go(t, false);
+    http->on_end(arg, &end);
 }
 
-static void take_finished(struct upstream_http *http)
+static size_t request_bytes(const struct upstream_head *head)
 {
-    int left;
-    CURLMsg *msg;
-    while ((msg = curl_multi_info_read(http->multi, &left))) {
-        struct upstream_transfer *t = NULL;
-        struct upstream_end end;
-        CURLcode rc = msg->data.result;
-        ensure(msg->msg == CURLMSG_DONE);
-        ensure(curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, (char **)&t) == CURLE_OK);
-        lane_clear(t, rc, &end);
-        http->on_end(t->arg, &end);
-    }
+    return head->pieces[0].n + head->pieces[1].n;
 }
 
-static void drive(struct upstream_http *http, curl_socket_t fd, int ready)
+static void finish_whole(struct upstream_transfer *t, bool more_came)
 {
-    int running;
-    ensure(curl_multi_socket_action(http->multi, fd, ready, &running) == CURLM_OK);
-    take_finished(http);
+    struct upstream_http *http = t->http;
+    void *arg = t->arg;
+    struct upstream_end end;
+    end_of(t, "answered", &end);
+    let_go(t, !more_came && !t->parse.closes && t->sent_bytes == request_bytes(t->head));
+    http->on_end(arg, &end);
 }
 
-static void on_timer(void *arg)
+/* The connection is gone.  A kept one may have been closed before it knew of the request: then on a fresh one. */
+static void lost(struct upstream_transfer *t, const char *reason)
 {
-    struct upstream_http *http = arg;
-    http->timer = NULL;
-    drive(http, CURL_SOCKET_TIMEOUT, 0);
-}
-
-static int on_want_timer(CURLM *multi, long ms, void *arg)
-{
-    struct upstream_http *http = arg;
-    (void)multi;
-    loop_cancel(&http->timer);
-    if (ms == 0)
-        http->timer = loop_defer(http->loop, on_timer, http);
-    else if (ms > 0)
-        http->timer = loop_after(http->loop, ms, on_timer, http);
-    return 0;
-}
-
-static struct sock *sock_at(struct upstream_http *http, curl_socket_t fd)
-{
-    size_t at = (size_t)fd;
-    if (at >= http->n_socks) {
-        size_t n = at + 64;
-        http->socks = xrealloc(http->socks, n, sizeof *http->socks);
-        memset(http->socks + http->n_socks, 0, (n - http->n_socks) * sizeof *http->socks);
-        http->n_socks = n;
-    }
-    return &http->socks[at];
-}
-
-static void on_sock(int fd, unsigned ready, void *arg)
-{
-    struct upstream_http *http = arg;
-    struct sock *s = sock_at(http, fd);
-    if (s->idle) {
-        loop_watch_free(&s->watch); /* the provider closed it; libcurl will see that before its next use */
+    bool again = t->connection->used && !t->parse.any && (t->head->may_repeat || !t->wrote);
+    if (!again) {
+        finish(t, reason);
         return;
     }
-    drive(http, fd, (ready & LOOP_READ ? CURL_CSELECT_IN : 0) | (ready & LOOP_WRITE ? CURL_CSELECT_OUT : 0));
+    connection_free(t->connection);
+    t->connection = NULL;
+    t->sent_bytes = 0;
+    t->wrote = false;
+    t->fresh = true;
+    start(t);
 }
 
-/* An idle connection of ours stays watched: saves two epoll_ctl for each request (measured: 2.4 us). */
-static int on_want_sock(CURL *easy, curl_socket_t fd, int what, void *arg, void *sockp)
+/* --- writing and reading --------------------------------------------------------------- */
+
+static struct slice unsent(const struct upstream_transfer *t)
 {
-    struct upstream_http *http = arg;
-    struct sock *s = sock_at(http, fd);
-    (void)easy;
-    (void)sockp;
-    s->idle = what == CURL_POLL_REMOVE && s->ours;
-    if (what == CURL_POLL_REMOVE && !s->ours) {
-        loop_watch_free(&s->watch);
-        return 0;
+    const struct slice *p = t->head->pieces;
+    size_t at = t->sent_bytes;
+    if (at < p[0].n)
+        return (struct slice){p[0].p + at, p[0].n - at};
+    at -= p[0].n;
+    return (struct slice){p[1].p + at, p[1].n - at};
+}
+
+/* False: the connection would take no more, for now or for ever. */
+static bool write_some(struct upstream_transfer *t, struct slice bytes)
+{
+    struct connection *c = t->connection;
+    size_t n;
+    switch (upstream_link_send(c->link, bytes, &n)) {
+    case UPSTREAM_LINK_OK:
+        t->sent_bytes += n;
+        t->wrote = true;
+        return true;
+    case UPSTREAM_LINK_AGAIN:
+        t->wrote |= upstream_link_is_tls(c->link);
+        upstream_link_want_write(c->link, true);
+        return false;
+    case UPSTREAM_LINK_EOF:
+    case UPSTREAM_LINK_LOST:
+        upstream_link_want_write(c->link, false);
+        if (!t->wrote)
+            lost(t, "connection_lost");
+        return false; /* after the first byte there may be an answer to read; if not, reading finds the loss */
     }
-    unsigned want = s->idle ? LOOP_READ : LOOP_NONE;
-    want |= what == CURL_POLL_IN || what == CURL_POLL_INOUT ? LOOP_READ : LOOP_NONE;
-    want |= what == CURL_POLL_OUT || what == CURL_POLL_INOUT ? LOOP_WRITE : LOOP_NONE;
-    if (s->watch)
-        loop_watch_want(s->watch, want);
-    else if (!s->idle)
-        s->watch = loop_watch_fd(http->loop, fd, want, on_sock, http);
-    return 0;
+    return false;
 }
 
-/* The address is the resolved one, so no spelling of a host and no change of DNS gets past it. */
-static curl_socket_t on_open(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
-{
-    struct upstream_transfer *t = arg;
-    struct upstream_http *http = t->http;
-    const char *why = upstream_guard_refuses(&address->addr, http->port, http->allow_private);
-    if (purpose != CURLSOCKTYPE_IPCXN || why) {
-        t->why = "address_refused";
-        log_line(LOG_WARN, NULL, "upstream", "address_refused", "name=%s why=%s", http->name,
-                 LOG_Q(slice_of(why ? why : "not a connection")));
-        return CURL_SOCKET_BAD;
-    }
-    int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
-    if (fd == -1)
-        return CURL_SOCKET_BAD;
-    *sock_at(http, fd) = (struct sock){.ours = true};
-    return fd;
-}
-
-/* May come long after the request that opened it, so arg is the upstream. */
-static int on_close(void *arg, curl_socket_t fd)
-{
-    struct sock *s = sock_at(arg, fd);
-    loop_watch_free(&s->watch);
-    *s = (struct sock){0};
-    return close(fd);
-}
-
-/* libcurl is about to write the request, for the first time or again.  See the head of this file. */
-static int on_about_to_write(void *arg, char *remote, char *local, int remote_port, int local_port)
-{
-    struct upstream_transfer *t = arg;
-    (void)remote;
-    (void)local;
-    (void)remote_port;
-    (void)local_port;
-    if (upstream_http_wrote(t) && !t->head->may_repeat) {
-        t->why = "connection_lost";
-        return CURL_PREREQFUNC_ABORT;
-    }
-    t->withdrawn = t->head->may_write != NULL && !t->head->may_write(t->head->may_write_arg);
-    if (t->withdrawn) {
-        t->why = "withdrawn";
-        return CURL_PREREQFUNC_ABORT;
-    }
-    if (!t->write_began)
-        t->size_before = request_size(t);
-    t->write_began = true;
-    return CURL_PREREQFUNC_OK;
-}
-
-static size_t on_head(char *bytes, size_t size, size_t n, void *arg)
-{
-    struct upstream_transfer *t = arg;
-    if (upstream_answer_line(t->answer, (struct slice){bytes, size * n}) == OK)
-        return size * n;
-    t->why = "answer_too_big";
-    return 0;
-}
-
-static size_t on_body(char *bytes, size_t size, size_t n, void *arg)
-{
-    struct upstream_transfer *t = arg;
-    if (upstream_answer_body(t->answer, (struct slice){bytes, size * n}) == OK)
-        return size * n;
-    t->why = "answer_too_big";
-    return 0;
-}
-
-/* Everything that is the same for each request of this upstream. */
-static void lane_set_up(struct upstream_transfer *t)
+/* Asked before the first byte, with the connection there.  No: nothing is wrong with it, others may have it. */
+static bool is_withdrawn(struct upstream_transfer *t)
 {
     struct upstream_http *http = t->http;
-    CURL *easy = t->easy;
-    SET(easy, CURLOPT_CURLU, http->url);
-    SET(easy, CURLOPT_RESOLVE, http->resolve);
-    SET(easy, CURLOPT_PRIVATE, t);
-    SET(easy, CURLOPT_PROTOCOLS_STR, "http,https");
-    SET(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1); /* h2 of 7.88.1 loses answers */
-    SET(easy, CURLOPT_FOLLOWLOCATION, 0L);
-    SET(easy, CURLOPT_PROXY, ""); /* "" also shuts off the proxy variables of the environment */
-    SET(easy, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
-    SET(easy, CURLOPT_NOSIGNAL, 1L);
-    SET(easy, CURLOPT_QUICK_EXIT, 1L); /* else giving up during a name look-up waits for its thread */
-    SET(easy, CURLOPT_SSL_VERIFYPEER, 1L);
-    SET(easy, CURLOPT_SSL_VERIFYHOST, 2L);
-    SET(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
-    if (http->ca_file)
-        SET(easy, CURLOPT_CAINFO, http->ca_file);
-    SET(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)http->connect_ms);
-    SET(easy, CURLOPT_MAXAGE_CONN, IDLE_MAX_S);
-    SET(easy, CURLOPT_OPENSOCKETFUNCTION, on_open);
-    SET(easy, CURLOPT_OPENSOCKETDATA, t);
-    SET(easy, CURLOPT_CLOSESOCKETFUNCTION, on_close);
-    SET(easy, CURLOPT_CLOSESOCKETDATA, http);
-    SET(easy, CURLOPT_PREREQFUNCTION, on_about_to_write);
-    SET(easy, CURLOPT_PREREQDATA, t);
-    SET(easy, CURLOPT_HEADERFUNCTION, on_head);
-    SET(easy, CURLOPT_HEADERDATA, t);
-    SET(easy, CURLOPT_WRITEFUNCTION, on_body);
-    SET(easy, CURLOPT_WRITEDATA, t);
+    void *arg = t->arg;
+    struct upstream_end end;
+    if (t->wrote || !t->head->may_write || t->head->may_write(t->head->may_write_arg))
+        return false;
+    end_of(t, "withdrawn", &end);
+    end.withdrawn = true;
+    let_go(t, true);
+    http->on_end(arg, &end);
+    return true;
 }
 
-static struct upstream_transfer *lane_take(struct upstream_http *http)
+static void write_on(struct upstream_transfer *t)
 {
-    struct upstream_transfer *t = http->free_lanes;
-    if (t) {
-        http->free_lanes = t->next_free;
-        return t;
+    if (is_withdrawn(t))
+        return;
+    for (struct slice left = unsent(t); left.n > 0; left = unsent(t))
+        if (!write_some(t, left))
+            return;
+    upstream_link_want_write(t->connection->link, false);
+}
+
+static void at_eof(struct upstream_transfer *t)
+{
+    upstream_parse_eof(&t->parse);
+    if (t->parse.state == UPSTREAM_PARSE_DONE)
+        finish_whole(t, false);
+    else
+        lost(t, t->parse.any ? "answer_cut_short" : "connection_lost");
+}
+
+/* False: the transfer is over. */
+static bool feed(struct upstream_transfer *t, size_t n)
+{
+    struct slice in = {t->http->in, n};
+    upstream_parse_feed(&t->parse, &in);
+    if (t->parse.state == UPSTREAM_PARSE_BAD)
+        finish(t, t->parse.why);
+    else if (t->parse.state == UPSTREAM_PARSE_DONE)
+        finish_whole(t, in.n > 0);
+    else
+        return true;
+    return false;
+}
+
+/* A read that did not fill the buffer took all there was; TLS may hold more than it gave. */
+static void read_on(struct upstream_transfer *t)
+{
+    struct upstream_link *link = t->connection->link;
+    bool more = true;
+    for (int i = 0; i < READS_PER_EVENT && more; i++) {
+        size_t n;
+        switch (upstream_link_recv(link, t->http->in, READ_BYTES, &n)) {
+        case UPSTREAM_LINK_OK:
+            more = n == READ_BYTES || upstream_link_is_tls(link);
+            if (!feed(t, n))
+                return;
+            break;
+        case UPSTREAM_LINK_AGAIN:
+            return;
+        case UPSTREAM_LINK_EOF:
+            at_eof(t);
+            return;
+        case UPSTREAM_LINK_LOST:
+            lost(t, "connection_lost");
+            return;
+        }
     }
-    ensure(http->n_lanes < http->max_lanes);
-    t = &http->lanes[http->n_lanes++];
-    t->http = http;
-    t->easy = curl_easy_init();
-    ensure(t->easy);
-    lane_set_up(t);
-    return t;
 }
 
-static bool host_is_literal(const char *host)
+static void on_link(void *arg, enum upstream_link_event event)
 {
-    struct in_addr in;
-    return host[0] == '[' || inet_pton(AF_INET, host, &in) == 1;
-}
-
-/* scheme://host[:port] and no more.  A host that libcurl reads otherwise than it is written (0x7f.1) is refused. */
-static enum err read_url(struct upstream_http *http, const char *text, struct errmsg *e)
-{
-    char *scheme = NULL, *host = NULL, *port = NULL, *path = NULL, *extra = NULL;
-    bool good = curl_url_set(http->url, CURLUPART_URL, text, CURLU_DISALLOW_USER) == CURLUE_OK &&
-                curl_url_get(http->url, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK &&
-                curl_url_get(http->url, CURLUPART_HOST, &host, 0) == CURLUE_OK &&
-                curl_url_get(http->url, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) == CURLUE_OK &&
-                curl_url_get(http->url, CURLUPART_PATH, &path, 0) == CURLUE_OK &&
-                curl_url_get(http->url, CURLUPART_QUERY, &extra, 0) == CURLUE_NO_QUERY &&
-                curl_url_get(http->url, CURLUPART_FRAGMENT, &extra, 0) == CURLUE_NO_FRAGMENT &&
-                (strcmp(scheme, "https") == 0 || strcmp(scheme, "http") == 0) && strcmp(path, "/") == 0;
-    if (good) {
-        const char *written = strstr(text, "://") + 3;
-        uint64_t number = 0;
-        good = strncasecmp(written, host, strlen(host)) == 0 && slice_to_u64(slice_of(port), UINT16_MAX, &number) &&
-               number > 0;
-        http->port = (uint16_t)number;
-        http->allow_private |= host_is_literal(host) || strcasecmp(host, "localhost") == 0;
+    struct connection *c = arg;
+    if (!c->transfer) { /* idle: the provider closed it, or speaks unasked */
+        idle_remove(c);
+        connection_free(c);
+        return;
     }
-    curl_free(scheme);
-    curl_free(host);
-    curl_free(port);
-    curl_free(path);
-    curl_free(extra);
-    if (good)
-        return OK;
-    errmsg_set(e, "url: \"%s\" should be like https://api.example.com or http://127.0.0.1:8025, without path or user",
-               text);
-    return ERR_SYNTAX;
+    switch (event) {
+    case UPSTREAM_LINK_UP:
+    case UPSTREAM_LINK_WRITABLE:
+        write_on(c->transfer);
+        return;
+    case UPSTREAM_LINK_FAILED:
+        finish(c->transfer, upstream_link_why(c->link));
+        return;
+    case UPSTREAM_LINK_READABLE:
+        read_on(c->transfer);
+        return;
+    }
+}
+
+/* --- the way in --------------------------------------------------------------------------- */
+
+static void start(struct upstream_transfer *t)
+{
+    struct connection *kept = t->fresh ? NULL : idle_take(t->http);
+    t->connection = kept ? kept : connection_new(t->http);
+    t->connection->transfer = t;
+    if (kept)
+        write_on(t);
 }
 
 struct upstream_http *upstream_http_new(struct loop *loop, const struct upstream_options *opt, uint32_t max_transfers,
                                         upstream_end_fn *on_end, struct errmsg *e)
 {
-    ensure(curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK); /* counted; upstream_http_free() gives it back */
+    struct upstream_links *links = upstream_links_new(loop, opt, e);
+    if (!links)
+        return NULL;
     struct upstream_http *http = xcalloc(1, sizeof *http);
     http->loop = loop;
     http->on_end = on_end;
-    http->name = xstrdup(opt->name);
-    http->connect_ms = opt->connect_ms > 0 ? opt->connect_ms : LIMIT_UPSTREAM_CONNECT_MS;
-    http->allow_private = opt->allow_private;
-    http->max_lanes = max_transfers;
-    http->lanes = xcalloc(max_transfers, sizeof *http->lanes);
-    http->url = curl_url();
-    http->multi = curl_multi_init();
-    ensure(http->url && http->multi);
-    curl_multi_setopt(http->multi, CURLMOPT_SOCKETFUNCTION, on_want_sock);
-    curl_multi_setopt(http->multi, CURLMOPT_SOCKETDATA, http);
-    curl_multi_setopt(http->multi, CURLMOPT_TIMERFUNCTION, on_want_timer);
-    curl_multi_setopt(http->multi, CURLMOPT_TIMERDATA, http);
-    curl_multi_setopt(http->multi, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING);
-    curl_multi_setopt(http->multi, CURLMOPT_MAXCONNECTS, (long)max_transfers);
-    if (opt->resolve)
-        http->resolve = curl_slist_append(NULL, opt->resolve);
-    if (read_url(http, opt->url ? opt->url : "", e) != OK)
-        goto fail;
-    if (opt->ca_file && access(opt->ca_file, R_OK) == -1) {
-        errmsg_set(e, "ca_file: cannot read \"%s\": %s", opt->ca_file, strerror(errno));
-        goto fail;
+    http->links = links;
+    http->begun_end = &http->begun;
+    http->max_transfers = max_transfers;
+    http->transfers = xcalloc(max_transfers, sizeof *http->transfers);
+    for (uint32_t i = max_transfers; i-- > 0;) {
+        http->transfers[i].http = http;
+        http->transfers[i].next = http->free_transfers;
+        http->free_transfers = &http->transfers[i];
     }
-    http->ca_file = opt->ca_file ? xstrdup(opt->ca_file) : NULL;
     return http;
-fail:
-    upstream_http_free(&http);
-    return NULL;
 }
 
 void upstream_http_free(struct upstream_http **pp)
 {
     struct upstream_http *http = *pp;
+    *pp = NULL;
     if (!http)
         return;
-    for (uint32_t i = 0; i < http->n_lanes; i++) {
-        if (http->lanes[i].head)
-            curl_multi_remove_handle(http->multi, http->lanes[i].easy);
-        curl_easy_cleanup(http->lanes[i].easy);
+    for (uint32_t i = 0; i < http->max_transfers; i++)
+        if (http->transfers[i].connection)
+            connection_free(http->transfers[i].connection);
+    while (http->idle) {
+        struct connection *c = http->idle;
+        idle_remove(c);
+        connection_free(c);
     }
-    curl_multi_cleanup(http->multi); /* closes the idle connections, through on_close */
-    loop_cancel(&http->timer);
-    for (size_t fd = 0; fd < http->n_socks; fd++)
-        loop_watch_free(&http->socks[fd].watch);
-    curl_url_cleanup(http->url);
-    curl_slist_free_all(http->resolve);
-    free(http->socks);
-    free(http->lanes);
-    free(http->ca_file);
-    free(http->name);
+    upstream_links_free(&http->links);
+    free(http->transfers);
     free(http);
-    *pp = NULL;
-    curl_global_cleanup();
 }
 
-/* A node of the header list, in the arena, in front of tail. */
-static struct curl_slist *line_new(struct arena *arena, const struct upstream_field *f, struct curl_slist *tail)
+static size_t field_bytes(const struct upstream_field *f)
 {
-    struct slice value = slice_trim(f->value);
-    struct curl_slist *line = arena_alloc(arena, sizeof *line);
-    /* "Name;" is how libcurl is told to send an empty value. */
-    char *text = value.n > 0 ? arena_printf(arena, "%.*s: %.*s", SLICE_ARG(f->name), SLICE_ARG(value))
-                             : arena_printf(arena, "%.*s;", SLICE_ARG(f->name));
-    if (!line || !text)
-        return NULL;
-    *line = (struct curl_slist){.data = text, .next = tail};
-    return line;
+    return f->name.n + f->value.n + 4;
 }
 
-struct upstream_head *upstream_http_head(struct arena *arena, const struct upstream_request *req)
+static char *put(char *at, struct slice s)
+{
+    if (s.n > 0)
+        memcpy(at, s.p, s.n);
+    return at + s.n;
+}
+
+static char *put_field(char *at, struct slice name, struct slice value)
+{
+    at = put(at, name);
+    at = put(at, value.n > 0 ? SLICE(": ") : SLICE(":"));
+    at = put(at, value);
+    return put(at, SLICE("\r\n"));
+}
+
+/* GET and HEAD without a body say nothing about one. */
+static char *put_length(char *at, const struct upstream_request *req, bool reads)
+{
+    char digits[24];
+    if (reads && req->body.n == 0)
+        return at;
+    int n = snprintf(digits, sizeof digits, "%zu", req->body.n);
+    return put_field(at, SLICE("Content-Length"), (struct slice){digits, (size_t)n});
+}
+
+struct upstream_head *upstream_http_head(const struct upstream_http *http, struct arena *arena,
+                                         const struct upstream_request *req)
 {
     if (upstream_guard_request(req) != OK)
         return NULL;
+    struct slice method = slice_of(req->method), host = upstream_links_host(http->links);
+    bool is_head = slice_eq_cstr(method, "HEAD"), reads = is_head || slice_eq_cstr(method, "GET");
+    bool together = req->body.n <= BODY_WITH_HEAD;
+    size_t cap = method.n + req->path_and_query.n + host.n + (together ? req->body.n : 0) + 100;
+    for (size_t i = 0; i < req->n_headers; i++)
+        cap += field_bytes(&req->headers[i]);
     struct upstream_head *head = arena_alloc(arena, sizeof *head);
-    if (!head)
+    char *bytes = arena_alloc(arena, cap);
+    if (!head || !bytes)
         return NULL;
-    head->method = arena_strndup(arena, req->method, strlen(req->method));
-    head->target = arena_strndup(arena, req->path_and_query.p, req->path_and_query.n);
-    head->bodyless = strcmp(req->method, "GET") == 0 || strcmp(req->method, "HEAD") == 0;
-    head->may_repeat = head->bodyless && !req->at_most_once;
-    head->may_write = req->may_write;
-    head->may_write_arg = req->may_write_arg;
-    head->lines = &no_defaults;
-    for (size_t i = req->n_headers; i-- > 0 && head->lines;)
+    char *at = put(put(bytes, method), SLICE(" "));
+    at = put(put(at, req->path_and_query), SLICE(" HTTP/1.1\r\n"));
+    at = put_field(at, SLICE("Host"), host);
+    for (size_t i = 0; i < req->n_headers; i++)
         if (upstream_guard_passes(req, req->headers[i].name))
-            head->lines = line_new(arena, &req->headers[i], head->lines);
-    return head->method && head->target && head->lines ? head : NULL;
+            at = put_field(at, req->headers[i].name, slice_trim(req->headers[i].value));
+    at = put(put_length(at, req, reads), SLICE("\r\n"));
+    if (together)
+        at = put(at, req->body);
+    ensure((size_t)(at - bytes) <= cap);
+    *head = (struct upstream_head){
+        .is_head = is_head,
+        .may_repeat = reads && !req->at_most_once,
+        .may_write = req->may_write,
+        .may_write_arg = req->may_write_arg,
+    };
+    head->pieces[0] = (struct slice){bytes, (size_t)(at - bytes)};
+    head->pieces[1] = together ? (struct slice){0} : req->body;
+    return head;
 }
 
 struct upstream_transfer *upstream_http_begin(struct upstream_http *http, const struct upstream_head *head,
-                                              struct slice body, struct upstream_answer *answer, void *arg)
+                                              struct upstream_answer *answer, void *arg)
 {
-    struct upstream_transfer *t = lane_take(http);
-    t->arg = arg;
-    t->head = head;
-    t->answer = answer;
-    t->why = NULL;
-    t->write_began = t->withdrawn = false;
-    if (head->bodyless && body.n == 0) {
-        SET(t->easy, CURLOPT_HTTPGET, 1L);
-        SET(t->easy, CURLOPT_NOBODY, strcmp(head->method, "HEAD") == 0 ? 1L : 0L);
-        SET(t->easy, CURLOPT_CUSTOMREQUEST, NULL);
-    } else {
-        SET(t->easy, CURLOPT_POST, 1L);
-        SET(t->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body.n);
-        SET(t->easy, CURLOPT_POSTFIELDS, body.n > 0 ? body.p : ""); /* borrowed, not copied */
-        SET(t->easy, CURLOPT_CUSTOMREQUEST, head->method);
-    }
-    SET(t->easy, CURLOPT_REQUEST_TARGET, head->target);
-    SET(t->easy, CURLOPT_HTTPHEADER, head->lines);
-    ensure(curl_multi_add_handle(http->multi, t->easy) == CURLM_OK);
+    struct upstream_transfer *t = http->free_transfers;
+    ensure(t);
+    http->free_transfers = t->next;
+    *t = (struct upstream_transfer){.http = http, .arg = arg, .head = head, .answer = answer};
+    upstream_parse_init(&t->parse, answer, head->is_head);
+    *http->begun_end = t;
+    http->begun_end = &t->next;
     return t;
+}
+
+static void begun_remove(struct upstream_transfer *t)
+{
+    struct upstream_http *http = t->http;
+    for (struct upstream_transfer **at = &http->begun; *at; at = &(*at)->next) {
+        if (*at != t)
+            continue;
+        *at = t->next;
+        if (!*at)
+            http->begun_end = at;
+        return;
+    }
 }
 
 void upstream_http_kick(struct upstream_http *http)
 {
-    drive(http, CURL_SOCKET_TIMEOUT, 0);
+    while (http->begun) {
+        struct upstream_transfer *t = http->begun;
+        begun_remove(t);
+        start(t);
+    }
+}
+
+bool upstream_http_wrote(const struct upstream_transfer *t)
+{
+    return t->wrote;
 }
 
 void upstream_http_stop(struct upstream_transfer *t, struct upstream_end *out)
 {
-    lane_clear(t, CURLE_OPERATION_TIMEDOUT, out);
+    end_of(t, "stopped", out);
+    begun_remove(t);
+    let_go(t, false);
 }

@@ -9,7 +9,7 @@
 #include "upstream_answer.h"
 
 struct upstream_http;     /* the pool */
-struct upstream_head;     /* a request line and its fields, checked, in libcurl's form */
+struct upstream_head;     /* a request as bytes, checked */
 struct upstream_transfer; /* one under way */
 
 struct upstream_end {
@@ -29,14 +29,15 @@ struct upstream_http *upstream_http_new(struct loop *loop, const struct upstream
 /* Transfers under way end without on_end.  Accepts a pointer to NULL. */
 void upstream_http_free(struct upstream_http **http);
 
-/* The only way from a caller's strings to libcurl.  In the arena; NULL when the request cannot go out as it is. */
-struct upstream_head *upstream_http_head(struct arena *arena, const struct upstream_request *req) NODISCARD;
+/* The only way from a caller's strings to the wire.  In the arena, a large body borrowed; NULL when the request cannot
+ * go out as it is. */
+struct upstream_head *upstream_http_head(const struct upstream_http *http, struct arena *arena,
+                                         const struct upstream_request *req) NODISCARD;
 
-/* head, body and answer are kept until the end.  on_end does not run before this or upstream_http_kick() returns to
- * the loop. */
+/* head and answer are kept until the end.  Nothing happens before upstream_http_kick(). */
 struct upstream_transfer *upstream_http_begin(struct upstream_http *http, const struct upstream_head *head,
-                                              struct slice body, struct upstream_answer *answer, void *arg) NODISCARD;
-/* Make what was begun write now rather than next turn.  May call on_end. */
+                                              struct upstream_answer *answer, void *arg) NODISCARD;
+/* What was begun is written as far as kept connections take it.  May call on_end. */
 void upstream_http_kick(struct upstream_http *http);
 
 bool upstream_http_wrote(const struct upstream_transfer *t);

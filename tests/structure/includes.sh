@@ -25,7 +25,7 @@ only() { # LIBRARY-PATTERN FILES-REGEX
 }
 only 'glib' '^base/zone\.c$'
 only 'sqlite3' '^store/sqlite'
-only 'curl/' '^(gateway/upstream_http\.c|ctl/)'
+only 'curl/' '^(gateway/upstream_link\.c|ctl/)'
 only 'event2/' '^gateway/(loop|http_|redis\.c)'
 only 'hiredis/' '^gateway/redis\.c$'
 only 'cyaml|yaml\.h' '^gateway/conf'
