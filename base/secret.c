@@ -28,14 +28,26 @@ static void close_fd(int *fd)
 /* One byte more than a secret may have, and the line end that editors add. */
 #define FILE_MAX (SECRET_MAX + 2)
 
-static bool file_is_private(int fd, const char *ref, struct errmsg *e)
+/*
+ * systemd lets the service read its credentials by an ACL, which stat() shows as the group's bits (systemd.exec(5),
+ * LoadCredential=); nobody else can enter that directory.
+ */
+static bool is_credential(const char *path)
 {
+    const char *dir = getenv("CREDENTIALS_DIRECTORY");
+    size_t n = dir != NULL ? strlen(dir) : 0;
+    return n > 0 && strncmp(path, dir, n) == 0 && path[n] == '/' && strstr(path, "/../") == NULL;
+}
+
+static bool file_is_private(int fd, const char *path, const char *ref, struct errmsg *e)
+{
+    mode_t allowed = is_credential(path) ? 0640 : 0600;
     struct stat st;
     if (fstat(fd, &st) == -1 || !S_ISREG(st.st_mode)) {
         errmsg_set(e, "%s is not a regular file", ref);
         return false;
     }
-    if ((st.st_mode & 07777 & ~0600u) != 0) {
+    if ((st.st_mode & 07777 & ~allowed) != 0) {
         errmsg_set(e, "%s has mode %04o; a secret needs 0600 or stricter", ref, (unsigned)(st.st_mode & 07777));
         return false;
     }
@@ -54,7 +66,7 @@ static char *secret_from_file(const char *path, const char *ref, struct errmsg *
         errmsg_set(e, "%s cannot be opened: %s", ref, strerror(errno));
         return NULL;
     }
-    if (!file_is_private(fd, ref, e))
+    if (!file_is_private(fd, path, ref, e))
         return NULL;
     char value[FILE_MAX];
     size_t n = 0;

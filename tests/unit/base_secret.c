@@ -65,6 +65,15 @@ START_TEST(files)
     check_refused(ref, "0600 or stricter");
     fill("hunter2", 7, 0700);
     check_refused(ref, "mode 0700");
+    ck_assert_int_eq(setenv("CREDENTIALS_DIRECTORY", "/tmp", 1), 0); /* where path is */
+    fill("hunter2", 7, 0440);
+    check_loaded(ref, "hunter2");
+    fill("hunter2", 7, 0444);
+    check_refused(ref, "mode 0444");
+    ck_assert_int_eq(setenv("CREDENTIALS_DIRECTORY", "/tm", 1), 0);
+    fill("hunter2", 7, 0440);
+    check_refused(ref, "mode 0440");
+    unsetenv("CREDENTIALS_DIRECTORY");
     fill("", 0, 0600);
     check_refused(ref, "1 to 4096");
     fill("\n", 1, 0600);
