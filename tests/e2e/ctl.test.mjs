@@ -52,6 +52,59 @@ class Desk {
   }
 }
 
+describe('packs', () => {
+  let desk;
+  before(async () => {
+    desk = await Desk.open((settings) => {
+      settings.policy.packs = ['us-federal', 'fr'];
+      settings.policy.pack_rules = [{ rule: 'us-federal/written-consent', switch: 'on', reason: 'counsel, 2026-11-20' },
+        { rule: 'fr/voice-cap', switch: 'off', reason: 'no calls' }];
+    });
+  });
+  after(() => desk.close());
+
+  it('says of every rule whether it is on, why, how old it is and when to read it again', async () => {
+    const { code, stdout, stderr } = await desk.ctl('packs', '--at', '2026-12-02');
+    assert.equal(code, 0, stderr);
+    assertPlain(stdout);
+    assert.match(lineWith(stdout, 'us-federal/hours '), / on +a page about it was read +B +10 d +2027-05-21, in 170 d +47 CFR 64\.1200/);
+    assert.match(lineWith(stdout, 'us-federal/written-consent '), / on +switched on: counsel, 2026-11-20 +C /);
+    assert.match(lineWith(stdout, 'fr/voice-cap '), / off +switched off: no calls +A /);
+    assert.match(lineWith(stdout, 'fr/sms-hours '), / off +not verified +C /);
+    assert.match(lineWith(stdout, 'holidays/fr '), / on +rules speak of it /);
+    const is = stdout.split('\n').slice(1).map((line) => / (on|off) /.exec(line)?.[1]).filter(Boolean);
+    assert.equal(is.lastIndexOf('on') + 1, is.indexOf('off'), 'what is on comes first');
+    assert.match(stdout, /2 packs: \d+ rules and calendars on, \d+ off; nothing is due before 2027-05-21\n$/);
+  });
+
+  it('names a rule that begins later as on, with its day', async () => {
+    const { stdout } = await desk.ctl('packs', '--at', '2026-08-10');
+    assert.match(lineWith(stdout, 'fr/voice-consent '), / on +a page about it was read; begins 2026-08-11 /);
+  });
+
+  it('exits 1 with --due when something is, and lists only that', async () => {
+    const early = await desk.ctl('packs', '--due', '--at', '2027-05-21');
+    assert.equal(early.code, 0);
+    assert.doesNotMatch(early.stdout, /us-federal\/hours/);
+    const late = await desk.ctl('packs', '--due', '--at', '2027-05-22');
+    assert.equal(late.code, 1);
+    assert.match(lineWith(late.stdout, 'us-federal/hours '), /2027-05-21, 1 d ago/);
+    assert.doesNotMatch(late.stdout, / off /);
+    assert.match(late.stdout, /due for review\n$/);
+    assert.equal((await desk.ctl('packs', '--at', '2027-05-22')).code, 0, 'a list is no alarm');
+  });
+
+  it('refuses a day that is none, and a configuration that is none', async () => {
+    const day = await desk.ctl('packs', '--at', 'tomorrow');
+    assert.equal(day.code, 2);
+    assert.match(day.stderr, /YYYY-MM-DD/);
+    await desk.write((settings) => (settings.policy.packs = ['us-fedral']));
+    const conf = await desk.ctl('packs');
+    assert.equal(conf.code, 2);
+    assert.match(conf.stderr, /us-fedral/);
+  });
+});
+
 describe('the command line', () => {
   let desk;
   before(async () => {
@@ -62,8 +115,8 @@ describe('the command line', () => {
   it('--help names every command, and help of each names its options', async () => {
     const { code, stdout } = await desk.ctl('--help');
     assert.equal(code, 0);
-    const names = [...stdout.matchAll(/^ {2}((?:explain|deferred \w+|audit \w+)) {2,}/gm)].map(([, name]) => name);
-    assert.deepEqual(names, ['explain', 'deferred list', 'deferred release', 'deferred cancel', 'audit verify']);
+    const names = [...stdout.matchAll(/^ {2}((?:explain|deferred \w+|audit \w+|packs)) {2,}/gm)].map(([, name]) => name);
+    assert.deepEqual(names, ['explain', 'deferred list', 'deferred release', 'deferred cancel', 'audit verify', 'packs']);
     for (const name of names) {
       const help = await desk.ctl('help', ...name.split(' '));
       assert.equal(help.code, 0);
