@@ -245,6 +245,7 @@ enum err conf_build_packs(struct conf_build *b)
     }
     for (size_t i = 0; i < n_switches && err == OK; i++)
         err = check_switch(b, i);
+    b->conf->policy.hours_memo = conf_alloc(b, 1, sizeof *b->conf->policy.hours_memo);
     return err;
 }
 

@@ -15,13 +15,15 @@
 
 #include "postern/policy.h"
 
-#define NEVER_MS INT64_MAX
+#define NEVER_MS   INT64_MAX
+#define HORIZON_MS (400 * MS_PER_DAY) /* what opens later opens never */
 
 /* [from_ms, until_ms): a stretch of time in which a rule is met. */
 struct opening {
     int64_t from_ms;         /* NEVER_MS: none within the horizon */
     int64_t until_ms;        /* NEVER_MS: no end in sight */
     const struct zone *zone; /* whose clock set from_ms; NULL: no clock, an instant */
+    const struct law *law;   /* whose law did; NULL: none */
 };
 
 typedef bool rule_check(const struct facts *f, struct violation *v);
@@ -104,6 +106,14 @@ struct law_dates law_dates(const struct law *law, const struct zone *z);
 /* The instant a calendar span after at_ms ends (UTC's calendar); business days are not asked here. */
 int64_t law_span_after(const struct law_span *s, int64_t at_ms);
 bool law_span_is_none(const struct law_span *s);
+
+/* --- hours_memo.c --------------------------------------------------------------- */
+
+/*
+ * What ask would say at at_ms for that rule, from the policy's memo when it is there already.  ask may depend on
+ * nothing of the facts but class, channel, regions and zones.
+ */
+struct opening hours_memo_ask(const struct facts *f, enum rule rule, int64_t at_ms, rule_opening *ask);
 
 /* --- of one rule for another ------------------------------------------------------ */
 

@@ -34,8 +34,11 @@ static struct opening open_in_zone(const struct window_set *s, const struct zone
 {
     struct opening o = {.zone = z};
     o.from_ms = window_next(s, z, at_ms, &o.until_ms);
-    while (o.from_ms != NEVER_MS && o.until_ms != NEVER_MS && o.from_ms >= o.until_ms - margin_ms)
+    while (o.from_ms != NEVER_MS && o.until_ms != NEVER_MS && o.from_ms >= o.until_ms - margin_ms) {
         o.from_ms = window_next(s, z, o.until_ms, &o.until_ms);
+        if (o.from_ms > at_ms + HORIZON_MS) /* no window is longer than the margin */
+            o.from_ms = o.until_ms = NEVER_MS;
+    }
     if (o.until_ms != NEVER_MS)
         o.until_ms -= margin_ms;
     return o;
@@ -46,6 +49,7 @@ static void meet(struct opening *o, struct opening here)
     if (here.from_ms > o->from_ms) {
         o->from_ms = here.from_ms;
         o->zone = here.zone;
+        o->law = here.law;
     }
     *o = earlier_end(*o, here.until_ms);
 }
@@ -105,6 +109,7 @@ static struct opening open_by_law(const struct law *law, const struct window_set
     o = open_in_zone(s, z, margin_ms, at_ms);
     if (o.from_ms >= d.to_ms)
         o = (struct opening){.from_ms = d.to_ms, .until_ms = NEVER_MS, .zone = z};
+    o.law = law;
     return o;
 }
 
@@ -123,14 +128,28 @@ static void narrow_by_law(const struct facts *f, const struct legal_window *w, s
     narrow_by(f, &w->law, &w->set, w->counts_delivery ? f->policy->delivery_margin_s : f->policy->margin_s, o);
 }
 
-struct opening rule_hours_legal_opening(const struct facts *f, int64_t at_ms)
+static struct opening open_by_all_laws(const struct facts *f, int64_t at_ms)
 {
     struct opening o = opening_always(at_ms);
     for (size_t i = 0; i < f->policy->n_legal; i++) {
         if (law_binds(f, &f->policy->legal[i].law))
             narrow_by_law(f, &f->policy->legal[i], &o);
     }
-    return or_conversation(f, o, at_ms);
+    return o;
+}
+
+struct opening rule_hours_legal_opening(const struct facts *f, int64_t at_ms)
+{
+    if (f->policy->n_legal == 0)
+        return opening_always(at_ms);
+    return or_conversation(f, hours_memo_ask(f, RULE_HOURS_LEGAL, at_ms, open_by_all_laws), at_ms);
+}
+
+/* Whose law is it that names the time?  Of two that do, the first in the order of packs. */
+static const char *law_behind(const struct facts *f, enum rule rule)
+{
+    const struct law *law = rules_open(f, RULE_BIT(rule), f->now_ms).law;
+    return law != NULL ? law->name : "legal hours";
 }
 
 static void describe_opening(const struct facts *f, struct violation *v, const char *whose)
@@ -149,30 +168,10 @@ static void describe_opening(const struct facts *f, struct violation *v, const c
     }
 }
 
-/* The one of several laws that keeps a message longest, on its own. */
-struct longest {
-    const char *law;
-    int64_t from_ms;
-};
-
-static void offer(struct longest *l, const struct law *law, const struct opening *o)
-{
-    if (o->from_ms > l->from_ms)
-        *l = (struct longest){law->name, o->from_ms};
-}
-
 bool rule_hours_legal(const struct facts *f, struct violation *v)
 {
-    struct longest longest = {"legal hours", f->now_ms};
-    for (size_t i = 0; i < f->policy->n_legal; i++) {
-        const struct legal_window *w = &f->policy->legal[i];
-        struct opening o = opening_always(f->now_ms);
-        if (law_binds(f, &w->law))
-            narrow_by_law(f, w, &o);
-        offer(&longest, &w->law, &o);
-    }
     v->reason = REASON_LEGAL_HOURS;
-    describe_opening(f, v, longest.law);
+    describe_opening(f, v, law_behind(f, v->rule));
     return true;
 }
 
@@ -180,32 +179,34 @@ bool rule_hours_legal(const struct facts *f, struct violation *v)
 
 static bool asks_for_night(const struct facts *f, const struct legal_consent *c)
 {
-    return !window_set_is_empty(&c->night) && law_binds(f, &c->law);
+    return law_binds(f, &c->law) && !window_set_is_empty(&c->night);
 }
 
-struct opening rule_night_consent_opening(const struct facts *f, int64_t at_ms)
+static struct opening open_by_nights(const struct facts *f, int64_t at_ms)
 {
     struct opening o = opening_always(at_ms);
     for (size_t i = 0; i < f->policy->n_legal_consents; i++) {
         const struct legal_consent *c = &f->policy->legal_consents[i];
-        if (asks_for_night(f, c) && !facts_night_consent(f))
+        if (asks_for_night(f, c))
             narrow_by(f, &c->law, &c->night, f->policy->margin_s, &o);
     }
-    return or_conversation(f, o, at_ms);
+    return o;
+}
+
+struct opening rule_night_consent_opening(const struct facts *f, int64_t at_ms)
+{
+    bool asked = false;
+    for (size_t i = 0; i < f->policy->n_legal_consents && !asked; i++)
+        asked = asks_for_night(f, &f->policy->legal_consents[i]);
+    if (!asked || facts_night_consent(f))
+        return opening_always(at_ms);
+    return or_conversation(f, hours_memo_ask(f, RULE_NIGHT_CONSENT, at_ms, open_by_nights), at_ms);
 }
 
 bool rule_night_consent(const struct facts *f, struct violation *v)
 {
-    struct longest longest = {"night", f->now_ms};
-    for (size_t i = 0; i < f->policy->n_legal_consents; i++) {
-        const struct legal_consent *c = &f->policy->legal_consents[i];
-        struct opening o = opening_always(f->now_ms);
-        if (asks_for_night(f, c))
-            narrow_by(f, &c->law, &c->night, f->policy->margin_s, &o);
-        offer(&longest, &c->law, &o);
-    }
     v->reason = REASON_NIGHT_CONSENT;
-    describe_opening(f, v, longest.law);
+    describe_opening(f, v, law_behind(f, v->rule));
     return true;
 }
 

@@ -21,7 +21,6 @@
 
 #include <stdio.h>
 
-#define HORIZON_MS (400 * MS_PER_DAY)
 /* Two or three openings a day: hours that never meet are given up after about half a year. */
 #define ROUNDS_MAX 500
 
@@ -46,7 +45,7 @@ bool rule_has_opening(enum rule rule)
 
 struct opening opening_always(int64_t at_ms)
 {
-    return (struct opening){at_ms, NEVER_MS, NULL};
+    return (struct opening){.from_ms = at_ms, .until_ms = NEVER_MS};
 }
 
 struct opening opening_from(int64_t from_ms, int64_t at_ms)
@@ -66,6 +65,7 @@ static void narrow(const struct facts *f, uint32_t rules, struct opening *o)
         if (here.from_ms > o->from_ms) {
             o->from_ms = here.from_ms;
             o->zone = here.zone;
+            o->law = here.law;
         }
         if (here.until_ms < o->until_ms)
             o->until_ms = here.until_ms;
@@ -83,7 +83,7 @@ struct opening rules_open(const struct facts *f, uint32_t rules, int64_t at_ms)
         if (o.from_ms == NEVER_MS || o.from_ms > at_ms + HORIZON_MS)
             break;
     }
-    return (struct opening){NEVER_MS, NEVER_MS, NULL};
+    return (struct opening){.from_ms = NEVER_MS, .until_ms = NEVER_MS, .law = o.law};
 }
 
 /* The rules that a release must meet: those that act on this class and sender. */

@@ -209,6 +209,22 @@ struct legal_opt_out {
     struct law_span confirmation_within;     /* one confirmation is free of all rules so long; zero = not said */
 };
 
+/*
+ * What the law's hours were found to be, kept from one message to the next: an opening that was asked for at one
+ * instant is the answer for each instant until it ends.  Changes no answer, only what it costs.  Zero bytes are an
+ * empty one.  Of one thread, and of one policy and its zones: it goes with them.
+ */
+#define HOURS_MEMO_BUCKETS 512
+#define HOURS_MEMO_ROWS    4
+struct hours_memo {
+    struct hours_memo_row {
+        uint64_t key[2];
+        int64_t asked_ms, from_ms, until_ms;
+        const struct zone *zone;
+        const struct law *law;
+    } rows[HOURS_MEMO_BUCKETS][HOURS_MEMO_ROWS];
+};
+
 struct policy {
     uint32_t version; /* first 32 bits of the digest of what was configured */
     const struct category *categories;
@@ -223,7 +239,8 @@ struct policy {
     size_t n_legal_opt_outs;
     const struct legal_keywords *legal_keywords;
     size_t n_legal_keywords;
-    struct region default_region; /* of e-mail recipients of whom nothing is known; "" = unknown */
+    struct hours_memo *hours_memo; /* or NULL */
+    struct region default_region;  /* of e-mail recipients of whom nothing is known; "" = unknown */
     struct window_set organisation_hours[CLASS_N][CHANNEL_N]; /* sense quiet or allowed; empty = none */
     const struct zone *default_zone;
     int64_t margin_s;           /* default 120 */

@@ -26,6 +26,8 @@ struct bench {
     struct cap caps[CAP_CHECKS_MAX];
     struct law cap_laws[CAP_CHECKS_MAX];
     struct legal_window legal[ROWS_MAX];
+    bool remembers; /* the policy has a memo of its hours */
+    struct hours_memo memo;
     struct legal_consent legal_consents[ROWS_MAX];
     struct legal_opt_out legal_opt_outs[ROWS_MAX];
     struct region regions[4 * ROWS_MAX];
@@ -740,6 +742,8 @@ static void bench_reset(struct bench *b)
     b->policy.legal_consents = b->legal_consents;
     b->policy.legal_opt_outs = b->legal_opt_outs;
     b->n_regions = 0;
+    b->memo = (struct hours_memo){0};
+    b->policy.hours_memo = b->remembers ? &b->memo : NULL;
     b->policy.defaults = b->defaults;
     b->message = (struct message){.category = &b->category, .priority = PRIORITY_P2, .fingerprint = 1};
     b->profile = (struct profile){

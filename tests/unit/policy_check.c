@@ -51,6 +51,7 @@ int main(void)
 {
     Suite *suite = suite_create("policy_check");
     TCase *tables = tcase_create("tables");
+    tcase_set_timeout(tables, 60); /* two cores, and others at work */
     tcase_add_test(tables, table);
     tcase_add_test(tables, caps_fit);
     suite_add_tcase(suite, tables);
