@@ -3,7 +3,12 @@
  * transitions from GLib, which reads the compiled files of the same package.
  * This is the only file that knows GLib.  A name that is not on the list does
  * not exist: so offsets, POSIX strings and paths never reach GLib, which would
- * take them.  Loop thread only; what was loaded is kept for the process.
+ * take them.
+ *
+ * A zone, once handed out, stays where it is for the life of the process.  When
+ * tzdata changes, its table is what is replaced, between two turns of the loop: so
+ * whoever holds a zone, in a policy or in a profile, follows the law of the day
+ * without being told.
  */
 #include "postern/zone.h"
 
@@ -11,6 +16,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+
+#include "postern/hash.h"
 
 #define FIRST_S INT64_C(631152000)  /* 1990-01-01 */
 #define LAST_S  INT64_C(2871763199) /* 2060-12-31T23:59:59Z */
@@ -21,6 +28,7 @@ struct zone_row {
     char name[ZONE_NAME_MAX];
     char target[ZONE_NAME_MAX]; /* what a link stands for; empty when the name is a zone of its own */
     bool tried;                 /* zone == NULL then means that the compiled file is not installed */
+    bool shares;                /* zone->transitions is the target's */
     struct zone *zone;
 };
 
@@ -29,15 +37,18 @@ struct country_row {
     char name[ZONE_NAME_MAX];
 };
 
-static struct {
+struct zone_tables {
     bool read;
     char version[16];
-    int64_t made_ms;
+    int64_t made_ms;       /* tzdata.zi's time of change */
+    uint64_t stamp;        /* of all the files */
     struct zone_row *rows; /* ascending by name */
     size_t n;
     struct country_row *countries;
     size_t n_countries;
-} list;
+};
+
+static struct zone_tables in_force;
 
 static void file_close(FILE **f)
 {
@@ -45,12 +56,20 @@ static void file_close(FILE **f)
         fclose(*f);
 }
 
-static FILE *open_tzdata(const char *file)
+#define PATH_BYTES 4096
+
+/* False: too long. */
+static bool path_of(const char *file, char path[PATH_BYTES])
 {
     const char *dir = getenv("TZDIR"); /* as GLib reads it */
-    char path[4096];
-    int n = snprintf(path, sizeof path, "%s/%s", dir != NULL && dir[0] != '\0' ? dir : DEFAULT_DIR, file);
-    return n > 0 && (size_t)n < sizeof path ? fopen(path, "re") : NULL;
+    int n = snprintf(path, PATH_BYTES, "%s/%s", dir != NULL && dir[0] != '\0' ? dir : DEFAULT_DIR, file);
+    return n > 0 && n < PATH_BYTES;
+}
+
+static FILE *open_tzdata(const char *file)
+{
+    char path[PATH_BYTES];
+    return path_of(file, path) ? fopen(path, "re") : NULL;
 }
 
 /* The next piece of *rest up to one of the separators, which are skipped; empty at the end. */
@@ -76,27 +95,27 @@ static void copy_name(char out[ZONE_NAME_MAX], struct slice name)
     out[name.n] = '\0';
 }
 
-static void add_row(struct slice name, struct slice target)
+static void add_row(struct zone_tables *t, struct slice name, struct slice target)
 {
     /* "Factory" is tzdata's word for "not set up yet": nobody lives there. */
     if (name.n == 0 || name.n >= ZONE_NAME_MAX || target.n >= ZONE_NAME_MAX || slice_eq_cstr(name, "Factory"))
         return;
-    list.rows = xrealloc(list.rows, list.n + 1, sizeof *list.rows);
-    struct zone_row *row = &list.rows[list.n++];
+    t->rows = xrealloc(t->rows, t->n + 1, sizeof *t->rows);
+    struct zone_row *row = &t->rows[t->n++];
     *row = (struct zone_row){.tried = false};
     copy_name(row->name, name);
     copy_name(row->target, target);
 }
 
 /* tzdata.zi (zic(8)'s input, shortened): "# version 2026f", "Z name ...", "L target name"; the rest is rules. */
-static void read_names(void)
+static void read_names(struct zone_tables *t)
 {
     AUTO(file_close) FILE *f = open_tzdata("tzdata.zi");
     struct stat st;
     if (f == NULL)
         return;
     if (fstat(fileno(f), &st) == 0)
-        list.made_ms = (int64_t)st.st_mtim.tv_sec * 1000;
+        t->made_ms = (int64_t)st.st_mtim.tv_sec * 1000;
     char line[512];
     while (fgets(line, sizeof line, f) != NULL) {
         struct slice rest = slice_of(line);
@@ -104,19 +123,19 @@ static void read_names(void)
         struct slice first = next_word(&rest, " \n");
         struct slice second = next_word(&rest, " \n");
         if (slice_eq_cstr(kind, "Z"))
-            add_row(first, (struct slice){NULL, 0});
+            add_row(t, first, (struct slice){NULL, 0});
         else if (slice_eq_cstr(kind, "L"))
-            add_row(second, first);
-        else if (slice_eq_cstr(kind, "#") && slice_eq_cstr(first, "version") && list.version[0] == '\0')
-            snprintf(list.version, sizeof list.version, "%.*s", SLICE_ARG(second));
+            add_row(t, second, first);
+        else if (slice_eq_cstr(kind, "#") && slice_eq_cstr(first, "version") && t->version[0] == '\0')
+            snprintf(t->version, sizeof t->version, "%.*s", SLICE_ARG(second));
     }
 }
 
-/* zone.tab: country, coordinates, name, comment, parted by tabs.  When tzdata.zi is missing its names are the list. */
-static void read_countries(void)
+/* zone.tab: country, coordinates, name, comment, parted by tabs.  When tzdata.zi is missing its names are the t-> */
+static void read_countries(struct zone_tables *t)
 {
     AUTO(file_close) FILE *f = open_tzdata("zone.tab");
-    bool names_too = list.n == 0;
+    bool names_too = t->n == 0;
     char line[512];
     while (f != NULL && fgets(line, sizeof line, f) != NULL) {
         struct slice rest = slice_of(line);
@@ -125,15 +144,15 @@ static void read_countries(void)
         struct slice name = next_word(&rest, "\t\n");
         if (country.n != 2 || name.n == 0 || name.n >= ZONE_NAME_MAX)
             continue;
-        list.countries = xrealloc(list.countries, list.n_countries + 1, sizeof *list.countries);
-        struct country_row *row = &list.countries[list.n_countries++];
+        t->countries = xrealloc(t->countries, t->n_countries + 1, sizeof *t->countries);
+        struct country_row *row = &t->countries[t->n_countries++];
         *row = (struct country_row){.country = {country.p[0], country.p[1]}};
         copy_name(row->name, name);
         if (names_too)
-            add_row(name, (struct slice){NULL, 0});
+            add_row(t, name, (struct slice){NULL, 0});
     }
     if (names_too)
-        add_row(SLICE("UTC"), (struct slice){NULL, 0});
+        add_row(t, SLICE("UTC"), (struct slice){NULL, 0});
 }
 
 static int compare_rows(const void *a, const void *b)
@@ -141,16 +160,16 @@ static int compare_rows(const void *a, const void *b)
     return strcmp(((const struct zone_row *)a)->name, ((const struct zone_row *)b)->name);
 }
 
-static void read_list(void)
+static void read_list(struct zone_tables *t)
 {
-    if (list.read)
+    if (t->read)
         return;
-    read_names();
-    read_countries();
-    qsort(list.rows, list.n, sizeof *list.rows, compare_rows);
-    if (list.version[0] == '\0')
-        snprintf(list.version, sizeof list.version, "unknown");
-    list.read = true;
+    read_names(t);
+    read_countries(t);
+    qsort(t->rows, t->n, sizeof *t->rows, compare_rows);
+    if (t->version[0] == '\0')
+        snprintf(t->version, sizeof t->version, "unknown");
+    t->read = true;
 }
 
 static int compare_name(const void *name, const void *row)
@@ -158,9 +177,9 @@ static int compare_name(const void *name, const void *row)
     return strcmp(name, ((const struct zone_row *)row)->name);
 }
 
-static struct zone_row *find_row(const char *name)
+static struct zone_row *find_row(const struct zone_tables *t, const char *name)
 {
-    return bsearch(name, list.rows, list.n, sizeof *list.rows, compare_name);
+    return bsearch(name, t->rows, t->n, sizeof *t->rows, compare_name);
 }
 
 static int interval_at(GTimeZone *tz, int64_t utc_s)
@@ -224,37 +243,66 @@ static struct zone *zone_from_glib(const char *name)
     return z;
 }
 
-/* A link shares its target's table, and is read itself only where the target is not on the list. */
-static const struct zone *row_load(struct zone_row *row)
+/* A link shares its target's table, and is read itself only where the target is not on the in_force. */
+static const struct zone *row_load(struct zone_tables *t, struct zone_row *row)
 {
     if (row->tried)
         return row->zone;
     row->tried = true;
-    struct zone_row *target = row->target[0] == '\0' ? NULL : find_row(row->target);
-    if (target != NULL && target->target[0] == '\0' && row_load(target) != NULL) {
+    struct zone_row *target = row->target[0] == '\0' ? NULL : find_row(t, row->target);
+    if (target != NULL && target->target[0] == '\0' && row_load(t, target) != NULL) {
         row->zone = zone_new(row->name);
         row->zone->first_offset_s = target->zone->first_offset_s;
         row->zone->n = target->zone->n;
         row->zone->transitions = target->zone->transitions;
+        row->shares = true;
     } else {
         row->zone = zone_from_glib(row->name);
     }
     return row->zone;
 }
 
+/* Of all files: which, how large, since when.  A package manager puts new ones in the place of old ones. */
+static uint64_t stamp_file(const char *file, uint64_t seed)
+{
+    char path[PATH_BYTES];
+    struct stat st;
+
+    if (!path_of(file, path) || stat(path, &st) != 0)
+        return seed;
+    struct {
+        uint64_t seed, dev, ino, size, s, ns;
+    } seen = {seed,
+              (uint64_t)st.st_dev,
+              (uint64_t)st.st_ino,
+              (uint64_t)st.st_size,
+              (uint64_t)st.st_mtim.tv_sec,
+              (uint64_t)st.st_mtim.tv_nsec};
+    return hash_siphash((const char *)&seen, sizeof seen);
+}
+
+static uint64_t stamp_of(const struct zone_tables *t)
+{
+    uint64_t stamp = stamp_file("zone.tab", stamp_file("tzdata.zi", 1));
+    for (size_t i = 0; i < t->n; i++)
+        stamp = stamp_file(t->rows[i].name, stamp);
+    return stamp;
+}
+
 const struct zone *zone_get(const char *name)
 {
-    read_list();
-    struct zone_row *row = name == NULL ? NULL : find_row(name);
-    return row == NULL ? NULL : row_load(row);
+    read_list(&in_force);
+    struct zone_row *row = name == NULL ? NULL : find_row(&in_force, name);
+    return row == NULL ? NULL : row_load(&in_force, row);
 }
 
 size_t zone_load_all(void)
 {
-    read_list();
+    read_list(&in_force);
+    in_force.stamp = stamp_of(&in_force);
     size_t loaded = 0;
-    for (size_t i = 0; i < list.n; i++)
-        loaded += row_load(&list.rows[i]) != NULL ? 1 : 0;
+    for (size_t i = 0; i < in_force.n; i++)
+        loaded += row_load(&in_force, &in_force.rows[i]) != NULL ? 1 : 0;
     return loaded;
 }
 
@@ -286,14 +334,14 @@ static unsigned edit_distance(const char *a, const char *b)
 
 const char *zone_suggest(const char *name)
 {
-    read_list();
+    read_list(&in_force);
     size_t n = name == NULL ? 0 : strlen(name);
     if (n == 0 || n >= ZONE_NAME_MAX)
         return NULL;
     struct zone_row *best = NULL;
     unsigned best_distance = (unsigned)(n / 4 + 1); /* as far is no longer "misspelt": PST is not EST */
-    for (size_t i = 0; i < list.n; i++) {
-        struct zone_row *row = &list.rows[i];
+    for (size_t i = 0; i < in_force.n; i++) {
+        struct zone_row *row = &in_force.rows[i];
         const char *slash = strrchr(row->name, '/');
         unsigned distance = edit_distance(name, row->name);
         /* "Paris" alone: compare with the city.  A full name that fits as well comes first. */
@@ -301,7 +349,7 @@ const char *zone_suggest(const char *name)
             distance = MIN(distance, edit_distance(name, slash + 1));
         bool better = distance < best_distance ||
                       (distance == best_distance && best != NULL && best->target[0] != '\0' && row->target[0] == '\0');
-        if (better && row_load(row) != NULL) {
+        if (better && row_load(&in_force, row) != NULL) {
             best = row;
             best_distance = distance;
         }
@@ -311,26 +359,120 @@ const char *zone_suggest(const char *name)
 
 const char *zone_data_version(void)
 {
-    read_list();
-    return list.version;
+    read_list(&in_force);
+    return in_force.version;
 }
 
 int64_t zone_data_made_ms(void)
 {
-    read_list();
-    return list.made_ms;
+    read_list(&in_force);
+    return in_force.made_ms;
 }
 
 size_t zone_of_country(const char *country, const struct zone **out, size_t max)
 {
-    read_list();
+    read_list(&in_force);
     size_t n = 0;
-    for (size_t i = 0; i < list.n_countries && n < max; i++) {
-        if (strcmp(list.countries[i].country, country) != 0)
+    for (size_t i = 0; i < in_force.n_countries && n < max; i++) {
+        if (strcmp(in_force.countries[i].country, country) != 0)
             continue;
-        const struct zone *z = zone_get(list.countries[i].name);
+        const struct zone *z = zone_get(in_force.countries[i].name);
         if (z != NULL)
             out[n++] = z;
     }
     return n;
+}
+
+/* --- when tzdata changes ------------------------------------------------------------------- */
+
+bool zone_data_changed(void)
+{
+    return in_force.read && stamp_of(&in_force) != in_force.stamp;
+}
+
+static void load_rows(struct zone_tables *t)
+{
+    for (size_t i = 0; i < t->n; i++)
+        row_load(t, &t->rows[i]);
+}
+
+/* A name that the new tables do not know, but that somebody may have written down: it stays, a link as a link. */
+static void keep_name(struct zone_tables *t, size_t known, const struct zone_row *old)
+{
+    if (bsearch(old->name, t->rows, known, sizeof *t->rows, compare_name) == NULL)
+        add_row(t, slice_of(old->name), slice_of(old->target));
+}
+
+struct zone_tables *zone_data_read(void)
+{
+    struct zone_tables *t = xcalloc(1, sizeof *t);
+
+    read_list(t);
+    size_t known = t->n;
+    for (size_t i = 0; i < in_force.n && known > 0; i++)
+        keep_name(t, known, &in_force.rows[i]);
+    qsort(t->rows, t->n, sizeof *t->rows, compare_rows);
+    t->stamp = stamp_of(t);
+    load_rows(t);
+    struct zone_row *utc = find_row(t, "UTC");
+    if (utc == NULL || utc->zone == NULL || stamp_of(t) != t->stamp) /* not there, or just being written */
+        zone_data_free(&t);
+    return t;
+}
+
+static void row_clear(struct zone_row *row)
+{
+    if (row->zone != NULL && !row->shares)
+        free((void *)row->zone->transitions);
+    free(row->zone);
+    row->zone = NULL;
+}
+
+void zone_data_free(struct zone_tables **tp)
+{
+    struct zone_tables *t = take(tp);
+
+    if (t == NULL)
+        return;
+    for (size_t i = 0; i < t->n; i++)
+        row_clear(&t->rows[i]);
+    free(t->rows);
+    free(t->countries);
+    free(t);
+}
+
+/* The new row takes over the zone that was handed out; the old row is left with what can be freed. */
+static void row_adopt(struct zone_row *fresh, struct zone_row *old)
+{
+    struct zone was = *old->zone;
+
+    if (fresh->zone == NULL) { /* its file is gone: it stays as it was, and what it shared must be its own */
+        fresh->shares = false;
+        fresh->zone = zone_new(fresh->name);
+        fresh->zone->first_offset_s = was.first_offset_s;
+        fresh->zone->n = was.n;
+        struct zone_transition *copy = was.n == 0 ? NULL : xcalloc(was.n, sizeof *copy);
+        if (was.n > 0)
+            memcpy(copy, was.transitions, was.n * sizeof *copy);
+        fresh->zone->transitions = copy;
+    }
+    *old->zone = *fresh->zone;
+    *fresh->zone = was;
+    struct zone *shell = fresh->zone;
+    fresh->zone = old->zone;
+    old->zone = shell;
+}
+
+void zone_data_adopt(struct zone_tables **tp)
+{
+    struct zone_tables *t = *tp, old = in_force;
+
+    for (size_t i = 0; i < old.n; i++) {
+        struct zone_row *fresh = old.rows[i].zone == NULL ? NULL : find_row(t, old.rows[i].name);
+        if (fresh != NULL)
+            row_adopt(fresh, &old.rows[i]);
+    }
+    in_force = *t;
+    *t = old;
+    zone_data_free(tp);
 }

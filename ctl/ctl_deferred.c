@@ -48,7 +48,7 @@ static const char *why(const json_t *row)
     return name != NULL && reason_parse(slice_of(name), &reason) ? reason_sentence(reason) : name;
 }
 
-/* The local rule ends in the name of its zone: "mon 08:00 America/New_York". */
+/* The local rule ends in the name of its zone: "2026-11-23T08:00 America/New_York". */
 static const struct zone *zone_of(const json_t *row)
 {
     const char *rule = text_of(row, "local_rule");

@@ -19,7 +19,7 @@
  */
 #include "policy/rule.h"
 
-#include <stdio.h>
+#include "postern/local_rule.h"
 
 /* Two or three openings a day: hours that never meet are given up after about half a year. */
 #define ROUNDS_MAX 500
@@ -109,16 +109,27 @@ static int64_t next_digest_in(const struct facts *f, const struct zone *z, bool 
 }
 
 /* In several candidate zones the latest: by then it is digest time in all. */
-static int64_t next_digest_ms(const struct facts *f)
+static struct opening next_digest(const struct facts *f)
 {
     const struct zone *const *zones;
     size_t n = facts_zones(f, &zones);
-    int64_t latest_ms = 0;
+    struct opening latest = {0, NEVER_MS, NULL};
     for (size_t i = 0; i < n; i++) {
         int64_t here = next_digest_in(f, zones[i], f->preferences.digest == DIGEST_WEEKLY);
-        latest_ms = here > latest_ms ? here : latest_ms;
+        if (here > latest.from_ms)
+            latest = (struct opening){here, NEVER_MS, zones[i]};
     }
-    return latest_ms;
+    return latest;
+}
+
+/* The instant from which all that binds is met; whose clock set it, if one did. */
+static struct opening next_chance(const struct facts *f, bool digest)
+{
+    struct opening from = digest ? next_digest(f) : opening_always(f->now_ms);
+    struct opening o = rules_open(f, binding(f), from.from_ms);
+    if (o.zone == NULL && o.from_ms == from.from_ms)
+        o.zone = from.zone;
+    return o;
 }
 
 static int64_t expires_ms(const struct message *m, int64_t from_ms)
@@ -138,12 +149,10 @@ static void refuse(struct decision *d, struct violation *v, enum reason reason)
 static void offer(const struct facts *f, struct decision *d, const struct opening *o)
 {
     const struct zone *const *zones;
-    char words[LOCAL_WORDS_MAX];
     facts_zones(f, &zones);
     d->release_at_ms = o->from_ms;
     d->window_end_ms = o->until_ms == NEVER_MS ? 0 : o->until_ms;
-    snprintf(d->local_rule, sizeof d->local_rule, "%s",
-             local_words(o->zone != NULL ? o->zone : zones[0], o->from_ms, words));
+    local_rule_format(o->zone != NULL ? o->zone : zones[0], o->from_ms, o->zone == NULL, d->local_rule);
 }
 
 /* The message is kept: say until when, or refuse what could not be kept. */
@@ -151,7 +160,7 @@ static void keep(const struct facts *f, struct decision *d, struct violation *na
 {
     char from[RFC3339_MAX], to[RFC3339_MAX];
     bool digest = d->outcome == OUTCOME_DIGEST;
-    struct opening o = rules_open(f, binding(f), digest ? next_digest_ms(f) : f->now_ms);
+    struct opening o = next_chance(f, digest);
     if (o.from_ms == NEVER_MS) {
         violation_detail(named, "empty window: no time at which all hours and caps agree");
         refuse(d, named, named->reason);

@@ -298,6 +298,7 @@ static bool sqlite_may_fail(const struct store_request *r)
     case STORE_DEFERRED_CLAIM:
     case STORE_DEFERRED_CHANGE:
     case STORE_IDEMPOTENCY_CLAIM:
+    case STORE_DEFERRED_RETIME:
         return true;
     case STORE_REQUEST_N:
         break;

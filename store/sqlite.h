@@ -208,6 +208,7 @@ void deferred_audit(struct backend *b, const struct deferred *d, enum deferred_s
 enum err sqlite_deferred_claim(struct backend *b, struct store_deferred_claim *r);
 enum err sqlite_deferred_list(struct backend *b, struct store_deferred_list *r);
 enum err sqlite_deferred_change(struct backend *b, struct store_deferred_change *r);
+enum err sqlite_deferred_retime(struct backend *b, struct store_deferred_retime *r);
 
 #define OPT_OUT_COLUMNS                                                                                                \
     "id, scope, any_channel, channel, category, topic, sender, source, at_ms, lifted_at_ms, changed_seq"

@@ -208,3 +208,17 @@ enum err sqlite_deferred_change(struct backend *b, struct store_deferred_change 
         change_one(b, r, &r->rows[i]);
     return sql_done(b, matching == 0 ? ERR_NOT_FOUND : rows.n == 0 ? ERR_CONFLICT : OK);
 }
+
+/* --- the same local time, another instant ------------------------------------------------------- */
+
+enum err sqlite_deferred_retime(struct backend *b, struct store_deferred_retime *r)
+{
+    r->changed = 0;
+    for (size_t i = 0; i < r->n; i++) {
+        const struct deferred_retime *row = &r->rows[i];
+        SQL_RUN(b, SQL_DEFERRED_RETIME, V_INT((int64_t)row->id), V_INT(row->from_ms), V_INT(row->to_ms),
+                V_TEXT(row->local_rule), V_INT(r->now_ms));
+        r->changed += (size_t)sqlite3_changes(b->db);
+    }
+    return sql_done(b, OK);
+}

@@ -32,7 +32,7 @@ struct store {
     struct backend *backend;
     bool shared; /* with other processes */
     int fd;      /* eventfd: done is not empty */
-    int64_t reserve_bytes;
+    _Atomic int64_t reserve_bytes;
 
     /* the loop thread's: */
     uint64_t next_decision;
@@ -100,6 +100,7 @@ static bool kind_writes(enum store_request_kind kind)
     case STORE_OPT_OUT_ADD:
     case STORE_DEFERRED_CLAIM:
     case STORE_DEFERRED_CHANGE:
+    case STORE_DEFERRED_RETIME:
     case STORE_AUDIT_NOTE:
     case STORE_IDEMPOTENCY_CLAIM:
     case STORE_IDEMPOTENCY_SWEEP:
@@ -397,6 +398,11 @@ static void join_thread(struct store *s)
     pthread_join(s->thread, NULL);
     s->has_thread = false;
     pthread_cond_destroy(&s->wake);
+}
+
+void store_set_reserve(struct store *s, int64_t bytes)
+{
+    s->reserve_bytes = bytes;
 }
 
 void store_close(struct store **sp)

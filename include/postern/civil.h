@@ -38,7 +38,7 @@ struct zone_transition {
 
 #define ZONE_NAME_MAX 48
 
-/* One IANA zone, 1990 to 2060; ascending transitions; immutable, lives as long as the process. */
+/* One IANA zone, 1990 to 2060; ascending transitions.  Lives as long as the process; only zone_data_adopt writes. */
 struct zone {
     char name[ZONE_NAME_MAX];
     int32_t first_offset_s; /* before the first transition */

@@ -86,7 +86,7 @@ struct decision {
                               same, as an offer */
     int64_t window_end_ms; /* release must start before this (margin included); 0 = no window bounds it */
     int64_t expires_at_ms; /* the message's; 0 = never waits */
-    char local_rule[ZONE_RULE_MAX]; /* the rule behind release_at in local words: "mon 08:00 America/New_York" */
+    char local_rule[ZONE_RULE_MAX]; /* the rule behind release_at: "2026-11-23T08:00 America/New_York" (local_rule.h) */
     char zones[DECISION_ZONES_MAX]; /* zone or candidates, and how found: "America/Denver (explicit)" */
     bool overridable;               /* soft_block with no hard violation beside it */
     bool timing_only;               /* only timing and caps stand in the way */

@@ -61,6 +61,9 @@ void store_derive_key(const struct store *s, const char *purpose, struct digest 
 /* Finishes what is queued, checkpoints, closes. */
 void store_close(struct store **s);
 
+/* As store_options.reserve_bytes, from now on. */
+void store_set_reserve(struct store *s, int64_t bytes);
+
 enum store_health { STORE_OK, STORE_FULL, STORE_FAILED };
 enum store_health store_health(const struct store *s, const char **why);
 int store_fd(const struct store *s);
@@ -93,6 +96,7 @@ bool decision_id_parse(struct slice s, uint64_t *out);
     X(DEFERRED_CLAIM, deferred_claim)   \
     X(DEFERRED_LIST, deferred_list)     \
     X(DEFERRED_CHANGE, deferred_change) \
+    X(DEFERRED_RETIME, deferred_retime) \
     X(DECISION_GET, decision_get)       \
     X(SANDBOX_LIST, sandbox_list)       \
     X(AUDIT_NOTE, audit_note)           \
@@ -484,6 +488,23 @@ struct store_deferred_change {
     struct deferred
         *rows; /* out: those that changed; ERR_NOT_FOUND: none matches; ERR_CONFLICT: none is waiting any more */
     size_t n;
+};
+
+/*
+ * The same local time is another instant now: of messages that wait.  One that is not as it was read (released,
+ * decided again, at another time) is passed over.
+ */
+struct deferred_retime {
+    uint64_t id;
+    int64_t from_ms, to_ms;  /* release_at, as read and as it is to be */
+    struct slice local_rule; /* empty: as it was */
+};
+struct store_deferred_retime {
+    struct store_request r;
+    const struct deferred_retime *rows;
+    size_t n;
+    int64_t now_ms;
+    size_t changed; /* out */
 };
 
 /* The decision as JSON (the API's shape), with its result and the ids of parent and children. */
