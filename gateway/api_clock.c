@@ -7,7 +7,7 @@
 #include "postern/log.h"
 #include "release.h"
 
-static const char *const members[] = {"now"};
+static const char *const members[] = {"now", "jump"};
 
 struct clock_call {
     struct api_call *c;
@@ -42,12 +42,14 @@ void api_clock_put(struct api_call *c)
     api_object_open(&o, c->body, API_WORDS(members), &f);
     api_need(&o, "now", "an RFC 3339 time, like 2026-11-22T10:00:00Z");
     api_time(&o, "now", &now_ms);
+    bool jump = api_flag(&o, "jump"); /* nobody is told: as when the system's clock is stepped */
     if (f.set) {
         api_problem_of_fault(&c, &f);
         return;
     }
     clock_set(now_ms);
-    releaser_wake(c->g->releaser);
+    if (!jump)
+        releaser_clock_set(c->g->releaser);
     log_line(LOG_INFO, NULL, "api", "clock_set", "now_ms=%lld", (long long)now_ms);
     *call = (struct clock_call){c, now_ms};
     bus_clock(c->g->bus, now_ms, on_set, call);

@@ -9,6 +9,8 @@
 
 #include "api_preferences.h"
 #include "postern/clock.h"
+#include "postern/zone.h"
+#include "retime.h"
 #include "revocation.h"
 
 #define TRIES_MAX 3
@@ -251,11 +253,37 @@ void api_contact_get(struct api_call *c)
 
 /* --- the change ----------------------------------------------------------------------- */
 
+static bool states_zone(const struct store_contact_put *put)
+{
+    for (size_t i = 0; i < put->n_preferences; i++) {
+        if (put->preferences[i].key == PREFERENCE_ZONE)
+            return true;
+    }
+    return false;
+}
+
+/* Read back, with all that the change brought: what waits for a local time waits for it in the zone of now. */
+static void on_changed(enum err status, void *arg)
+{
+    struct contact_call *call = arg;
+    struct gateway *g = call->c->g;
+    struct arena *a = call->c->r->arena;
+
+    if (status == OK && states_zone(&call->put)) {
+        struct slice name = contact_zone(&call->contact);
+        const char *text = arena_strndup(a, name.p, name.n);
+        const struct zone *zone = text != NULL ? zone_get(text) : NULL;
+        if (zone != NULL)
+            retime_contact(g, call->contact.id, zone);
+    }
+    on_shown(status, arg);
+}
+
 static void on_read(enum err status, void *arg);
 
 static void on_in_force(void *arg)
 {
-    ask(arg, on_shown);
+    ask(arg, on_changed);
 }
 
 static void on_written(enum err status, void *arg)

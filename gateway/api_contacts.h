@@ -37,6 +37,8 @@ enum contact_verdict contact_wish_apply(const struct contact_wish *w, const stru
 /* Its parts: the preferences, and the zone that the running day keeps once put->preferences are there. */
 bool contact_preferences_apply(const struct contact_wish *w, const struct contact *before,
                                struct store_contact_put *put, struct api_fault *f);
+/* The name of the zone in force, or empty. */
+struct slice contact_zone(const struct contact *c);
 void contact_zone_apply(const struct contact *before, struct store_contact_put *put);
 
 #endif

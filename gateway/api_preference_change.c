@@ -157,6 +157,11 @@ static struct slice zone_in_force(const struct preference *values, size_t n)
     return p != NULL ? p->text : (struct slice){0};
 }
 
+struct slice contact_zone(const struct contact *c)
+{
+    return zone_in_force(c->preferences, c->n_preferences);
+}
+
 /* The zones as they will stand; NULL: no memory. */
 static struct preference *zones_after(const struct contact *before, const struct store_contact_put *put, size_t *n)
 {

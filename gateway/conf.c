@@ -48,21 +48,51 @@ static void wipe_values(const struct yaml_conf *y)
         wipe_text(y->keys[i].secret);
 }
 
-struct conf *conf_load(const char *path, struct errmsg *e)
+static struct conf *compile(const struct conf_document *doc, const struct conf *running, struct errmsg *e)
 {
-    AUTO(conf_document_clear) struct conf_document doc = {0};
     AUTO(conf_free) struct conf *c = xcalloc(1, sizeof *c);
     void *values = NULL;
 
-    if (conf_document_load(&doc, path, e) != OK || conf_values_load(&doc, &conf_schema, &values, e) != OK)
+    if (conf_values_load(doc, &conf_schema, &values, e) != OK)
         return NULL;
     arena_init(&c->arena, ARENA_BYTES);
-    struct conf_build b = {.conf = c, .yaml = values, .doc = &doc, .e = e, .digest = hash_sha256(doc.text, doc.n)};
-    c->path = conf_keep(&b, path);
+    struct conf_build b = {.conf = c, .yaml = values, .doc = doc, .e = e, .digest = hash_sha256(doc->text, doc->n)};
+    c->path = conf_keep(&b, doc->path);
     enum err err = build(&b);
+    if (err == OK && running != NULL)
+        err = conf_check_fixed(&b, running);
     wipe_values(values);
     conf_values_free(&conf_schema, &values);
     return err == OK ? take(&c) : NULL;
+}
+
+struct conf *conf_load(const char *path, struct errmsg *e)
+{
+    AUTO(conf_document_clear) struct conf_document doc = {0};
+    return conf_document_load(&doc, path, e) == OK ? compile(&doc, NULL, e) : NULL;
+}
+
+struct conf *conf_load_bytes(const char *path, struct slice bytes, const struct conf *running, struct errmsg *e)
+{
+    AUTO(conf_document_clear) struct conf_document doc = {0};
+    return conf_document_parse(&doc, path, bytes, e) == OK ? compile(&doc, running, e) : NULL;
+}
+
+char *conf_bytes_read(const char *path, size_t *n, struct errmsg *e)
+{
+    AUTO(conf_document_clear) struct conf_document doc = {.path = path};
+
+    if (conf_document_read(&doc, e) != OK)
+        return NULL;
+    *n = doc.n;
+    return take(&doc.text);
+}
+
+void conf_bytes_free(char **bytes, size_t n)
+{
+    if (*bytes != NULL)
+        explicit_bzero(*bytes, n);
+    free(take(bytes));
 }
 
 /* The arena's memory is ours to write, though its readers see it const. */

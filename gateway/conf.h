@@ -136,6 +136,16 @@ struct conf {
  * clock on a listener that is not loopback, unreadable files: all refused.
  */
 struct conf *conf_load(const char *path, struct errmsg *e) NODISCARD;
+/*
+ * The same of bytes that were read before (several processes then see one file); path says where packs are looked
+ * for and how errors name it.  running: the one in force, or NULL: what only a restart can change is refused by
+ * line and key when it differs.  Any thread; nothing of running is written.
+ */
+struct conf *conf_load_bytes(const char *path, struct slice bytes, const struct conf *running,
+                             struct errmsg *e) NODISCARD;
+/* The file as it is, for conf_load_bytes; NULL with the reason in e.  It may hold secrets: conf_bytes_free wipes. */
+char *conf_bytes_read(const char *path, size_t *n, struct errmsg *e) NODISCARD;
+void conf_bytes_free(char **bytes, size_t n);
 void conf_free(struct conf **c);
 
 /* Is it on, and do its dates hold that day (local date, days since 1970-01-01)? */

@@ -40,6 +40,8 @@ enum err conf_build_law(struct conf_build *b, const struct conf_pack *pack, cons
 /* conf_pack.c: the calendar rules/holidays/NAME.yaml, read once; at: where it is named. */
 enum err conf_build_named_calendar(struct conf_build *b, const char *name, const char *at,
                                    const struct holiday_calendar **out) NODISCARD;
+/* conf_fixed.c: what only a restart changes must be as it is in the running one. */
+enum err conf_check_fixed(struct conf_build *b, const struct conf *running) NODISCARD;
 /* conf_process.c, conf_keys.c */
 enum err conf_build_process(struct conf_build *b) NODISCARD;   /* listen, store, clock, limits */
 enum err conf_build_counters(struct conf_build *b) NODISCARD;  /* and redis */

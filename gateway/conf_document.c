@@ -172,7 +172,7 @@ static void close_file(FILE **f)
         fclose(*f);
 }
 
-static enum err read_text(struct conf_document *d, struct errmsg *e)
+enum err conf_document_read(struct conf_document *d, struct errmsg *e)
 {
     AUTO(close_file) FILE *f = fopen(d->path, "re");
 
@@ -246,23 +246,37 @@ static void start_parser(const struct conf_document *d, yaml_parser_t *parser)
     yaml_parser_set_input_string(parser, (const unsigned char *)d->text, d->n);
 }
 
-enum err conf_document_load(struct conf_document *d, const char *path, struct errmsg *e)
+static enum err parse(struct conf_document *d, struct errmsg *e)
 {
-    *d = (struct conf_document){.path = path};
-    enum err err = read_text(d, e);
-    if (err != OK)
-        return err;
-
     AUTO(yaml_parser_delete) yaml_parser_t events, nodes;
     start_parser(d, &events);
     start_parser(d, &nodes);
-    err = check_events(d, &events, e);
+    enum err err = check_events(d, &events, e);
     if (err != OK)
         return err;
     if (!yaml_parser_load(&nodes, &d->tree))
         return refuse_syntax(d, &nodes, e);
     d->parsed = true;
     return OK;
+}
+
+enum err conf_document_load(struct conf_document *d, const char *path, struct errmsg *e)
+{
+    *d = (struct conf_document){.path = path};
+    enum err err = conf_document_read(d, e);
+    return err == OK ? parse(d, e) : err;
+}
+
+enum err conf_document_parse(struct conf_document *d, const char *path, struct slice bytes, struct errmsg *e)
+{
+    *d = (struct conf_document){.path = path};
+    if (bytes.n > CONF_FILE_BYTES)
+        return conf_refuse_line(d, e, 0, "", "is larger than %u bytes", CONF_FILE_BYTES);
+    d->text = xcalloc(1, CONF_FILE_BYTES + 1);
+    if (bytes.n > 0)
+        memcpy(d->text, bytes.p, bytes.n);
+    d->n = bytes.n;
+    return parse(d, e);
 }
 
 void conf_document_clear(struct conf_document *d)

@@ -26,6 +26,10 @@ struct conf_document {
  * and anchors, aliases and tags, by which one text could be read two ways.
  */
 enum err conf_document_load(struct conf_document *d, const char *path, struct errmsg *e) NODISCARD;
+/* The same of bytes that were read before; path says only how errors name it.  The bytes are copied. */
+enum err conf_document_parse(struct conf_document *d, const char *path, struct slice bytes, struct errmsg *e) NODISCARD;
+/* The text only, of d->path. */
+enum err conf_document_read(struct conf_document *d, struct errmsg *e) NODISCARD;
 void conf_document_clear(struct conf_document *d);
 
 /* The line, 1.., of the value at that path, or of its nearest parent that is there. */

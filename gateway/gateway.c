@@ -20,6 +20,8 @@
 #include "postern/zone.h"
 #include "process.h"
 #include "release.h"
+#include "reload.h"
+#include "retime.h"
 #include "revocation.h"
 #include "submission.h"
 
@@ -253,6 +255,13 @@ static void on_send(const struct store_send *s, void *arg)
     r->n++;
 }
 
+/* Space that a submission of the largest body may still need when it is accepted. */
+static int64_t reserve_bytes(const struct conf *c)
+{
+    size_t largest = c->max_body_bytes != 0 ? c->max_body_bytes : LIMIT_HTTP_BODY_BYTES;
+    return (int64_t)(largest + largest / 2);
+}
+
 static bool open_counters(struct gateway *g, struct errmsg *e)
 {
     const struct conf *c = g->conf;
@@ -285,10 +294,9 @@ static bool open_counters(struct gateway *g, struct errmsg *e)
 static bool open_store(struct gateway *g, const struct gateway_place *place, struct errmsg *e)
 {
     const struct conf *c = g->conf;
-    size_t largest = c->max_body_bytes != 0 ? c->max_body_bytes : LIMIT_HTTP_BODY_BYTES;
     struct store_options o = {
         .url = c->store_url,
-        .reserve_bytes = (int64_t)(largest + largest / 2),
+        .reserve_bytes = reserve_bytes(c),
         .audit_key = slice_of(c->audit_key),
         .now_ms = clock_wall_ms(),
         .sharing = place != NULL ? STORE_SHARED : STORE_ALONE,
@@ -327,6 +335,19 @@ static bool open_listener(struct gateway *g, const struct gateway_place *place, 
     return g->listener != NULL;
 }
 
+void gateway_set_limits(struct gateway *g)
+{
+    const struct conf *c = g->conf;
+
+    store_set_reserve(g->store, reserve_bytes(c));
+    http_listener_set_limits(g->listener, &(struct http_listen_options){
+                                              .max_connections = process_connections(c),
+                                              .max_inflight_bytes = c->max_inflight_bytes,
+                                              .max_body_bytes = c->max_body_bytes,
+                                              .head_ms = c->head_ms,
+                                          });
+}
+
 /* --- what the other workers, or the parent, ask for --------------------------------------- */
 
 static void on_changed(void *arg, const uint64_t *hashes, size_t n)
@@ -340,7 +361,7 @@ static void on_clock(void *arg, int64_t now_ms)
 
     clock_set(now_ms);
     if (g->worker == STORE_RELEASING_OWNER)
-        releaser_wake(g->releaser);
+        releaser_clock_set(g->releaser);
 }
 
 static void on_due(void *arg, const struct bus_due *due)
@@ -391,6 +412,7 @@ struct gateway *gateway_new(struct conf *conf, const struct gateway_place *place
         goto fail;
     g->callbacks = callbacks_new(g);
     g->releaser = releaser_new(g);
+    g->reload = reload_new(g);
     if (!open_listener(g, place, e))
         goto fail;
     return g;
@@ -404,6 +426,7 @@ void gateway_free(struct gateway **gp)
     struct gateway *g = take(gp);
     if (g == NULL)
         return;
+    reload_free(&g->reload);
     http_listener_free(&g->listener);
     releaser_free(&g->releaser);
     callbacks_free(&g->callbacks);
@@ -456,6 +479,15 @@ static void on_signal(int signo, unsigned ready, void *arg)
     gateway_drain(g, g->draining);
 }
 
+static void on_hangup(int signo, unsigned ready, void *arg)
+{
+    struct gateway *g = arg;
+
+    (void)ready;
+    log_line(LOG_INFO, NULL, "gateway", "reloading", "signal=%d", signo);
+    reload_request(g->reload);
+}
+
 static bool drained(const struct gateway *g)
 {
     int64_t age_ms;
@@ -484,15 +516,20 @@ int gateway_run(struct gateway *g)
     struct loop_watch *term = loop_watch_signal(g->loop, SIGTERM, on_signal, g);
     struct loop_watch *interrupt = loop_watch_signal(g->loop, SIGINT, on_signal, g);
 
+    struct loop_watch *hangup = loop_watch_signal(g->loop, SIGHUP, on_hangup, g);
+
     on_look(g);
     log_line(LOG_INFO, NULL, "gateway", "ready", "http=%s port=%u tzdata=%s zones=%zu", g->conf->listen_http,
              http_listener_port(g->listener), zone_data_version(), zone_load_all());
+    if (g->worker == STORE_RELEASING_OWNER)
+        retime_all(g); /* zones may have changed since these rows were written */
     bus_ready(g->bus);
     store_cork(g->store);
     do
         store_flush(g->store);
     while (!drained(g) && loop_turn(g->loop, true));
     log_line(LOG_INFO, NULL, "gateway", "stopped", "submissions=%zu", g->submissions);
+    loop_watch_free(&hangup);
     loop_watch_free(&interrupt);
     loop_watch_free(&term);
     loop_watch_free(&store);

@@ -19,6 +19,7 @@ struct releaser;   /* release.c */
 struct callbacks;  /* callback.c */
 struct submission; /* submission.c */
 struct posted;     /* submission_act.c */
+struct reload;     /* reload.c */
 
 struct gateway {
     struct loop *loop;
@@ -34,6 +35,7 @@ struct gateway {
     struct http_listener *listener;
     struct releaser *releaser;
     struct callbacks *callbacks;
+    struct reload *reload;
     uint8_t token_key[SHA256_BYTES]; /* MAC of override tokens; of the audit key, so the same in all workers */
     size_t submissions;              /* under way */
     struct submission *live;         /* all of them */
@@ -60,6 +62,9 @@ int gateway_run(struct gateway *g);
 void gateway_free(struct gateway **g);
 /* Take nothing new, finish what was begun, at most 30 s; at_once: end now.  May be said twice. */
 void gateway_drain(struct gateway *g, bool at_once);
+
+/* The caps of the configuration in force, for what comes from now on. */
+void gateway_set_limits(struct gateway *g);
 
 /* NULL: ready.  Else why not: "store: disk is nearly full". */
 const char *gateway_unready(const struct gateway *g);

@@ -118,7 +118,7 @@ static void tls_error(struct errmsg *e, const char *what, const char *file)
     ERR_clear_error();
 }
 
-static SSL_CTX *tls_new(const struct http_listen_options *o, struct errmsg *e)
+static SSL_CTX *tls_new(const char *certificate, const char *key, struct errmsg *e)
 {
     ERR_clear_error();
     SSL_CTX *tls = SSL_CTX_new(TLS_server_method());
@@ -128,15 +128,33 @@ static SSL_CTX *tls_new(const struct http_listen_options *o, struct errmsg *e)
     SSL_CTX_set_mode(tls, SSL_MODE_RELEASE_BUFFERS);                          /* idle connections keep no buffers */
     ensure(SSL_CTX_set_cipher_list(tls, "ECDHE+AESGCM:ECDHE+CHACHA20") == 1); /* of TLS 1.2; 1.3 has its own */
     SSL_CTX_set_alpn_select_cb(tls, choose_protocol, NULL);
-    if (SSL_CTX_use_certificate_chain_file(tls, o->tls_certificate) != 1) {
-        tls_error(e, "cannot use the TLS certificate", o->tls_certificate);
-    } else if (SSL_CTX_use_PrivateKey_file(tls, o->tls_key, SSL_FILETYPE_PEM) != 1) {
-        tls_error(e, "cannot use the TLS key", o->tls_key);
+    if (SSL_CTX_use_certificate_chain_file(tls, certificate) != 1) {
+        tls_error(e, "cannot use the TLS certificate", certificate);
+    } else if (SSL_CTX_use_PrivateKey_file(tls, key, SSL_FILETYPE_PEM) != 1) {
+        tls_error(e, "cannot use the TLS key", key);
     } else {
         return tls;
     }
     SSL_CTX_free(tls);
     return NULL;
+}
+
+/* The context itself, under a name that needs no header of OpenSSL. */
+struct http_tls *http_tls_new(const char *certificate, const char *key, struct errmsg *e)
+{
+    return (struct http_tls *)tls_new(certificate, key, e);
+}
+
+void http_tls_free(struct http_tls **tls)
+{
+    SSL_CTX_free((SSL_CTX *)take(tls));
+}
+
+void http_listener_set_tls(struct http_listener *l, struct http_tls **tls)
+{
+    ensure(l->tls != NULL);
+    SSL_CTX_free(l->tls); /* counted: open connections hold it */
+    l->tls = (SSL_CTX *)take(tls);
 }
 
 /* Accepting. */
@@ -342,7 +360,7 @@ struct http_listener *http_listener_new(struct event_base *base, const struct ht
         errmsg_set(e, "TLS needs both a certificate and a key");
         goto fail;
     }
-    if (options->tls_certificate != NULL && (l->tls = tls_new(options, e)) == NULL) {
+    if (options->tls_certificate != NULL && (l->tls = tls_new(options->tls_certificate, options->tls_key, e)) == NULL) {
         goto fail;
     }
     if (!open_socket(l, options->address, e)) {
@@ -353,6 +371,16 @@ struct http_listener *http_listener_new(struct event_base *base, const struct ht
 fail:
     http_listener_free(&l);
     return NULL;
+}
+
+void http_listener_set_limits(struct http_listener *l, const struct http_listen_options *o)
+{
+    l->options.max_connections = o->max_connections;
+    l->options.max_inflight_bytes = o->max_inflight_bytes;
+    l->options.max_body_bytes = o->max_body_bytes;
+    l->options.head_ms = o->head_ms;
+    fill_options(&l->options);
+    l->budget.max_bytes = l->options.max_inflight_bytes;
 }
 
 uint16_t http_listener_port(const struct http_listener *l)

@@ -95,6 +95,15 @@ struct http_listen_options {
 /* NULL with the reason in e: bad address, port in use, unreadable certificate.  Keeps base; copies the options. */
 struct http_listener *http_listener_new(struct event_base *base, const struct http_listen_options *options,
                                         struct errmsg *e) NODISCARD;
+/* A certificate and its key, ready to serve; NULL with the reason in e when they cannot.  Any thread. */
+struct http_tls;
+struct http_tls *http_tls_new(const char *certificate, const char *key, struct errmsg *e) NODISCARD;
+void http_tls_free(struct http_tls **tls);
+/* Taken for new connections of a listener that has TLS; those that are open keep theirs. */
+void http_listener_set_tls(struct http_listener *l, struct http_tls **tls);
+/* Caps and deadlines (0: of limits.h), for connections and requests to come. */
+void http_listener_set_limits(struct http_listener *l, const struct http_listen_options *o);
+
 uint16_t http_listener_port(const struct http_listener *l);
 
 /*

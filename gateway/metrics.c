@@ -227,6 +227,11 @@ void metrics_opt_out(struct metrics *m, enum opt_out_scope scope, enum source so
     m->slab->opt_outs[scope][source]++;
 }
 
+void metrics_retimed(struct metrics *m, size_t messages)
+{
+    m->slab->value[METRIC_RETIMED] += (double)messages;
+}
+
 void metrics_loop_stall(struct metrics *m, int64_t ms)
 {
     double s = (double)ms / 1000;

@@ -9,6 +9,8 @@
 
 #include "postern/clock.h"
 #include "postern/zone.h"
+#include "release.h"
+#include "reload.h"
 
 const struct metric_family metric_families[METRIC_N] = {
 #define METRIC(id, name, type, merge, help) {name, type, help, MERGE_##merge, (type)[0] == 'c'},
@@ -67,6 +69,15 @@ static void sample_memory(struct metrics_slab *slab, const struct gateway *g)
     set(slab, METRIC_COUNTERS_MAY_EVICT, c.may_evict);
 }
 
+static void sample_time(struct metrics_slab *slab, const struct gateway *g)
+{
+    const struct clock_watch *clock = releaser_clock(g->releaser);
+
+    set(slab, METRIC_CONFIGURATIONS, (double)confs_count(g->confs));
+    set(slab, METRIC_CLOCK_JUMPS, (double)clock->jumps);
+    set(slab, METRIC_RELEASES_HELD, clock->held);
+}
+
 static void sample_http(struct metrics_slab *slab, const struct gateway *g)
 {
     const struct http_counters *c = http_listener_counters(g->listener);
@@ -113,6 +124,7 @@ void metrics_sample(struct metrics_slab *slab, const struct gateway *g)
     sample_memory(slab, g);
     sample_http(slab, g);
     sample_upstreams(slab, g);
+    sample_time(slab, g);
     set(slab, METRIC_SUBMISSIONS, (double)g->submissions);
     set(slab, METRIC_UPTIME, (double)(clock_mono_ms() - g->started_mono_ms) / 1000);
 }
@@ -396,6 +408,19 @@ static void workers(const struct page *p)
                    (unsigned long long)atomic_load(&p->board->worker[w].restarts));
 }
 
+static void reloads(const struct page *p, const struct gateway *g)
+{
+    struct reload_state s = reload_state(g->reload);
+    const char *name = metric_families[METRIC_RELOADS].name;
+
+    family(p, METRIC_RELOADS);
+    buf_printf(p->b, "%s{result=\"applied\"} %llu\n%s{result=\"refused\"} %llu\n", name, (unsigned long long)s.applied,
+               name, (unsigned long long)s.refused);
+    line(p, METRIC_RELOAD_OK, s.last_applied);
+    line(p, METRIC_RELOAD_TIME, (double)s.configured_at_ms / 1000);
+    line(p, METRIC_ZONE_RELOADS, (double)s.zone_reloads);
+}
+
 static void singles(const struct page *p, enum metric first, enum metric last)
 {
     for (enum metric id = first; id <= last; id++)
@@ -426,5 +451,7 @@ void metrics_format(struct metrics *m, const struct gateway *g, struct buf *b)
     line(p, METRIC_TZDATA_TIME, (double)zone_data_made_ms() / 1000);
     family(p, METRIC_POLICY);
     buf_printf(b, "%s{version=\"%08x\"} 1\n", metric_families[METRIC_POLICY].name, g->conf->policy.version);
+    reloads(p, g);
+    singles(p, METRIC_CONFIGURATIONS, METRIC_RELEASES_HELD);
     workers(p);
 }

@@ -47,7 +47,7 @@ static void raise_descriptors(void)
 void process_set_up(bool with_cores)
 {
     signal(SIGPIPE, SIG_IGN);
-    signal(SIGHUP, SIG_IGN); /* a closed terminal, or a hand used to "reload": neither is a reason to stop */
+    signal(SIGHUP, SIG_IGN); /* until the loop runs, which reloads at it: a closed terminal is no reason to stop */
     if (!with_cores)
         forbid_cores();
     raise_descriptors();

@@ -160,20 +160,26 @@ static void insert(struct profiles *p, const struct address *to, const struct pr
     p->state.bytes += cost(&fresh);
 }
 
-struct profiles *profiles_new(struct loop *loop, struct store *store, size_t max_bytes, const struct zone *default_zone)
+static void make_slots(struct profiles *p, size_t max_bytes)
 {
-    struct profiles *p = xcalloc(1, sizeof(*p));
     size_t slots = SLOTS_MIN;
 
     while (slots * BYTES_PER_SLOT_PLANNED < max_bytes)
         slots *= 2;
+    p->max_bytes = max_bytes;
+    p->mask = slots - 1;
+    p->slots = xcalloc(slots, sizeof(*p->slots));
+}
+
+struct profiles *profiles_new(struct loop *loop, struct store *store, size_t max_bytes, const struct zone *default_zone)
+{
+    struct profiles *p = xcalloc(1, sizeof(*p));
+
     place_load(clock_wall_ms());
     p->loop = loop;
     p->store = store;
     p->default_zone = default_zone;
-    p->max_bytes = max_bytes;
-    p->mask = slots - 1;
-    p->slots = xcalloc(slots, sizeof(*p->slots));
+    make_slots(p, max_bytes);
     return p;
 }
 
@@ -335,11 +341,20 @@ void profiles_drop_all(struct profiles *p)
     p->old.slots = p->slots;
     p->old.n = p->mask + 1;
     p->old.task = loop_defer(p->loop, on_free_old, p);
-    p->slots = xcalloc(p->mask + 1, sizeof(*p->slots));
+    make_slots(p, p->max_bytes);
     p->hand = 0;
     p->state.entries = 0;
     p->state.bytes = 0;
     p->epoch += DROPS_KEPT; /* older than what is remembered: so it holds for all who read before */
+}
+
+void profiles_reloaded(struct profiles *p, size_t max_bytes, const struct zone *default_zone)
+{
+    p->default_zone = default_zone;
+    if (p->max_bytes == max_bytes)
+        return;
+    p->max_bytes = max_bytes;
+    profiles_drop_all(p);
 }
 
 uint64_t profiles_epoch(const struct profiles *p)

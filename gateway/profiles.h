@@ -17,6 +17,8 @@ struct profiles_op;
 struct profiles *profiles_new(struct loop *loop, struct store *store, size_t max_bytes,
                               const struct zone *default_zone);
 void profiles_free(struct profiles **p);
+/* Another configuration: the zone holds from the next look-up on; another size empties the cache. */
+void profiles_reloaded(struct profiles *p, size_t max_bytes, const struct zone *default_zone);
 
 /* Filled from the cache, all memory from the arena, zones resolved for the address's kind; false: not cached. */
 bool profiles_get(struct profiles *p, const struct address *to, struct arena *a, struct profile *out);

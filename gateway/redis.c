@@ -29,6 +29,7 @@
 #include "loop.h"
 #include "postern/clock.h"
 #include "postern/log.h"
+#include "postern/secret.h"
 
 #define GREET_MS     1000 /* to connect and to answer PING */
 #define RETRY_MIN_MS 100
@@ -53,7 +54,8 @@ enum state { DOWN, CONNECTING, GREETING, UP };
 
 struct redis {
     struct loop *loop;
-    struct redis_options options;
+    struct redis_options options; /* its texts are ours */
+    char *password;
     SSL_CTX *tls;
     struct evdns_base *dns;
     struct bufferevent *bev;
@@ -587,12 +589,30 @@ static SSL_CTX *tls_new(const char *ca_file, struct errmsg *e)
     return NULL;
 }
 
+/* The configuration that they come from may be freed, and another one be in force. */
+static void keep_options(struct redis *r, const struct redis_options *o)
+{
+    r->options = *o;
+    r->options.host = xstrdup(o->host);
+    r->options.ca_file = o->ca_file != NULL ? xstrdup(o->ca_file) : NULL;
+    r->options.username = o->username != NULL ? xstrdup(o->username) : NULL;
+    r->options.password = r->password = o->password != NULL ? xstrdup(o->password) : NULL;
+}
+
+static void free_options(struct redis *r)
+{
+    free((char *)r->options.host);
+    free((char *)r->options.ca_file);
+    free((char *)r->options.username);
+    secret_free(&r->password);
+}
+
 struct redis *redis_new(struct loop *loop, const struct redis_options *o, struct errmsg *e)
 {
     struct redis *r = xcalloc(1, sizeof(*r));
 
     r->loop = loop;
-    r->options = *o;
+    keep_options(r, o);
     r->retry_ms = RETRY_MIN_MS;
     TAILQ_INIT(&r->row);
     TAILQ_INIT(&r->due);
@@ -634,6 +654,7 @@ void redis_free(struct redis **rp)
     evdns_base_free(r->dns, 0);
     evbuffer_free(r->out);
     SSL_CTX_free(r->tls);
+    free_options(r);
     free(r);
 }
 

@@ -38,6 +38,7 @@ struct releaser {
     bool elsewhere; /* another worker releases: next_due_ms is what it is still to be told */
     struct loop_task *tick;
     struct lane lanes[CHANNEL_N];
+    struct clock_watch clock;
     bool draining;
 };
 
@@ -173,10 +174,31 @@ static size_t room(struct lane *lane)
     return 1;
 }
 
+/* After a jump of the wall clock nobody knows what is due: false, until it can be trusted again. */
+static bool clock_is_good(struct releaser *r, int64_t now_ms)
+{
+    switch (clock_watch_look(&r->clock, now_ms, clock_boot_ms())) {
+    case CLOCK_EVEN:
+        break;
+    case CLOCK_JUMPED:
+        log_line(LOG_ERROR_, NULL, "release", "clock_jumped", "by_ms=%lld then=\"releases are held for %lld s\"",
+                 (long long)r->clock.jumped_ms, (long long)CLOCK_HOLD_MS / 1000);
+        break;
+    case CLOCK_SETTLED:
+        log_line(LOG_WARN, NULL, "release", "clock_settled", "then=\"releases go on\"");
+        for (size_t i = 0; i < CHANNEL_N; i++)
+            r->lanes[i].next_due_ms = 0;
+        break;
+    }
+    return !r->clock.held;
+}
+
 static void look(struct releaser *r)
 {
     int64_t now_ms = clock_wall_ms();
 
+    if (!clock_is_good(r, now_ms))
+        return;
     for (size_t i = 0; i < CHANNEL_N && !r->draining; i++) {
         struct lane *lane = &r->lanes[i];
         bool may = !lane->claiming && now_ms >= lane->next_due_ms && lane->held_bytes < HELD_BYTES / 2;
@@ -246,6 +268,17 @@ void releaser_wake(struct releaser *r)
     for (size_t i = 0; i < CHANNEL_N; i++)
         r->lanes[i].next_due_ms = 0;
     look(r);
+}
+
+void releaser_clock_set(struct releaser *r)
+{
+    clock_watch_trust(&r->clock);
+    releaser_wake(r);
+}
+
+const struct clock_watch *releaser_clock(const struct releaser *r)
+{
+    return &r->clock;
 }
 
 void releaser_drain(struct releaser *r)

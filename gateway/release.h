@@ -6,6 +6,7 @@
 #ifndef GATEWAY_RELEASE_H
 #define GATEWAY_RELEASE_H
 
+#include "clock_watch.h"
 #include "gateway.h"
 
 struct releaser *releaser_new(struct gateway *g);
@@ -13,8 +14,12 @@ void releaser_free(struct releaser **r);
 
 /* Something is due at release_at_ms: look then, if that is sooner than what is known. */
 void releaser_notice(struct releaser *r, enum channel channel, int64_t release_at_ms);
-/* The wall clock was set: look now. */
+/* Something may be due sooner than is known: look now. */
 void releaser_wake(struct releaser *r);
+/* The wall clock was set on purpose: no jump; look now. */
+void releaser_clock_set(struct releaser *r);
+/* What it has seen of the clock; held: nothing is released. */
+const struct clock_watch *releaser_clock(const struct releaser *r);
 /* Start nothing new. */
 void releaser_drain(struct releaser *r);
 /* Releases under way. */

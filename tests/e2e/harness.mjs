@@ -112,7 +112,8 @@ export class Postern {
     postern.file = path.join(postern.dir, 'postern.yaml');
     const settings = configuration({ port: postern.port, mail, sms, callbacks });
     await configure(settings);
-    await writeFile(postern.file, `${yaml(settings).trimStart()}\n`);
+    postern.settings = settings;
+    await postern.writeConfiguration();
     postern.env = { PATH: process.env.PATH, TZ: 'Pacific/Auckland', ...sanitizers(), ...environment({ mail, sms }), ...env };
     await postern.launch();
     if (clock) await postern.newDay('12:00');
@@ -155,6 +156,30 @@ export class Postern {
     const took = performance.now() - began;
     if (this.#nowMs !== undefined) await this.#putClock(this.#nowMs);
     return took;
+  }
+
+  /** The configuration as it stands in settings; text: something else instead. */
+  async writeConfiguration(text = `${yaml(this.settings).trimStart()}\n`) {
+    await writeFile(this.file, text);
+  }
+
+  /** SIGHUP, and what came of it: "applied" or "refused". */
+  async reload() {
+    const results = ['applied', 'refused'];
+    const count = () => Promise.all(results.map((result) => this.metric('postern_reload_total', { result })));
+    const before = await count();
+    this.signal('SIGHUP');
+    return waitFor('the end of the reload', async () => {
+      const now = await count();
+      return results.find((_, i) => now[i] > before[i]);
+    });
+  }
+
+  /** Change the settings, write them, reload: must be applied. */
+  async reconfigure(change) {
+    await change(this.settings);
+    await this.writeConfiguration();
+    assert.equal(await this.reload(), 'applied', this.tail());
   }
 
   get pid() {
