@@ -49,6 +49,7 @@ extern const struct ctl_command ctl_deferred_release;
 extern const struct ctl_command ctl_deferred_cancel;
 extern const struct ctl_command ctl_audit_verify;
 extern const struct ctl_command ctl_packs;
+extern const struct ctl_command ctl_replay;
 
 /* One line on stderr: "posternctl: ...". */
 void ctl_complain(const char *fmt, ...) PRINTF_LIKE(1, 2);

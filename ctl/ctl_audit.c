@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../gateway/conf.h"
+#include "ctl_store.h"
 #include "postern/clock.h"
 #include "postern/store.h"
 
@@ -95,32 +95,12 @@ static enum ctl_exit write_textfile(const char *path, const struct audit_verdict
     return CTL_FAILED;
 }
 
-static void complain_of_store(const char *url, const struct errmsg *e)
-{
-    const char *path = strchr(url, ':') != NULL ? strchr(url, ':') + 1 : url;
-
-    ctl_complain("%s", e->text);
-    if (access(path, F_OK) == -1 && path[0] != '/')
-        ctl_complain("store %s is relative: run posternctl in the working directory of posternd", url);
-    else if (access(path, R_OK) == -1)
-        ctl_complain("store %s: run posternctl as the user who runs posternd", url);
-}
-
 /* textfile: NULL for none. */
 static enum ctl_exit verify(const struct conf *conf, const char *textfile)
 {
-    struct errmsg e = {{0}};
-    struct store_options options = {
-        .url = conf->store_url,
-        .audit_key = slice_of(conf->audit_key),
-        .now_ms = clock_wall_ms(),
-        .read_only = true,
-    };
-    struct store *store = store_open(&options, &e);
-    if (store == NULL) {
-        complain_of_store(conf->store_url, &e);
+    struct store *store = ctl_store_open(conf);
+    if (store == NULL)
         return CTL_FAILED;
-    }
     struct progress progress = {isatty(STDERR_FILENO) == 1, false, 0};
     progress.next_mono_ms = clock_mono_ms() + (progress.is_terminal ? 0 : QUIET_MS);
     struct audit_verdict verdict = {0};

@@ -127,6 +127,7 @@ void metrics_decision(struct metrics *m, const struct message *msg, const struct
     for (size_t i = 0; i < d->n_violations; i++) {
         const struct violation *v = &d->violations[i];
         m->slab->violations[v->rule][v->level][class][v->shadow]++;
+        m->slab->shadow[v->rule][v->outcome] += v->shadow;
     }
 }
 

@@ -64,6 +64,7 @@ struct metrics_upstream {
 struct metrics_slab {
     uint64_t decisions[OUTCOME_N][REASON_N][CLASS_N][CHANNEL_N];
     uint64_t would_have[OUTCOME_N];
+    uint64_t shadow[RULE_N][OUTCOME_N];
     uint64_t violations[RULE_N][LEVEL_HARD + 1][CLASS_N][2];
     uint64_t degraded[CLASS_N];
     uint64_t opt_outs[SCOPE_N][SOURCE_N];

@@ -221,6 +221,20 @@ static void decisions(const struct page *p)
                    outcome_name((enum outcome)o), (unsigned long long)sum(p, &m->would_have[o]));
 }
 
+static void shadows(const struct page *p)
+{
+    const struct metrics_slab *m = &p->board->slabs[0];
+
+    family(p, METRIC_SHADOW);
+    for (size_t r = 0; r < RULE_N; r++)
+        for (size_t o = 0; o < OUTCOME_N; o++) {
+            uint64_t n = sum(p, &m->shadow[r][o]);
+            if (n > 0)
+                buf_printf(p->b, "%s{rule=\"%s\",outcome=\"%s\"} %llu\n", metric_families[METRIC_SHADOW].name,
+                           rule_name((enum rule)r), outcome_name((enum outcome)o), (unsigned long long)n);
+        }
+}
+
 static void violations(const struct page *p)
 {
     const struct metrics_slab *m = &p->board->slabs[0];
@@ -433,6 +447,7 @@ void metrics_format(struct metrics *m, const struct gateway *g, struct buf *b)
 
     metrics_sample(m->slab, g);
     decisions(p);
+    shadows(p);
     violations(p);
     singles(p, METRIC_ADHERENCE_SENT, METRIC_ADHERENCE_KEPT);
     stages(p);

@@ -135,6 +135,53 @@ static bool kind_of(enum outcome o, enum deferred_kind *kind)
     never("an outcome");
 }
 
+static void add_text(struct buf *b, const char *name, struct slice value)
+{
+    if (value.n == 0)
+        return;
+    buf_printf(b, ",\"%s\":", name);
+    buf_add_json(b, value);
+}
+
+static void add_ms(struct buf *b, const char *name, int64_t ms)
+{
+    if (ms != 0)
+        buf_printf(b, ",\"%s\":%lld", name, (long long)ms);
+}
+
+/* The sender is read by an opt-out that names one, and may be a person's: its digest tells whether it was that one. */
+static bool sender_was_read(const struct profile *p)
+{
+    for (size_t i = 0; i < p->n_opt_outs; i++) {
+        if (p->opt_outs[i].sender.n > 0)
+            return true;
+    }
+    return false;
+}
+
+/* What the message says of itself that rules read and the row does not hold elsewhere: for a replay of the decision. */
+static void add_message(struct buf *b, const struct submission *s, const struct item *item)
+{
+    const struct message *m = item->message;
+
+    add_text(b, "topic", m->topic);
+    add_text(b, "language", m->form.language);
+    add_text(b, "format", m->form.format);
+    add_text(b, "formality", m->form.formality);
+    add_text(b, "technical_depth", m->form.technical_depth);
+    add_ms(b, "not_before_ms", m->not_before_ms);
+    add_ms(b, "expires_ms", m->expires_at_ms);
+    add_ms(b, "same_content_ms", item->profile.last_same_content_ms);
+    if (sender_was_read(&item->profile))
+        buf_printf(b, ",\"sender\":%u", slice_id(m->sender));
+    if (s->parsed.sandbox_mode)
+        buf_add_cstr(b, ",\"sandbox_mode\":true");
+    if (item->facts.counters_down)
+        buf_add_cstr(b, ",\"counters_down\":true");
+    if (item->facts.profile_stale)
+        buf_add_cstr(b, ",\"profile_stale\":true");
+}
+
 /* What the rules read, for whoever asks later why: no addresses. */
 static struct slice facts_json(struct submission *s, const struct item *item)
 {
@@ -146,6 +193,7 @@ static struct slice facts_json(struct submission *s, const struct item *item)
                item->profile.known == KNOWN ? "true" : "false");
     if (s->deferred != NULL)
         buf_printf(&b, ",\"deferrals\":%u", s->deferred->deferrals);
+    add_message(&b, s, item);
     if (s->parsed.bypass_asked)
         buf_add_cstr(&b, ",\"bypass_refused\":true");
     if (f->counts_known == KNOWN) {

@@ -428,5 +428,7 @@ const struct store_ops sqlite_ops = {
     .secret = sqlite_secret,
     .sends = sqlite_sends,
     .identity = sqlite_identity,
+    .history = sqlite_history,
+    .profile_at = sqlite_profile_at,
     .verify = sqlite_verify,
 };

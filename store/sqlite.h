@@ -155,6 +155,7 @@ enum err sqlite_audit_note(struct backend *b, struct store_audit_note *r);
 enum err sqlite_sends(struct backend *b, int64_t since_ms, void (*each)(const struct store_send *, void *arg),
                       void *arg);
 enum err sqlite_identity(struct backend *b, uint64_t *out);
+enum err sqlite_history(struct backend *b, int64_t since_ms, store_history_cb *each, void *arg);
 enum err sqlite_verify(struct backend *b, void (*progress)(uint64_t rows, uint64_t total, void *arg), void *arg,
                        struct audit_verdict *out);
 
@@ -216,6 +217,8 @@ enum err sqlite_deferred_retime(struct backend *b, struct store_deferred_retime 
 /* --- contacts (sqlite_profile.c, sqlite_contact.c, sqlite_consent.c) ------------------------------ */
 
 enum err sqlite_profile_get(struct backend *b, struct store_profile_get *r);
+/* As store_profile_at. */
+enum err sqlite_profile_at(struct backend *b, struct store_profile_at *r);
 enum err sqlite_contact_get(struct backend *b, struct store_contact_get *r);
 enum err sqlite_contact_put(struct backend *b, struct store_contact_put *r);
 enum err sqlite_consent_add(struct backend *b, struct store_consent_add *r);
@@ -223,17 +226,22 @@ enum err sqlite_opt_out_add(struct backend *b, struct store_opt_out_add *r);
 
 /* All addresses of a contact, in the order given. */
 struct address *contact_addresses(struct backend *b, int64_t contact, struct arena *a, size_t *n);
-const struct preference *contact_preferences(struct backend *b, enum sql id, int64_t contact, struct arena *a,
+/* A contact as it was known at an instant; INT64_MAX: now. */
+struct person {
+    int64_t contact; /* 0: none */
+    int64_t at_ms;
+};
+const struct preference *contact_preferences(struct backend *b, enum sql id, struct person who, struct arena *a,
                                              size_t *n);
 /*
  * Opt-outs in force: by folded address (every scope) and by contact (every scope but that of a single address).
  * Raises in p: version to the latest change, opted_out_at_ms, resubscribed_at_ms.
  */
-void opt_outs_read(struct backend *b, struct slice folded, int64_t contact, struct arena *a, struct profile *p);
+void opt_outs_read(struct backend *b, struct slice folded, struct person who, struct arena *a, struct profile *p);
 /* In force, each once: those of the contact and those of any of its addresses. */
 const struct opt_out *opt_outs_of_person(struct backend *b, int64_t contact, struct arena *a, size_t *n);
 /* Newest first; in_force: the latest per channel and category, a pending one only where there is no other. */
-const struct consent *consents_read(struct backend *b, int64_t contact, bool in_force, struct arena *a, size_t *n);
+const struct consent *consents_read(struct backend *b, struct person who, bool in_force, struct arena *a, size_t *n);
 /* 0: no contact has it. */
 int64_t contact_of_address(struct backend *b, const struct address *address);
 int64_t contact_of_id(struct backend *b, struct slice id);

@@ -180,6 +180,34 @@ enum err sqlite_identity(struct backend *b, uint64_t *out)
     return OK;
 }
 
+/* Rows of the audit are in order of time but for a clock that was set back: from the first that is late enough on. */
+enum err sqlite_history(struct backend *b, int64_t since_ms, store_history_cb *each, void *arg)
+{
+    static const char text[] =
+        "WITH first (seq) AS (SELECT min(seq) FROM audit WHERE at_ms >= ?) "
+        "SELECT kind, ref, at_ms, body, personal, seq - (SELECT seq FROM first) + 1, "
+        "(SELECT max(seq) FROM audit) - (SELECT seq FROM first) + 1 "
+        "FROM audit WHERE seq >= (SELECT seq FROM first) AND kind IN ('decision', 'result') ORDER BY seq";
+    AUTO(db_close) sqlite3 *db = open_reader(b);
+    AUTO(statement_free) sqlite3_stmt *st = NULL;
+    if (db == NULL || sqlite3_prepare_v2(db, text, -1, &st, NULL) != SQLITE_OK)
+        return ERR_UNAVAILABLE;
+    sqlite3_bind_int64(st, 1, since_ms);
+    int rc;
+    while ((rc = sqlite3_step(st)) == SQLITE_ROW) {
+        struct store_event e = {.is_result = slice_eq_cstr(col_borrow(st, 0), "result"),
+                                .ref = (uint64_t)col_int(st, 1),
+                                .at_ms = col_int(st, 2),
+                                .body = col_borrow(st, 3),
+                                .personal = col_borrow(st, 4),
+                                .row = (uint64_t)col_int(st, 5),
+                                .rows = (uint64_t)col_int(st, 6)};
+        if (!each(&e, arg))
+            return OK;
+    }
+    return rc == SQLITE_DONE ? OK : ERR_UNAVAILABLE;
+}
+
 /* Types are looked at too: a blob with the bytes of the text hashes alike, and is a change all the same. */
 static bool read_row(sqlite3_stmt *st, struct audit_row *row, struct slice *hash)
 {

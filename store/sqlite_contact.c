@@ -40,10 +40,12 @@ enum err sqlite_contact_get(struct backend *b, struct store_contact_get *r)
     read_addresses(b, n, r->arena, c);
     if (b->arena_spent)
         return sql_done(b, OK);
-    c->preferences = contact_preferences(b, SQL_PREFERENCES_STANDING, n, r->arena, &c->n_preferences);
+    c->preferences =
+        contact_preferences(b, SQL_PREFERENCES_STANDING, (struct person){n, INT64_MAX}, r->arena, &c->n_preferences);
     if (r->with_history)
-        c->history = contact_preferences(b, SQL_PREFERENCES_ALL, n, r->arena, &c->n_history);
-    c->consents = consents_read(b, n, false, r->arena, &c->n_consents);
+        c->history =
+            contact_preferences(b, SQL_PREFERENCES_ALL, (struct person){n, INT64_MAX}, r->arena, &c->n_history);
+    c->consents = consents_read(b, (struct person){n, INT64_MAX}, false, r->arena, &c->n_consents);
     c->opt_outs = opt_outs_of_person(b, n, r->arena, &c->n_opt_outs);
     return sql_done(b, OK);
 }
@@ -111,7 +113,7 @@ static void put_preferences(struct backend *b, const struct store_contact_put *r
             SQL_GET(b, SQL_PREFERENCE_VERSION, 0, V_INT(contact), V_TEXT(key), V_INT(p->specificity), V_TEXT(p->scope));
         SQL_RUN(b, SQL_PREFERENCE_INSERT, V_INT(contact), V_TEXT(key), V_INT(p->specificity), V_TEXT(p->scope),
                 V_INT(version + 1), V_TEXT(p->text), V_INT(p->authority), V_INT(p->source), V_TEXT(p->system),
-                V_INT(p->confidence), V_INT(p->at_ms), V_TEXT(r->actor));
+                V_INT(p->confidence), V_INT(p->at_ms), V_TEXT(r->actor), V_INT(r->now_ms));
     }
 }
 

@@ -29,11 +29,11 @@ struct address *contact_addresses(struct backend *b, int64_t contact, struct are
     return rows.items;
 }
 
-const struct preference *contact_preferences(struct backend *b, enum sql id, int64_t contact, struct arena *a,
+const struct preference *contact_preferences(struct backend *b, enum sql id, struct person who, struct arena *a,
                                              size_t *n)
 {
     struct rows rows = {0};
-    sqlite3_stmt *st = SQL_START(b, id, V_INT(contact));
+    sqlite3_stmt *st = SQL_START(b, id, V_INT(who.contact), V_INT(who.at_ms));
     while (sql_row(b, st)) {
         enum preference_key key;
         if (!preference_key_parse(col_borrow(st, 0), &key))
@@ -88,10 +88,10 @@ static void read_consent(struct backend *b, sqlite3_stmt *st, struct arena *a, s
                           .night = col_int(st, 8) != 0};
 }
 
-const struct consent *consents_read(struct backend *b, int64_t contact, bool in_force, struct arena *a, size_t *n)
+const struct consent *consents_read(struct backend *b, struct person who, bool in_force, struct arena *a, size_t *n)
 {
     struct rows rows = {0}, pending = {0};
-    sqlite3_stmt *st = SQL_START(b, SQL_CONSENTS_OF, V_INT(contact));
+    sqlite3_stmt *st = SQL_START(b, SQL_CONSENTS_OF, V_INT(who.contact), V_INT(who.at_ms));
     while (sql_row(b, st) && !b->arena_spent) {
         struct consent c;
         read_consent(b, st, a, &c);
@@ -115,10 +115,13 @@ static void raise_to(int64_t *at, int64_t value)
         *at = value;
 }
 
-static void read_opt_outs(struct backend *b, sqlite3_stmt *st, struct rows *rows, struct arena *a, struct profile *p)
+static void read_opt_outs(struct backend *b, sqlite3_stmt *st, int64_t at_ms, struct rows *rows, struct arena *a,
+                          struct profile *p)
 {
     while (sql_row(b, st)) {
-        int64_t lifted_at_ms = col_int(st, 9);
+        int64_t lifted_at_ms = col_int(st, 9) <= at_ms ? col_int(st, 9) : 0;
+        if (col_int(st, 8) > at_ms)
+            continue;
         raise_to(&p->opted_out_at_ms, col_int(st, 8));
         raise_to(&p->resubscribed_at_ms, lifted_at_ms);
         if ((uint64_t)col_int(st, 10) > p->version)
@@ -140,12 +143,13 @@ static void read_opt_outs(struct backend *b, sqlite3_stmt *st, struct rows *rows
     sql_end(st);
 }
 
-void opt_outs_read(struct backend *b, struct slice folded, int64_t contact, struct arena *a, struct profile *p)
+void opt_outs_read(struct backend *b, struct slice folded, struct person who, struct arena *a, struct profile *p)
 {
     struct rows rows = {0};
-    read_opt_outs(b, SQL_START(b, SQL_OPT_OUTS_OF_ADDRESS, V_TEXT(folded)), &rows, a, p);
-    if (contact != 0)
-        read_opt_outs(b, SQL_START(b, SQL_OPT_OUTS_OF_CONTACT, V_INT(contact), V_TEXT(folded)), &rows, a, p);
+    read_opt_outs(b, SQL_START(b, SQL_OPT_OUTS_OF_ADDRESS, V_TEXT(folded)), who.at_ms, &rows, a, p);
+    if (who.contact != 0)
+        read_opt_outs(b, SQL_START(b, SQL_OPT_OUTS_OF_CONTACT, V_INT(who.contact), V_TEXT(folded)), who.at_ms, &rows, a,
+                      p);
     p->opt_outs = rows.items;
     p->n_opt_outs = rows.n;
 }
@@ -154,14 +158,14 @@ const struct opt_out *opt_outs_of_person(struct backend *b, int64_t contact, str
 {
     struct rows rows = {0};
     struct profile unused = {0};
-    read_opt_outs(b, SQL_START(b, SQL_OPT_OUTS_OF_PERSON, V_INT(contact)), &rows, a, &unused);
+    read_opt_outs(b, SQL_START(b, SQL_OPT_OUTS_OF_PERSON, V_INT(contact)), INT64_MAX, &rows, a, &unused);
     *n = rows.n;
     return rows.items;
 }
 
-static void read_contact(struct backend *b, int64_t contact, struct arena *a, struct profile *p)
+static void read_contact(struct backend *b, struct person who, struct arena *a, struct profile *p)
 {
-    sqlite3_stmt *st = SQL_START(b, SQL_CONTACT_GET, V_INT(contact));
+    sqlite3_stmt *st = SQL_START(b, SQL_CONTACT_GET, V_INT(who.contact));
     if (!sql_row(b, st))
         return;
     p->known = KNOWN;
@@ -171,8 +175,8 @@ static void read_contact(struct backend *b, int64_t contact, struct arena *a, st
     p->previous_zone_name = col_slice(b, st, 6, a);
     p->zone_changed_at_ms = col_int(st, 7);
     sql_end(st);
-    p->consents = consents_read(b, contact, true, a, &p->n_consents);
-    p->preferences = contact_preferences(b, SQL_PREFERENCES_STANDING, contact, a, &p->n_preferences);
+    p->consents = consents_read(b, who, true, a, &p->n_consents);
+    p->preferences = contact_preferences(b, SQL_PREFERENCES_STANDING, who, a, &p->n_preferences);
 }
 
 enum err sqlite_profile_get(struct backend *b, struct store_profile_get *r)
@@ -180,9 +184,25 @@ enum err sqlite_profile_get(struct backend *b, struct store_profile_get *r)
     struct address folded;
     address_fold(&r->to, &folded);
     *r->profile = (struct profile){0};
-    int64_t contact = contact_of_address(b, &r->to);
-    if (contact != 0)
-        read_contact(b, contact, r->arena, r->profile);
-    opt_outs_read(b, slice_of(folded.text), contact, r->arena, r->profile);
+    struct person who = {contact_of_address(b, &r->to), INT64_MAX};
+    if (who.contact != 0)
+        read_contact(b, who, r->arena, r->profile);
+    opt_outs_read(b, slice_of(folded.text), who, r->arena, r->profile);
     return sql_done(b, OK);
+}
+
+enum err sqlite_profile_at(struct backend *b, struct store_profile_at *r)
+{
+    struct address folded;
+    address_fold(&r->to, &folded);
+    r->profile = (struct profile){0};
+    struct person who = {r->contact_id.n > 0 ? contact_of_id(b, r->contact_id) : 0, r->at_ms};
+    if (who.contact != 0) {
+        read_contact(b, who, r->arena, &r->profile);
+        /* The row knows the latest change only. */
+        r->profile.previous_zone_name = (struct slice){0};
+        r->profile.zone_changed_at_ms = SQL_GET(b, SQL_ZONE_CHANGED_BEFORE, 0, V_INT(who.contact), V_INT(who.at_ms));
+    }
+    opt_outs_read(b, slice_of(folded.text), who, r->arena, &r->profile);
+    return sql_done(b, who.contact == 0 && r->contact_id.n > 0 ? ERR_NOT_FOUND : OK);
 }

@@ -550,6 +550,17 @@ enum err store_identity(struct store *s, uint64_t *out)
     return s->ops->identity(s->backend, out);
 }
 
+enum err store_history(struct store *s, int64_t since_ms, store_history_cb *each, void *arg)
+{
+    return s->ops->history(s->backend, since_ms, each, arg);
+}
+
+enum err store_profile_at(struct store *s, struct store_profile_at *r)
+{
+    ensure(!s->has_thread);
+    return s->ops->profile_at(s->backend, r);
+}
+
 enum err store_audit_verify(struct store *s, void (*progress)(uint64_t rows, uint64_t total, void *arg), void *arg,
                             struct audit_verdict *out)
 {

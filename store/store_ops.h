@@ -60,6 +60,8 @@ struct store_ops {
     enum err (*sends)(struct backend *b, int64_t since_ms, void (*each)(const struct store_send *, void *arg),
                       void *arg);
     enum err (*identity)(struct backend *b, uint64_t *out);
+    enum err (*history)(struct backend *b, int64_t since_ms, store_history_cb *each, void *arg);
+    enum err (*profile_at)(struct backend *b, struct store_profile_at *r);
     enum err (*verify)(struct backend *b, void (*progress)(uint64_t rows, uint64_t total, void *arg), void *arg,
                        struct audit_verdict *out);
 };

@@ -552,6 +552,31 @@ enum err store_sends(struct store *s, int64_t since_ms, void (*each)(const struc
 /* Names the store among those that share counters: drawn at its first opening. */
 enum err store_identity(struct store *s, uint64_t *out) NODISCARD;
 
+/*
+ * The recorded decisions since since_ms and their results, in the order in which they were made durable, as of one
+ * moment; each returns false to end.  Borrowed during the call.
+ */
+struct store_event {
+    bool is_result; /* of decision ref; else the decision itself */
+    uint64_t ref;
+    int64_t at_ms;
+    struct slice body;     /* JSON: audit_json.c says which members */
+    struct slice personal; /* JSON: recipient, contact; empty: erased */
+    uint64_t row, rows;    /* how far: rows to be read in all */
+};
+typedef bool store_history_cb(const struct store_event *e, void *arg);
+enum err store_history(struct store *s, int64_t since_ms, store_history_cb *each, void *arg) NODISCARD;
+
+/* What was known of a recipient at an instant.  Of a store that is read_only only.  ERR_NOT_FOUND: no such contact. */
+struct store_profile_at {
+    struct arena *arena;
+    struct address to;
+    struct slice contact_id; /* as the decision recorded it; empty: nobody had the address */
+    int64_t at_ms;
+    struct profile profile; /* out; of zones only zone_changed_at_ms, as in store_profile_get */
+};
+enum err store_profile_at(struct store *s, struct store_profile_at *r) NODISCARD;
+
 /* How much waits, per state; release_at of the oldest that is due. */
 struct store_queue_depth {
     uint64_t n[DEFERRED_STATE_N];

@@ -115,8 +115,8 @@ describe('the command line', () => {
   it('--help names every command, and help of each names its options', async () => {
     const { code, stdout } = await desk.ctl('--help');
     assert.equal(code, 0);
-    const names = [...stdout.matchAll(/^ {2}((?:explain|deferred \w+|audit \w+|packs)) {2,}/gm)].map(([, name]) => name);
-    assert.deepEqual(names, ['explain', 'deferred list', 'deferred release', 'deferred cancel', 'audit verify', 'packs']);
+    const names = [...stdout.matchAll(/^ {2}((?:explain|deferred \w+|audit \w+|packs|replay)) {2,}/gm)].map(([, name]) => name);
+    assert.deepEqual(names, ['explain', 'deferred list', 'deferred release', 'deferred cancel', 'audit verify', 'replay', 'packs']);
     for (const name of names) {
       const help = await desk.ctl('help', ...name.split(' '));
       assert.equal(help.code, 0);

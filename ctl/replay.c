@@ -1,0 +1,591 @@
+/*
+ * The walk of a replay.  Knows what a recorded decision says, and repeats the steps
+ * of a submission: decide, reserve, what cannot go without the others, result.  The
+ * one idea: everything that a rule reads is either in the row, or in the store with
+ * the time since when it holds.
+ */
+#include "replay.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+
+#include <uthash.h>
+
+#include "../gateway/counters.h"
+#include "../gateway/zone_guess.h"
+#include "postern/json.h"
+#include "postern/zone.h"
+#include "replay_counts.h"
+
+#define ARENA_BYTES      LIMIT_ARENA_BYTES
+#define SEEDS_MS         (INT64_C(33) * MS_PER_DAY) /* sends before the first decision that windows reach */
+#define ZONE_KEPT_MS     (INT64_C(2) * MS_PER_DAY)  /* the day of a change is over everywhere by then */
+#define ZONE_CHANGES_MAX 8
+#define PROGRESS_ROWS    256
+#define VERSIONS_MAX     1024u
+
+/* One decision of the submission that is being read. */
+struct item {
+    uint64_t id;
+    enum outcome then, now;
+    uint32_t fired_then, fired_now; /* rules that act, bit sets */
+    int64_t release_then_ms;
+    uint64_t contact_hash;
+    bool reserved;
+    bool gone; /* it would not have been asked */
+    struct slice field;
+    struct decision decision;
+};
+
+/* Decisions that later rows speak of. */
+struct later {
+    uint64_t decision;
+    uint64_t contact_hash; /* whose slot it holds */
+    bool reserved;
+    bool gone; /* what follows from it would not have come about */
+    UT_hash_handle hh;
+};
+
+struct replay {
+    const struct conf *conf;
+    struct store *store;
+    struct replay_counts *counts;
+    struct replay_sum *sum;
+    replay_progress *progress;
+    void *arg;
+    int64_t since_ms;
+    struct later *known;
+    uint32_t versions[VERSIONS_MAX];
+
+    struct arena row; /* what is known of one recipient */
+
+    /* the submission: rows that were recorded together */
+    struct arena arena;
+    char submission[64];
+    const struct conf_key *key;
+    int64_t last_index;
+    struct item *items;
+    size_t n, cap;
+};
+
+/* --- a row ----------------------------------------------------------------------------- */
+
+static struct slice text(const json_t *object, const char *name)
+{
+    return slice_of(json_string_value(json_object_get(object, name)));
+}
+
+static int64_t number(const json_t *object, const char *name)
+{
+    return json_integer_value(json_object_get(object, name));
+}
+
+static int64_t instant(const json_t *object, const char *name)
+{
+    int64_t ms;
+    return rfc3339_parse(text(object, name), &ms) ? ms : 0;
+}
+
+static uint64_t decision_of(const json_t *object, const char *name)
+{
+    uint64_t id;
+    return decision_id_parse(text(object, name), &id) ? id : 0;
+}
+
+/* False: not a row that this program understands. */
+static bool read_message(struct replay *r, const json_t *body, const json_t *personal, struct message *m)
+{
+    const json_t *facts = json_object_get(body, "facts");
+    struct errmsg e;
+
+    *m = (struct message){
+        .index = (uint32_t)number(body, "message_index"),
+        .category = conf_category(r->conf, text(body, "category")),
+        .topic = text(facts, "topic"),
+        .form = {.language = text(facts, "language"),
+                 .format = text(facts, "format"),
+                 .formality = text(facts, "formality"),
+                 .technical_depth = text(facts, "technical_depth")},
+        .not_before_ms = number(facts, "not_before_ms"),
+        .expires_at_ms = number(facts, "expires_ms"),
+    };
+    return channel_parse(text(body, "channel"), &m->channel) && priority_parse(text(body, "priority"), &m->priority) &&
+           sender_kind_parse(text(body, "sender_kind"), &m->sender_kind) &&
+           address_parse(text(personal, "recipient"), &m->to, &e) == OK;
+}
+
+/* Rules that acted, by name: a rule that this program does not know is passed over. */
+static uint32_t fired_then(const json_t *body)
+{
+    const json_t *violation;
+    uint32_t fired = 0;
+    size_t i;
+
+    json_array_foreach(json_object_get(body, "violations"), i, violation)
+    {
+        enum rule rule;
+        if (!json_is_true(json_object_get(violation, "shadow")) && rule_parse(text(violation, "rule"), &rule))
+            fired |= UINT32_C(1) << rule;
+    }
+    return fired;
+}
+
+static uint32_t fired_now(const struct decision *d)
+{
+    uint32_t fired = 0;
+
+    for (size_t i = 0; i < d->n_violations; i++) {
+        if (!d->violations[i].shadow)
+            fired |= UINT32_C(1) << d->violations[i].rule;
+    }
+    return fired;
+}
+
+/* --- what was known --------------------------------------------------------------------- */
+
+static struct slice zone_in_force(const struct profile *p)
+{
+    static const struct preference zone = {.key = PREFERENCE_ZONE};
+    const struct preference *v = merge_standing(p->preferences, p->n_preferences, &zone, NULL);
+
+    return v != NULL ? v->text : (struct slice){0};
+}
+
+/* The zone that the running day keeps: the one before the first change of that day. */
+static enum err previous_zone(struct replay *r, const struct store_profile_at *at, struct profile *p)
+{
+    struct store_profile_at before = *at;
+    int64_t changed_ms = p->zone_changed_at_ms;
+
+    for (int i = 0; i < ZONE_CHANGES_MAX && changed_ms > at->at_ms - ZONE_KEPT_MS; i++) {
+        before.at_ms = changed_ms - 1;
+        enum err err = store_profile_at(r->store, &before);
+        if (err != OK)
+            return err;
+        struct slice was = zone_in_force(&before.profile), is = zone_in_force(p);
+        char *name = was.n > 0 && !slice_eq(was, is) ? arena_strndup(&r->row, was.p, was.n) : NULL;
+        const struct zone *z = name != NULL ? zone_get(name) : NULL;
+        if (z != NULL && zone_to_local(z, changed_ms).days == zone_to_local(z, at->at_ms).days) {
+            p->previous_zone_name = was;
+            p->zone_changed_at_ms = changed_ms;
+        }
+        changed_ms = before.profile.zone_changed_at_ms;
+    }
+    return OK;
+}
+
+static enum err gather(struct replay *r, const struct store_event *e, const json_t *personal, const struct message *m,
+                       struct profile *p)
+{
+    struct store_profile_at at = {
+        .arena = &r->row, .to = m->to, .contact_id = text(personal, "contact"), .at_ms = e->at_ms};
+    enum err err = store_profile_at(r->store, &at);
+    if (err != OK)
+        return err;
+    *p = at.profile;
+    err = previous_zone(r, &at, p);
+    zone_guess(p, &m->to, r->conf->policy.default_zone);
+    return err;
+}
+
+/* The sender is on record as a digest: is it one of those that an opt-out names? */
+static struct slice sender_of(const json_t *facts, const struct profile *p)
+{
+    const json_t *id = json_object_get(facts, "sender");
+
+    for (size_t i = 0; id != NULL && i < p->n_opt_outs; i++) {
+        if (slice_id(p->opt_outs[i].sender) == (uint32_t)json_integer_value(id))
+            return p->opt_outs[i].sender;
+    }
+    return SLICE("?");
+}
+
+/* --- deciding --------------------------------------------------------------------------- */
+
+static void take_slot(struct replay *r, const struct facts *f, struct item *item)
+{
+    const struct message *m = f->message;
+
+    replay_counts_add(r->counts, item->contact_hash,
+                      &(struct replay_send){.decision = item->id,
+                                            .at_ms = f->now_ms,
+                                            .category_id = m->category->id,
+                                            .subject_id = message_subject_id(m),
+                                            .class = m->category->class,
+                                            .channel = m->channel,
+                                            .counts = m->category->counts});
+    item->reserved = true;
+}
+
+static void reserve(struct replay *r, struct facts *f, bool peek, struct item *item)
+{
+    policy_caps(f);
+    if (f->n_checks == 0 && f->message->category->counts == COUNTS_NOWHERE)
+        return;
+    if (replay_counts_ask(r->counts, item->contact_hash, f->checks, f->n_checks, f->now_ms, f->counts)) {
+        f->counts_known = KNOWN;
+        policy_decide(f, &item->decision);
+        return;
+    }
+    if (!peek)
+        take_slot(r, f, item);
+}
+
+static void decide(struct replay *r, const json_t *recorded, const struct message *m, const struct profile *p,
+                   int64_t now_ms, struct item *item)
+{
+    struct facts f = {
+        .policy = &r->conf->policy,
+        .message = m,
+        .profile = p,
+        .now_ms = now_ms,
+        .deferrals = (uint32_t)number(recorded, "deferrals"),
+        .profile_stale = json_is_true(json_object_get(recorded, "profile_stale")),
+    };
+    bool counters_down = json_is_true(json_object_get(recorded, "counters_down"));
+
+    item->contact_hash = counters_contact_hash(p, &m->to);
+    policy_prepare(&f);
+    policy_decide(&f, &item->decision);
+    if (item->decision.outcome == OUTCOME_FORWARD && counters_down) {
+        f.counters_down = true;
+        policy_decide(&f, &item->decision);
+        if (item->decision.outcome == OUTCOME_FORWARD) /* counted when the counters were back */
+            take_slot(r, &f, item);
+    } else if (item->decision.outcome == OUTCOME_FORWARD) {
+        reserve(r, &f, json_is_true(json_object_get(recorded, "sandbox_mode")), item);
+    }
+}
+
+/* --- a submission ------------------------------------------------------------------------ */
+
+static bool is_kept(enum outcome o)
+{
+    return o == OUTCOME_DEFER || o == OUTCOME_DIGEST || o == OUTCOME_HOLD;
+}
+
+static void give_back(struct replay *r, struct item *item)
+{
+    if (item->reserved)
+        replay_counts_remove(r->counts, item->contact_hash, item->id);
+    item->reserved = false;
+}
+
+/* "personalizations.0.cc.1.email": up to the role; is it a primary recipient? */
+static struct slice envelope_of(const struct item *item, bool *primary)
+{
+    struct slice f = item->field;
+    const char *end = f.p != NULL ? memmem(f.p, f.n, ".to.", 4) : NULL;
+
+    *primary = end != NULL;
+    if (end == NULL && f.p != NULL)
+        end = memmem(f.p, f.n, ".cc.", 4);
+    if (end == NULL && f.p != NULL)
+        end = memmem(f.p, f.n, ".bcc.", 5);
+    return (struct slice){f.p, end != NULL ? (size_t)(end - f.p) : 0};
+}
+
+/* What a dialect does not send without its primary recipient (connector.settle) waits for one, or is blocked. */
+static void settle(struct replay *r)
+{
+    for (size_t i = 0; i < r->n; i++) {
+        struct item *copy = &r->items[i];
+        bool primary, goes = false, stays = false;
+        struct slice envelope = envelope_of(copy, &primary);
+        if (primary || envelope.n == 0 || copy->gone || copy->decision.outcome != OUTCOME_FORWARD)
+            continue;
+        for (size_t j = 0; j < r->n; j++) {
+            const struct item *other = &r->items[j];
+            bool is_primary;
+            if (!slice_eq(envelope_of(other, &is_primary), envelope) || !is_primary || other->gone)
+                continue;
+            goes |= other->decision.outcome == OUTCOME_FORWARD;
+            stays |= is_kept(other->decision.outcome);
+        }
+        if (goes)
+            continue;
+        give_back(r, copy);
+        copy->decision.outcome = copy->decision.would_have = stays ? OUTCOME_DEFER : OUTCOME_BLOCK;
+    }
+}
+
+/* All or nothing, when the key wants it so: then nothing takes a slot. */
+static void settle_partial(struct replay *r)
+{
+    size_t passing = 0;
+
+    for (size_t i = 0; i < r->n; i++)
+        passing += r->items[i].decision.outcome <= OUTCOME_DIGEST;
+    if (r->key == NULL || r->key->partial != PARTIAL_REJECT || passing == 0 || passing == r->n)
+        return;
+    for (size_t i = 0; i < r->n; i++)
+        give_back(r, &r->items[i]);
+}
+
+static void note(struct replay_examples *x, uint64_t decision)
+{
+    if (x->n < REPLAY_EXAMPLES)
+        x->decision[x->n] = decision;
+    x->n++;
+}
+
+static void sum_rules(struct replay_sum *sum, const struct item *item)
+{
+    for (unsigned rule = 0; rule < RULE_N; rule++) {
+        bool then = (item->fired_then >> rule & 1) != 0, now = (item->fired_now >> rule & 1) != 0;
+        if (now && !then)
+            note(&sum->fires[rule], item->id);
+        else if (then && !now)
+            note(&sum->ends[rule], item->id);
+    }
+    for (size_t i = 0; i < item->decision.n_violations; i++) {
+        const struct violation *v = &item->decision.violations[i];
+        if (v->shadow)
+            note(&sum->shadow[v->rule][v->outcome], item->id);
+    }
+    if (item->decision.would_have != item->decision.outcome)
+        sum->would_have[item->decision.would_have]++;
+}
+
+static void remember(struct replay *r, const struct item *item)
+{
+    bool gone = item->gone || is_kept(item->then) != is_kept(item->now) ||
+                (item->then == OUTCOME_FORWARD) != (item->now == OUTCOME_FORWARD);
+    struct later *k;
+
+    /* Later rows speak of what was kept or sent, then or now; of a refusal none does. */
+    if (!gone && !item->reserved)
+        return;
+    HASH_FIND(hh, r->known, &item->id, sizeof(item->id), k);
+    if (k != NULL)
+        return;
+    k = xcalloc(1, sizeof(*k));
+    *k = (struct later){
+        .decision = item->id, .contact_hash = item->contact_hash, .reserved = item->reserved, .gone = gone};
+    HASH_ADD(hh, r->known, decision, sizeof(k->decision), k);
+}
+
+static void finish_submission(struct replay *r)
+{
+    if (r->n > 1) {
+        settle(r);
+        settle_partial(r);
+    }
+    for (size_t i = 0; i < r->n; i++) {
+        struct item *item = &r->items[i];
+        item->now = item->decision.outcome;
+        item->fired_now = fired_now(&item->decision);
+        remember(r, item);
+        if (item->gone) {
+            r->sum->not_asked++;
+            continue;
+        }
+        r->sum->decided++;
+        r->sum->changed += item->then != item->now;
+        note(&r->sum->outcomes[item->then][item->now], item->id);
+        sum_rules(r->sum, item);
+        if (item->then == item->now && is_kept(item->now) && item->release_then_ms != item->decision.release_at_ms)
+            note(&r->sum->moved, item->id);
+    }
+    r->n = 0;
+    r->submission[0] = '\0';
+    arena_clear(&r->arena);
+}
+
+/* --- the rows, in order --------------------------------------------------------------------- */
+
+static struct item *add_item(struct replay *r, const json_t *body, const struct message *m, uint64_t id)
+{
+    struct later *parent;
+    uint64_t parent_id = decision_of(body, "parent_decision");
+
+    if (r->n == r->cap) {
+        r->cap = r->cap == 0 ? 16 : r->cap * 2;
+        r->items = xrealloc(r->items, r->cap, sizeof(*r->items));
+    }
+    struct item *item = &r->items[r->n++];
+    *item = (struct item){
+        .id = id,
+        .fired_then = fired_then(body),
+        .release_then_ms = instant(body, "release_at"),
+        .field = arena_slice(&r->arena, text(body, "field")),
+    };
+    HASH_FIND(hh, r->known, &parent_id, sizeof(parent_id), parent);
+    item->gone = parent != NULL && parent->gone;
+    r->last_index = m->index;
+    return item;
+}
+
+/* Rows of one submission stand together, by rising index; a second lap begins anew. */
+static void begin_submission(struct replay *r, const json_t *body, const struct message *m)
+{
+    struct slice submission = text(body, "submission_id");
+
+    if (r->n > 0 && slice_eq_cstr(submission, r->submission) && m->index > r->last_index)
+        return;
+    finish_submission(r);
+    snprintf(r->submission, sizeof(r->submission), "%.*s", SLICE_ARG(submission));
+    r->key = conf_key_named(r->conf, text(body, "key"));
+}
+
+static void note_version(struct replay *r, uint32_t version)
+{
+    for (uint64_t i = 0; i < r->sum->versions; i++) {
+        if (r->versions[i] == version)
+            return;
+    }
+    if (r->sum->versions < VERSIONS_MAX)
+        r->versions[r->sum->versions++] = version;
+}
+
+static enum err on_message(struct replay *r, const struct store_event *e, const json_t *body, const json_t *personal)
+{
+    const json_t *facts = json_object_get(body, "facts");
+    struct message m;
+    struct profile p;
+    enum outcome then;
+
+    if (!read_message(r, body, personal, &m) || !outcome_parse(text(body, "outcome"), &then)) {
+        r->sum->unreadable++;
+        return OK;
+    }
+    if (m.category == NULL) {
+        r->sum->without_category++;
+        return OK;
+    }
+    enum err err = gather(r, e, personal, &m, &p);
+    if (err != OK && err != ERR_NOT_FOUND)
+        return err;
+    m.sender = sender_of(facts, &p);
+    p.last_same_content_ms = number(facts, "same_content_ms");
+    m.fingerprint = p.last_same_content_ms != 0; /* of which a rule asks only whether there is one */
+    begin_submission(r, body, &m);
+    struct item *item = add_item(r, body, &m, e->ref);
+    item->then = then;
+    note_version(r, (uint32_t)number(body, "policy_version"));
+    r->sum->first_ms = r->sum->first_ms == 0 ? e->at_ms : r->sum->first_ms;
+    r->sum->last_ms = e->at_ms;
+    if (!item->gone)
+        decide(r, facts, &m, &p, e->at_ms, item);
+    return OK;
+}
+
+static void json_free(json_t **j)
+{
+    json_decref(*j);
+}
+
+static enum err on_decision(struct replay *r, const struct store_event *e)
+{
+    struct errmsg why;
+
+    if (e->personal.n == 0) {
+        r->sum->erased++;
+        return OK;
+    }
+    AUTO(json_free) json_t *body = json_parse(e->body, &why);
+    AUTO(json_free) json_t *personal = json_parse(e->personal, &why);
+    if (body == NULL || personal == NULL) {
+        r->sum->unreadable++;
+        return OK;
+    }
+    enum err err = on_message(r, e, body, personal);
+    arena_clear(&r->row);
+    return err;
+}
+
+/* What surely did not leave gives its slot back. */
+static void on_result(struct replay *r, const struct store_event *e)
+{
+    struct later *k;
+    struct errmsg why;
+
+    finish_submission(r);
+    HASH_FIND(hh, r->known, &e->ref, sizeof(e->ref), k);
+    if (k == NULL)
+        return;
+    AUTO(json_free) json_t *body = json_parse(e->body, &why);
+    struct slice result = text(body, "result");
+    bool may_be_out = slice_eq_cstr(result, result_name(RESULT_FORWARDED)) ||
+                      slice_eq_cstr(result, result_name(RESULT_SANDBOX)) ||
+                      slice_eq_cstr(result, result_name(RESULT_UNKNOWN));
+    if (k->reserved && !may_be_out)
+        replay_counts_remove(r->counts, k->contact_hash, k->decision);
+    if (k->gone)
+        return;
+    HASH_DEL(r->known, k);
+    free(k);
+}
+
+struct walk {
+    struct replay *r;
+    enum err status;
+};
+
+static bool on_event(const struct store_event *e, void *arg)
+{
+    struct walk *w = arg;
+    struct replay *r = w->r;
+
+    if (e->is_result)
+        on_result(r, e);
+    else
+        w->status = on_decision(r, e);
+    if (r->progress != NULL && e->row % PROGRESS_ROWS == 0)
+        r->progress(e->row, e->rows, r->arg);
+    return w->status == OK;
+}
+
+/* What was sent before the first decision that is replayed. */
+static void on_seed(const struct store_send *s, void *arg)
+{
+    struct replay *r = arg;
+
+    if (s->at_ms >= r->since_ms)
+        return;
+    replay_counts_add(r->counts, s->contact_hash,
+                      &(struct replay_send){.at_ms = s->at_ms,
+                                            .category_id = slice_id(s->category),
+                                            .subject_id = s->subject_id,
+                                            .class = s->class,
+                                            .channel = s->channel,
+                                            .counts = s->counts_in_any_only ? COUNTS_IN_ANY : COUNTS_EVERYWHERE});
+}
+
+static void replay_clear(struct replay *r)
+{
+    struct later *k, *next;
+
+    HASH_ITER(hh, r->known, k, next)
+    {
+        HASH_DEL(r->known, k);
+        free(k);
+    }
+    replay_counts_free(&r->counts);
+    free(r->items);
+    arena_clear(&r->arena);
+    arena_clear(&r->row);
+}
+
+enum err replay_run(const struct conf *conf, struct store *store, int64_t since_ms, replay_progress *progress,
+                    void *arg, struct replay_sum *out)
+{
+    AUTO(replay_clear)
+    struct replay r = {.conf = conf,
+                       .store = store,
+                       .counts = replay_counts_new(),
+                       .sum = out,
+                       .progress = progress,
+                       .arg = arg,
+                       .since_ms = since_ms};
+    struct walk walk = {&r, OK};
+
+    *out = (struct replay_sum){0};
+    arena_init(&r.arena, ARENA_BYTES);
+    arena_init(&r.row, ARENA_BYTES);
+    enum err err = store_sends(store, since_ms - SEEDS_MS, on_seed, &r);
+    if (err == OK)
+        err = store_history(store, since_ms, on_event, &walk);
+    finish_submission(&r);
+    return err != OK ? err : walk.status;
+}
