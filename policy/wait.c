@@ -113,11 +113,11 @@ static struct opening next_digest(const struct facts *f)
 {
     const struct zone *const *zones;
     size_t n = facts_zones(f, &zones);
-    struct opening latest = {0, NEVER_MS, NULL};
+    struct opening latest = {.until_ms = NEVER_MS};
     for (size_t i = 0; i < n; i++) {
         int64_t here = next_digest_in(f, zones[i], f->preferences.digest == DIGEST_WEEKLY);
         if (here > latest.from_ms)
-            latest = (struct opening){here, NEVER_MS, zones[i]};
+            latest = (struct opening){.from_ms = here, .until_ms = NEVER_MS, .zone = zones[i]};
     }
     return latest;
 }
