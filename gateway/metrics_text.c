@@ -320,6 +320,20 @@ static void words(const struct page *p, enum metric id, size_t list_offset,
     }
 }
 
+static void packs(const struct page *p, const struct conf *c)
+{
+    int32_t today = (int32_t)(clock_wall_ms() / MS_PER_DAY);
+
+    family(p, METRIC_PACK_AGE);
+    for (size_t i = 0; i < c->n_packs; i++)
+        buf_printf(p->b, "%s{pack=\"%s\"} %d\n", metric_families[METRIC_PACK_AGE].name, c->packs[i].name,
+                   conf_pack_age_days(&c->packs[i], today));
+    family(p, METRIC_PACK_REVIEW);
+    for (size_t i = 0; i < c->n_packs; i++)
+        buf_printf(p->b, "%s{pack=\"%s\"} %d\n", metric_families[METRIC_PACK_REVIEW].name, c->packs[i].name,
+                   conf_pack_review_days(&c->packs[i], today));
+}
+
 static void result_labels(struct buf *b, const struct metrics_row *row)
 {
     buf_printf(b, "provider=\"%s\",result=\"%s\",status=\"%d\"", row->a, row->b, row->c);
@@ -466,6 +480,7 @@ void metrics_format(struct metrics *m, const struct gateway *g, struct buf *b)
     line(p, METRIC_TZDATA_TIME, (double)zone_data_made_ms() / 1000);
     family(p, METRIC_POLICY);
     buf_printf(b, "%s{version=\"%08x\"} 1\n", metric_families[METRIC_POLICY].name, g->conf->policy.version);
+    packs(p, g->conf);
     reloads(p, g);
     singles(p, METRIC_CONFIGURATIONS, METRIC_RELEASES_HELD);
     workers(p);

@@ -242,6 +242,7 @@ static void on_zones(struct reload *r)
         snprintf(before, sizeof(before), "%s", zone_data_version());
         zone_data_adopt(&r->work.zones);
         place_load(clock_wall_ms());
+        policy_forget(&r->g->conf->policy);
         r->state.zone_reloads++;
         log_line(LOG_INFO, NULL, "reload", "zones", "tzdata=%s before=%s", zone_data_version(), before);
         if (r->g->worker == STORE_RELEASING_OWNER)

@@ -35,7 +35,7 @@ static uint64_t region_bits(const struct region *r)
     return v;
 }
 
-/* All that the law's hours depend on but the time. */
+/* All that the law's hours depend on but the time; a zone that changed in place has other transitions. */
 static struct key key_of(const struct facts *f, enum rule rule)
 {
     const struct region *regions;
@@ -47,7 +47,7 @@ static struct key key_of(const struct facts *f, enum rule rule)
     for (size_t i = 0; i < n_regions; i++)
         mix(&k, region_bits(&regions[i]));
     for (size_t i = 0; i < n_zones; i++)
-        mix(&k, (uint64_t)(uintptr_t)zones[i]);
+        mix(&k, (uint64_t)(uintptr_t)zones[i] ^ (uint64_t)(uintptr_t)zones[i]->transitions << 16);
     return k;
 }
 
@@ -72,6 +72,12 @@ static struct hours_memo_row *row_of(struct hours_memo *memo, const struct key *
             oldest = &bucket[i];
     }
     return oldest;
+}
+
+void policy_forget(const struct policy *p)
+{
+    if (p->hours_memo != NULL)
+        *p->hours_memo = (struct hours_memo){0};
 }
 
 struct opening hours_memo_ask(const struct facts *f, enum rule rule, int64_t at_ms, rule_opening *ask)

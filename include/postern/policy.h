@@ -224,6 +224,8 @@ struct hours_memo {
         const struct law *law;
     } rows[HOURS_MEMO_BUCKETS][HOURS_MEMO_ROWS];
 };
+struct policy;
+void policy_forget(const struct policy *p); /* zones changed: what was found by them is void */
 
 struct policy {
     uint32_t version; /* first 32 bits of the digest of what was configured */
