@@ -4,6 +4,7 @@
  */
 #include "bus.h"
 
+#include <poll.h>
 #include <stdlib.h>
 
 #include "bus_pipe.h"
@@ -211,8 +212,14 @@ void bus_ready(struct bus *b)
 {
     if (b->pipe == NULL)
         return;
+    struct pollfd fd = {.fd = bus_pipe_fd(b->pipe), .events = POLLIN};
+    int64_t until_ms = clock_mono_ms() + BUS_LEASE_MS;
+
     tell(b, BUS_READY, 0, NULL, 0);
-    on_pipe(bus_pipe_fd(b->pipe), LOOP_READ, b);
+    while (!b->lost && !bus_fresh(b) && clock_mono_ms() < until_ms) {
+        if (poll(&fd, 1, 10) > 0)
+            on_pipe(fd.fd, LOOP_READ, b);
+    }
 }
 
 bool bus_fresh(const struct bus *b)

@@ -18,7 +18,7 @@
 struct loop;
 struct bus;
 
-#define BUS_LEASE_MS 2000
+#define BUS_LEASE_MS 1800 /* so that a change is acknowledged within 2 s, whoever does not answer */
 
 /* A deferred message is due at at_ms; any_channel: look at all of them now. */
 struct bus_due {
@@ -44,7 +44,7 @@ struct bus_user {
 struct bus *bus_new(struct loop *loop, int fd, const struct bus_user *user, void *arg) NODISCARD;
 void bus_free(struct bus **b);
 
-/* This worker serves: said once, before it takes its first request; reads what waits. */
+/* This worker serves: said once, before it takes its first request.  Waits for its first lease, 2 s at most. */
 void bus_ready(struct bus *b);
 
 /* May what is cached be relied on?  Ask before anything is decided by it, and again before a byte leaves. */

@@ -45,6 +45,9 @@ struct worker {
     const char *killed;   /* why we ended it, or NULL */
     int64_t lost_mono_ms; /* when it closed its end; it is about to exit; 0: it did not */
     int64_t started_mono_ms, heard_mono_ms;
+    int64_t ping_mono_ms;    /* when the last ping was sent: its lease ends BUS_LEASE_MS after that at the latest */
+    bool ping_open;          /* not answered yet; until then there is no other, so that the silent get no new lease */
+    bool fenced;             /* told once that it holds up nobody any more */
     int64_t restart_mono_ms; /* none runs: when the next one starts */
     int64_t wait_ms;         /* before that; doubles */
     int64_t stuck_ms;        /* how long its store had not answered, by its last word */
@@ -57,7 +60,6 @@ struct change {
     struct worker *origin; /* NULL: it died, or nobody asked */
     uint64_t origin_id;
     uint64_t awaited; /* bit set of workers */
-    int64_t until_mono_ms;
 };
 
 struct workers {
@@ -69,7 +71,6 @@ struct workers {
     uint64_t last_id;
     sigset_t mask_before;
     int signal_fd, lock_fd;
-    int64_t ping_mono_ms;
     bool served; /* some worker was ready once */
     bool draining;
     int64_t drain_until_mono_ms;
@@ -128,9 +129,6 @@ static void change_tell(struct workers *ws, struct worker *origin, const struct 
         c->awaited |= UINT64_C(1) << i;
         send_to(w, m->kind, c->id, m->body);
     }
-    /* By then every lease has run out that was given before the change was sent: who has not answered sends nothing
-     * until it has read it. */
-    c->until_mono_ms = clock_mono_ms() + BUS_LEASE_MS;
     if (c->awaited == 0)
         change_finish(ws, c);
 }
@@ -163,17 +161,25 @@ static void changes_forget(struct workers *ws, struct worker *dead)
     }
 }
 
-static void changes_fence(struct workers *ws, int64_t now_ms)
+static int64_t lease_end_ms(const struct worker *w)
+{
+    return w->ping_mono_ms + BUS_LEASE_MS;
+}
+
+/* Who has no lease, or whose has run out, sends nothing that needs consent until it has read what was sent meanwhile.
+ */
+static void worker_fence(struct workers *ws, struct worker *w)
 {
     struct change *next;
 
     for (struct change *c = ws->changes; c != NULL; c = next) {
         next = c->next;
-        if (now_ms < c->until_mono_ms)
-            continue;
-        log_line(LOG_WARN, NULL, "workers", "fenced", "workers=%#llx then=\"they send nothing that needs consent\"",
-                 (unsigned long long)c->awaited);
-        change_finish(ws, c);
+        if ((c->awaited >> w->n & 1) != 0 && w->ready && !w->fenced) {
+            w->fenced = true;
+            log_line(LOG_WARN, NULL, "workers", "fenced", "worker=%u silent_ms=%lld", w->n,
+                     (long long)(clock_mono_ms() - w->heard_mono_ms));
+        }
+        change_applied(ws, w, c->id);
     }
 }
 
@@ -212,6 +218,7 @@ static void on_message(const struct bus_message *m, void *arg)
         break;
     case BUS_PONG:
         h->by->stuck_ms = number_of(m);
+        h->by->ping_open = h->by->fenced = false;
         break;
     case BUS_CLOCK:
         clock_set(number_of(m)); /* those that start later inherit it */
@@ -303,8 +310,8 @@ static void worker_start(struct workers *ws, struct worker *w)
     w->pipe = bus_pipe_new(ends[0]);
     w->ready = false;
     w->killed = NULL;
-    w->lost_mono_ms = 0;
-    w->stuck_ms = 0;
+    w->lost_mono_ms = w->ping_mono_ms = w->stuck_ms = 0;
+    w->ping_open = w->fenced = false;
     w->started_mono_ms = w->heard_mono_ms = clock_mono_ms();
     if (ws->draining)
         send_to(w, BUS_DRAIN, 0, (struct slice){0});
@@ -371,6 +378,7 @@ static void worker_died(struct workers *ws, struct worker *w, int how)
     log_death(ws, w, how);
     bus_pipe_free(&w->pipe);
     w->pid = 0;
+    w->ready = false;
     metrics_board_up(ws->board, w->n, false);
     changes_forget(ws, w);
     if (ws->draining) {
@@ -422,18 +430,34 @@ static void look_after(struct workers *ws, struct worker *w, int64_t now_ms)
         worker_kill(w, "closed its end and did not exit");
 }
 
+static void ping(struct worker *w)
+{
+    int64_t now_ms = w->ping_mono_ms = clock_mono_ms();
+
+    w->ping_open = true;
+    send_to(w, BUS_PING, 0, (struct slice){(const char *)&now_ms, sizeof(now_ms)});
+}
+
+/* When there is something to do for it next. */
+static int64_t next_look_ms(const struct workers *ws, const struct worker *w)
+{
+    if (w->pid == 0)
+        return ws->draining ? INT64_MAX : w->restart_mono_ms;
+    if (w->ping_open && ws->changes != NULL && lease_end_ms(w) > clock_mono_ms())
+        return lease_end_ms(w);
+    return w->ping_open || !w->ready ? INT64_MAX : w->ping_mono_ms + PING_MS;
+}
+
 static void tick(struct workers *ws)
 {
-    int64_t now_ms = clock_mono_ms();
-
-    changes_fence(ws, now_ms);
-    for (size_t i = 0; i < ws->n; i++)
-        look_after(ws, &ws->worker[i], now_ms);
-    if (now_ms < ws->ping_mono_ms)
-        return;
-    ws->ping_mono_ms = now_ms + PING_MS;
-    now_ms = clock_mono_ms();
-    tell_all(ws, BUS_PING, (struct slice){(const char *)&now_ms, sizeof(now_ms)});
+    for (size_t i = 0; i < ws->n; i++) {
+        struct worker *w = &ws->worker[i];
+        look_after(ws, w, clock_mono_ms());
+        if (w->ready && !w->ping_open && clock_mono_ms() >= w->ping_mono_ms + PING_MS)
+            ping(w);
+        if (clock_mono_ms() >= lease_end_ms(w))
+            worker_fence(ws, w);
+    }
 }
 
 static int64_t earlier(int64_t a, int64_t b)
@@ -443,15 +467,11 @@ static int64_t earlier(int64_t a, int64_t b)
 
 static int wait_ms(const struct workers *ws)
 {
-    int64_t next_ms = ws->ping_mono_ms;
+    int64_t now_ms = clock_mono_ms(), next_ms = now_ms + PING_MS;
 
-    for (const struct change *c = ws->changes; c != NULL; c = c->next)
-        next_ms = earlier(next_ms, c->until_mono_ms);
-    for (size_t i = 0; i < ws->n && !ws->draining; i++) {
-        if (ws->worker[i].pid == 0)
-            next_ms = earlier(next_ms, ws->worker[i].restart_mono_ms);
-    }
-    next_ms -= clock_mono_ms();
+    for (size_t i = 0; i < ws->n; i++)
+        next_ms = earlier(next_ms, next_look_ms(ws, &ws->worker[i]));
+    next_ms -= now_ms;
     return next_ms > 0 ? (int)next_ms : 0;
 }
 

@@ -246,6 +246,54 @@ START_TEST(a_number_says_its_country_and_the_zones_it_may_mean)
 }
 END_TEST
 
+START_TEST(all_can_be_dropped_at_once)
+{
+    struct profile p;
+    char text[32];
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < 200; i++) {
+            snprintf(text, sizeof text, "p%d@example.com", i);
+            (void)fetch(text);
+        }
+        ck_assert_uint_eq(profiles_state(profiles).entries, 200);
+        uint64_t before = profiles_epoch(profiles);
+        profiles_drop_all(profiles);
+        ck_assert_uint_eq(profiles_state(profiles).entries, 0);
+        for (int i = 0; i < 200; i++) {
+            snprintf(text, sizeof text, "p%d@example.com", i);
+            struct address to = email(text);
+            ck_assert(profiles_dropped_since(profiles, &to, before));
+            ck_assert(!profiles_get(profiles, &to, &arena, &p));
+        }
+    }
+}
+END_TEST
+
+/* Another process commits between our store's read and its end: what was read must not be cached. */
+START_TEST(what_is_dropped_while_it_is_read_is_read_again)
+{
+    struct address to = email("ann@example.com");
+    struct profile p;
+    int done = 0;
+    (void)profiles_fetch(profiles, &to, &arena, &p, on_done, &done);
+    struct pollfd fd = {store_fd(store), POLLIN, 0};
+    ck_assert_int_eq(poll(&fd, 1, 5000), 1); /* it was read, as it is now; nobody has looked at it yet */
+    int added = 0;
+    struct store_opt_out_add add = {
+        .r = {.kind = STORE_OPT_OUT_ADD, .cb = on_done, .arg = &added},
+        .arena = &arena,
+        .address = to,
+        .opt_out = {.scope = SCOPE_GLOBAL, .any_channel = true, .source = SOURCE_CUSTOMER, .at_ms = 5},
+        .now_ms = 5,
+    };
+    profiles_drop_hash(profiles, profiles_hash(&to));
+    store_submit(store, &add.r);
+    wait_for(&done);
+    ck_assert_uint_eq(p.n_opt_outs, 1);
+    wait_for(&added);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("gateway/profiles");
@@ -257,6 +305,8 @@ int main(void)
     tcase_add_test(t, a_contact_comes_back_from_the_cache_as_it_was);
     tcase_add_test(t, a_cancelled_fetch_never_calls);
     tcase_add_test(t, memory_is_bounded_and_the_used_ones_stay);
+    tcase_add_test(t, all_can_be_dropped_at_once);
+    tcase_add_test(t, what_is_dropped_while_it_is_read_is_read_again);
     tcase_add_test(t, a_number_says_its_country_and_the_zones_it_may_mean);
     suite_add_tcase(suite, t);
     SRunner *runner = srunner_create(suite);

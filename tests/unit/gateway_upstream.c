@@ -307,6 +307,38 @@ START_TEST(no_tls_there)
 }
 END_TEST
 
+static bool never_mind(void *arg)
+{
+    (*(int *)arg)++;
+    return false;
+}
+
+START_TEST(what_is_withdrawn_at_the_first_byte_is_not_sent)
+{
+    enum { TRIES = 12 }; /* more than the failures that open the breaker: it says nothing about the provider */
+    struct fake *f = fake_start(0, FAKE_ANSWER, OK_202);
+    struct upstream *u = upstream_to(f->port, DEFAULTS);
+    struct upstream_state state;
+    struct seen s;
+    int asked = 0;
+    for (int i = 0; i < TRIES; i++) {
+        struct upstream_request r = request("POST", "x");
+        r.may_write = never_mind;
+        r.may_write_arg = &asked;
+        send_and_wait(u, r, &s);
+        expect(&s, UPSTREAM_NOT_SENT, "withdrawn", 0);
+    }
+    ck_assert_int_eq(asked, TRIES);
+    ck_assert_int_eq(f->n_requests, 0);
+    upstream_state(u, &state);
+    ck_assert_int_eq(state.breaker, UPSTREAM_BREAKER_CLOSED);
+    send_and_wait(u, request("POST", "x"), &s);
+    expect(&s, UPSTREAM_ANSWERED, "answered", 202);
+    ck_assert_int_eq(f->n_requests, 1);
+    upstream_free(&u);
+}
+END_TEST
+
 START_TEST(name_does_not_resolve)
 {
     struct upstream *u =
@@ -341,6 +373,7 @@ int main(void)
     tcase_add_test(t, answer_over_the_cap_is_unknown);
     tcase_add_test(t, nothing_listens);
     tcase_add_test(t, no_tls_there);
+    tcase_add_test(t, what_is_withdrawn_at_the_first_byte_is_not_sent);
     tcase_add_test(t, name_does_not_resolve);
     suite_add_tcase(suite, t);
     SRunner *runner = srunner_create(suite);
