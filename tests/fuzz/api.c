@@ -6,6 +6,7 @@
 
 #include "gateway/api_contacts.h"
 #include "gateway/api_preferences.h"
+#include "gateway/place.h"
 #include "postern/json.h"
 #include "postern/limits.h"
 
@@ -56,6 +57,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
     struct arena arena;
     struct errmsg e;
+    static bool ready;
+    if (!ready)
+        place_load(NOW_MS);
+    ready = true;
     json_t *body = json_parse((struct slice){(const char *)data, n}, &e);
     arena_init(&arena, LIMIT_ARENA_BYTES);
     if (json_is_object(body))

@@ -9,11 +9,17 @@
 
 #include "gateway/api_json.h"
 #include "gateway/api_preferences.h"
+#include "gateway/place.h"
 #include "postern/json.h"
 
 static struct arena arena;
 static struct api_fault fault;
 static json_t *json;
+
+static void load_places(void)
+{
+    place_load(0);
+}
 
 static void setup(void)
 {
@@ -191,6 +197,9 @@ static const struct {
     {PREFERENCE_NOTIFY, "\"action\"", "action", NULL},
     {PREFERENCE_URGENCY_OVERRIDE, "\"P1\"", "P1", NULL},
     {PREFERENCE_ZONE, "\"America/Chicago\"", "America/Chicago", NULL},
+    {PREFERENCE_REGION, "\"US-FL\"", "US-FL", NULL},
+    {PREFERENCE_REGION, "\"FR\"", "FR", NULL},
+    {PREFERENCE_REGION, "null", "", NULL},
 };
 
 static struct slice read_value(enum preference_key key, const char *value)
@@ -249,6 +258,11 @@ static const struct {
     {PREFERENCE_ZONE, "\"America/New_Yorkk\"", "America/New_York\""},
     {PREFERENCE_ZONE, "\"+05:00\"", "not a time zone"},
     {PREFERENCE_ZONE, "\"../../etc/passwd\"", "not a time zone"},
+    {PREFERENCE_REGION, "\"US-XX\"", "\"US-XX\" is no region"},
+    {PREFERENCE_REGION, "\"us-fl\"", "is no region"},
+    {PREFERENCE_REGION, "\"Florida\"", "is no region"},
+    {PREFERENCE_REGION, "\"Connecticut\"", "v"},
+    {PREFERENCE_REGION, "12", "v"},
 };
 
 START_TEST(a_preference_that_cannot_be_used_is_refused)
@@ -264,6 +278,7 @@ int main(void)
 {
     Suite *s = suite_create("gateway_api_json");
     TCase *t = tcase_create("json");
+    tcase_add_unchecked_fixture(t, load_places, NULL);
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, an_unknown_member_is_named_with_the_known_ones);
     tcase_add_test(t, the_first_fault_stands);
