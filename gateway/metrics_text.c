@@ -320,18 +320,21 @@ static void words(const struct page *p, enum metric id, size_t list_offset,
     }
 }
 
+/* Prometheus wants base units: days would be another dimension to whoever compares. */
+#define SECONDS_PER_DAY 86400LL
+
 static void packs(const struct page *p, const struct conf *c)
 {
     int32_t today = (int32_t)(clock_wall_ms() / MS_PER_DAY);
 
     family(p, METRIC_PACK_AGE);
     for (size_t i = 0; i < c->n_packs; i++)
-        buf_printf(p->b, "%s{pack=\"%s\"} %d\n", metric_families[METRIC_PACK_AGE].name, c->packs[i].name,
-                   conf_pack_age_days(&c->packs[i], today));
+        buf_printf(p->b, "%s{pack=\"%s\"} %lld\n", metric_families[METRIC_PACK_AGE].name, c->packs[i].name,
+                   conf_pack_age_days(&c->packs[i], today) * SECONDS_PER_DAY);
     family(p, METRIC_PACK_REVIEW);
     for (size_t i = 0; i < c->n_packs; i++)
-        buf_printf(p->b, "%s{pack=\"%s\"} %d\n", metric_families[METRIC_PACK_REVIEW].name, c->packs[i].name,
-                   conf_pack_review_days(&c->packs[i], today));
+        buf_printf(p->b, "%s{pack=\"%s\"} %lld\n", metric_families[METRIC_PACK_REVIEW].name, c->packs[i].name,
+                   conf_pack_review_days(&c->packs[i], today) * SECONDS_PER_DAY);
 }
 
 static void result_labels(struct buf *b, const struct metrics_row *row)
