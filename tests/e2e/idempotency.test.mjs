@@ -1,11 +1,13 @@
 // Idempotency keys: the second request under a key hears what the first one heard, byte for byte, and nothing is sent
 // again; over slow providers, refusals, faults, crashes and 72 hours.
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { behave } from '../fakes/server.mjs';
 import { sendgridSays } from '../fakes/sendgrid.mjs';
 import { decisionIds } from './expect.mjs';
 import { KEYS, Postern, startHouse, waitFor } from './harness.mjs';
+import { RedisServer } from './redis.mjs';
 
 const HOUR_MS = 3_600_000;
 const OWN = new Set(['date', 'postern-replayed', 'connection', 'keep-alive']);
@@ -299,6 +301,61 @@ describe('kill -9 at any moment', { timeout: 60_000 }, () => {
     }
     assert.ok(told.length > 20, 'the load was real');
     await postern.assertAuditHolds();
+  });
+});
+
+describe('workers that share a store', { timeout: 60_000 }, () => {
+  let redis, farm;
+  const workers = async () => (await readFile(`/proc/${farm.postern.pid}/task/${farm.postern.pid}/children`, 'utf8')).trim().split(' ').map(Number);
+  const fresh = { headers: { Connection: 'close' } }; // a connection of its own: any worker may take it
+  const send = (person, key) => sendMail(person, key, { on: farm.postern, ...fresh });
+  const seen = (person) => farm.mail.sends(person.email).length;
+
+  before(async () => {
+    redis = await RedisServer.start();
+    farm = await startHouse({
+      clock: false,
+      configure: (settings) => {
+        settings.counters = redis.url;
+        settings.redis = { deadline_ms: 1000 };
+        settings.workers = 3;
+      },
+    });
+    await waitFor('the counters', async () => (await farm.postern.metric('postern_counters_up')) === 1);
+  });
+  after(async () => {
+    await farm.end();
+    await redis.stop();
+  });
+
+  it('fifty at once, whichever takes them, send one message', async () => {
+    const person = await farm.postern.person();
+    const key = newKey();
+    farm.mail.when(person.email, behave.late(100), 1);
+    const answers = await Promise.all(Array.from({ length: 50 }, () => send(person, key)));
+    assert.equal(seen(person), 1);
+    const first = answers.filter((one) => one.status < 300 && one.replayed === null);
+    assert.equal(first.length, 1);
+    for (const one of answers) assert.ok(one === first[0] || one.status === 409 || one.replayed === 'true', JSON.stringify(one));
+    for (let i = 0; i < 6; i++) assertReplay(first[0], await send(person, key));
+  });
+
+  it('a worker that is killed: 409 while it is down, then what is on record, and nothing is sent again', async () => {
+    const person = await farm.postern.person();
+    const key = newKey();
+    farm.mail.when(person.email, behave.stall(), 1);
+    const under = send(person, key).catch(() => 'cut off');
+    await waitFor('the call to the provider', () => seen(person) === 1, { every: 2 });
+    for (let i = 0; i < 6; i++) assert.equal((await send(person, key)).status, 409);
+    for (const pid of await workers()) process.kill(pid, 'SIGKILL');
+    assert.equal(await under, 'cut off');
+    const replay = await waitFor('an answer', async () => {
+      const answer = await send(person, key).catch(() => undefined);
+      return answer && answer.status !== 409 && answer.status !== 503 && answer;
+    });
+    assert.equal(replay.replayed, 'true');
+    assert.equal(replay.fields['x-postern-outcome'], 'unknown');
+    assert.equal(seen(person), 1);
   });
 });
 
