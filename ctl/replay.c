@@ -6,16 +6,16 @@
  */
 #include "replay.h"
 
-#include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include <uthash.h>
 
 #include "../gateway/counters.h"
 #include "../gateway/zone_guess.h"
-#include "postern/json.h"
 #include "postern/zone.h"
 #include "replay_counts.h"
+#include "replay_row.h"
 
 #define ARENA_BYTES      LIMIT_ARENA_BYTES
 #define SEEDS_MS         (INT64_C(33) * MS_PER_DAY) /* sends before the first decision that windows reach */
@@ -34,6 +34,7 @@ struct item {
     bool reserved;
     bool gone; /* it would not have been asked */
     struct slice field;
+    struct replay_question *release; /* of one that is newly kept; or NULL */
     struct decision decision;
 };
 
@@ -57,6 +58,7 @@ struct replay {
     struct later *known;
     uint32_t versions[VERSIONS_MAX];
 
+    struct replay_queue queue;
     struct arena row; /* what is known of one recipient */
 
     /* the submission: rows that were recorded together */
@@ -67,68 +69,6 @@ struct replay {
     struct item *items;
     size_t n, cap;
 };
-
-/* --- a row ----------------------------------------------------------------------------- */
-
-static struct slice text(const json_t *object, const char *name)
-{
-    return slice_of(json_string_value(json_object_get(object, name)));
-}
-
-static int64_t number(const json_t *object, const char *name)
-{
-    return json_integer_value(json_object_get(object, name));
-}
-
-static int64_t instant(const json_t *object, const char *name)
-{
-    int64_t ms;
-    return rfc3339_parse(text(object, name), &ms) ? ms : 0;
-}
-
-static uint64_t decision_of(const json_t *object, const char *name)
-{
-    uint64_t id;
-    return decision_id_parse(text(object, name), &id) ? id : 0;
-}
-
-/* False: not a row that this program understands. */
-static bool read_message(struct replay *r, const json_t *body, const json_t *personal, struct message *m)
-{
-    const json_t *facts = json_object_get(body, "facts");
-    struct errmsg e;
-
-    *m = (struct message){
-        .index = (uint32_t)number(body, "message_index"),
-        .category = conf_category(r->conf, text(body, "category")),
-        .topic = text(facts, "topic"),
-        .form = {.language = text(facts, "language"),
-                 .format = text(facts, "format"),
-                 .formality = text(facts, "formality"),
-                 .technical_depth = text(facts, "technical_depth")},
-        .not_before_ms = number(facts, "not_before_ms"),
-        .expires_at_ms = number(facts, "expires_ms"),
-    };
-    return channel_parse(text(body, "channel"), &m->channel) && priority_parse(text(body, "priority"), &m->priority) &&
-           sender_kind_parse(text(body, "sender_kind"), &m->sender_kind) &&
-           address_parse(text(personal, "recipient"), &m->to, &e) == OK;
-}
-
-/* Rules that acted, by name: a rule that this program does not know is passed over. */
-static uint32_t fired_then(const json_t *body)
-{
-    const json_t *violation;
-    uint32_t fired = 0;
-    size_t i;
-
-    json_array_foreach(json_object_get(body, "violations"), i, violation)
-    {
-        enum rule rule;
-        if (!json_is_true(json_object_get(violation, "shadow")) && rule_parse(text(violation, "rule"), &rule))
-            fired |= UINT32_C(1) << rule;
-    }
-    return fired;
-}
 
 static uint32_t fired_now(const struct decision *d)
 {
@@ -174,27 +114,24 @@ static enum err previous_zone(struct replay *r, const struct store_profile_at *a
     return OK;
 }
 
-static enum err gather(struct replay *r, const struct store_event *e, const json_t *personal, const struct message *m,
-                       struct profile *p)
+static enum err gather(struct replay *r, const struct replay_question *q, struct profile *p)
 {
-    struct store_profile_at at = {
-        .arena = &r->row, .to = m->to, .contact_id = text(personal, "contact"), .at_ms = e->at_ms};
+    struct store_profile_at at = {.arena = &r->row, .to = q->message.to, .contact_id = q->contact, .at_ms = q->at_ms};
     enum err err = store_profile_at(r->store, &at);
+    *p = at.profile;
     if (err != OK)
         return err;
-    *p = at.profile;
     err = previous_zone(r, &at, p);
-    zone_guess(p, &m->to, r->conf->policy.default_zone);
+    zone_guess(p, &q->message.to, r->conf->policy.default_zone);
+    p->last_same_content_ms = q->same_content_ms;
     return err;
 }
 
 /* The sender is on record as a digest: is it one of those that an opt-out names? */
-static struct slice sender_of(const json_t *facts, const struct profile *p)
+static struct slice sender_of(const struct replay_question *q, const struct profile *p)
 {
-    const json_t *id = json_object_get(facts, "sender");
-
-    for (size_t i = 0; id != NULL && i < p->n_opt_outs; i++) {
-        if (slice_id(p->opt_outs[i].sender) == (uint32_t)json_integer_value(id))
+    for (size_t i = 0; q->sender_known && i < p->n_opt_outs; i++) {
+        if (slice_id(p->opt_outs[i].sender) == q->sender)
             return p->opt_outs[i].sender;
     }
     return SLICE("?");
@@ -231,38 +168,79 @@ static void reserve(struct replay *r, struct facts *f, bool peek, struct item *i
         take_slot(r, f, item);
 }
 
-static void decide(struct replay *r, const json_t *recorded, const struct message *m, const struct profile *p,
-                   int64_t now_ms, struct item *item)
+static enum err decide(struct replay *r, const struct replay_question *q, struct item *item)
 {
+    struct profile p;
+    struct message m = q->message;
+    enum err err = gather(r, q, &p);
+    if (err != OK)
+        return err;
+    m.sender = sender_of(q, &p);
     struct facts f = {
         .policy = &r->conf->policy,
-        .message = m,
-        .profile = p,
-        .now_ms = now_ms,
-        .deferrals = (uint32_t)number(recorded, "deferrals"),
-        .profile_stale = json_is_true(json_object_get(recorded, "profile_stale")),
+        .message = &m,
+        .profile = &p,
+        .now_ms = q->at_ms,
+        .deferrals = q->deferrals,
+        .profile_stale = q->profile_stale,
     };
-    bool counters_down = json_is_true(json_object_get(recorded, "counters_down"));
-
-    item->contact_hash = counters_contact_hash(p, &m->to);
+    item->contact_hash = counters_contact_hash(&p, &m.to);
     policy_prepare(&f);
     policy_decide(&f, &item->decision);
-    if (item->decision.outcome == OUTCOME_FORWARD && counters_down) {
+    if (item->decision.outcome == OUTCOME_FORWARD && q->counters_down) {
         f.counters_down = true;
         policy_decide(&f, &item->decision);
         if (item->decision.outcome == OUTCOME_FORWARD) /* counted when the counters were back */
             take_slot(r, &f, item);
     } else if (item->decision.outcome == OUTCOME_FORWARD) {
-        reserve(r, &f, json_is_true(json_object_get(recorded, "sandbox_mode")), item);
+        reserve(r, &f, q->sandbox_mode, item);
     }
+    return OK;
 }
 
-/* --- a submission ------------------------------------------------------------------------ */
+/* --- what the other policy keeps ------------------------------------------------------------ */
 
 static bool is_kept(enum outcome o)
 {
     return o == OUTCOME_DEFER || o == OUTCOME_DIGEST || o == OUTCOME_HOLD;
 }
+
+/* The question that its release will be, as gateway/release.c asks it; without the spread. */
+static struct replay_question *release_of(const struct replay_question *q, const struct decision *d)
+{
+    struct replay_question *next = replay_question_keep(q);
+
+    next->at_ms = d->release_at_ms;
+    next->deferrals++;
+    next->message.not_before_ms = 0;
+    next->message.expires_at_ms = d->expires_at_ms;
+    next->message.fingerprint = 0;
+    next->same_content_ms = 0;
+    next->profile_stale = next->counters_down = false;
+    return next;
+}
+
+/* What no recorded row tells of: releases of what was newly kept, up to that instant. */
+static enum err release_due(struct replay *r, int64_t by_ms)
+{
+    struct replay_question *q;
+
+    while ((q = replay_queue_take(&r->queue, by_ms)) != NULL) {
+        AUTO(replay_question_free) struct replay_question *due = q;
+        struct item item = {.id = due->decision};
+        enum err err = decide(r, due, &item);
+        arena_clear(&r->row);
+        if (err != OK && err != ERR_NOT_FOUND)
+            return err;
+        if (err == OK && item.decision.outcome == OUTCOME_DEFER)
+            replay_queue_add(&r->queue, release_of(due, &item.decision));
+        else if (err == OK)
+            r->sum->later[item.decision.outcome]++;
+    }
+    return OK;
+}
+
+/* --- a submission ------------------------------------------------------------------------ */
 
 static void give_back(struct replay *r, struct item *item)
 {
@@ -310,16 +288,17 @@ static void settle(struct replay *r)
 }
 
 /* All or nothing, when the key wants it so: then nothing takes a slot. */
-static void settle_partial(struct replay *r)
+static bool settle_partial(struct replay *r)
 {
     size_t passing = 0;
 
     for (size_t i = 0; i < r->n; i++)
         passing += r->items[i].decision.outcome <= OUTCOME_DIGEST;
     if (r->key == NULL || r->key->partial != PARTIAL_REJECT || passing == 0 || passing == r->n)
-        return;
+        return false;
     for (size_t i = 0; i < r->n; i++)
         give_back(r, &r->items[i]);
+    return true;
 }
 
 static void note(struct replay_examples *x, uint64_t decision)
@@ -367,15 +346,17 @@ static void remember(struct replay *r, const struct item *item)
 
 static void finish_submission(struct replay *r)
 {
-    if (r->n > 1) {
+    if (r->n > 1)
         settle(r);
-        settle_partial(r);
-    }
+    bool refused = r->n > 1 && settle_partial(r);
     for (size_t i = 0; i < r->n; i++) {
         struct item *item = &r->items[i];
         item->now = item->decision.outcome;
         item->fired_now = fired_now(&item->decision);
         remember(r, item);
+        if (item->release != NULL && !refused)
+            replay_queue_add(&r->queue, take(&item->release));
+        replay_question_free(&item->release);
         if (item->gone) {
             r->sum->not_asked++;
             continue;
@@ -394,10 +375,9 @@ static void finish_submission(struct replay *r)
 
 /* --- the rows, in order --------------------------------------------------------------------- */
 
-static struct item *add_item(struct replay *r, const json_t *body, const struct message *m, uint64_t id)
+static struct item *add_item(struct replay *r, const struct replay_row *row)
 {
     struct later *parent;
-    uint64_t parent_id = decision_of(body, "parent_decision");
 
     if (r->n == r->cap) {
         r->cap = r->cap == 0 ? 16 : r->cap * 2;
@@ -405,27 +385,27 @@ static struct item *add_item(struct replay *r, const json_t *body, const struct 
     }
     struct item *item = &r->items[r->n++];
     *item = (struct item){
-        .id = id,
-        .fired_then = fired_then(body),
-        .release_then_ms = instant(body, "release_at"),
-        .field = arena_slice(&r->arena, text(body, "field")),
+        .id = row->question.decision,
+        .then = row->answer.outcome,
+        .fired_then = row->answer.fired,
+        .release_then_ms = row->answer.release_at_ms,
+        .field = arena_slice(&r->arena, row->field),
     };
-    HASH_FIND(hh, r->known, &parent_id, sizeof(parent_id), parent);
+    HASH_FIND(hh, r->known, &row->parent, sizeof(row->parent), parent);
     item->gone = parent != NULL && parent->gone;
-    r->last_index = m->index;
+    r->last_index = row->question.message.index;
     return item;
 }
 
 /* Rows of one submission stand together, by rising index; a second lap begins anew. */
-static void begin_submission(struct replay *r, const json_t *body, const struct message *m)
+static enum err begin_submission(struct replay *r, const struct replay_row *row)
 {
-    struct slice submission = text(body, "submission_id");
-
-    if (r->n > 0 && slice_eq_cstr(submission, r->submission) && m->index > r->last_index)
-        return;
+    if (r->n > 0 && slice_eq_cstr(row->submission, r->submission) && row->question.message.index > r->last_index)
+        return OK;
     finish_submission(r);
-    snprintf(r->submission, sizeof(r->submission), "%.*s", SLICE_ARG(submission));
-    r->key = conf_key_named(r->conf, text(body, "key"));
+    snprintf(r->submission, sizeof(r->submission), "%.*s", SLICE_ARG(row->submission));
+    r->key = conf_key_named(r->conf, row->key);
+    return release_due(r, row->question.at_ms);
 }
 
 static void note_version(struct replay *r, uint32_t version)
@@ -438,58 +418,47 @@ static void note_version(struct replay *r, uint32_t version)
         r->versions[r->sum->versions++] = version;
 }
 
-static enum err on_message(struct replay *r, const struct store_event *e, const json_t *body, const json_t *personal)
+static enum err on_row(struct replay *r, const struct replay_row *row)
 {
-    const json_t *facts = json_object_get(body, "facts");
-    struct message m;
-    struct profile p;
-    enum outcome then;
-
-    if (!read_message(r, body, personal, &m) || !outcome_parse(text(body, "outcome"), &then)) {
-        r->sum->unreadable++;
-        return OK;
-    }
-    if (m.category == NULL) {
-        r->sum->without_category++;
-        return OK;
-    }
-    enum err err = gather(r, e, personal, &m, &p);
-    if (err != OK && err != ERR_NOT_FOUND)
+    const struct replay_question *q = &row->question;
+    enum err err = begin_submission(r, row);
+    if (err != OK)
         return err;
-    m.sender = sender_of(facts, &p);
-    p.last_same_content_ms = number(facts, "same_content_ms");
-    m.fingerprint = p.last_same_content_ms != 0; /* of which a rule asks only whether there is one */
-    begin_submission(r, body, &m);
-    struct item *item = add_item(r, body, &m, e->ref);
-    item->then = then;
-    note_version(r, (uint32_t)number(body, "policy_version"));
-    r->sum->first_ms = r->sum->first_ms == 0 ? e->at_ms : r->sum->first_ms;
-    r->sum->last_ms = e->at_ms;
-    if (!item->gone)
-        decide(r, facts, &m, &p, e->at_ms, item);
+    struct item *item = add_item(r, row);
+    note_version(r, row->answer.policy_version);
+    r->sum->first_ms = r->sum->first_ms == 0 ? q->at_ms : r->sum->first_ms;
+    r->sum->last_ms = q->at_ms;
+    if (item->gone)
+        return OK;
+    err = decide(r, q, item);
+    if (err == OK && item->decision.outcome == OUTCOME_DEFER && !is_kept(item->then) && !q->sandbox_mode)
+        item->release = release_of(q, &item->decision);
+    if (err != ERR_NOT_FOUND)
+        return err;
+    r->sum->erased++; /* the contact that it names is gone */
+    r->n--;
     return OK;
-}
-
-static void json_free(json_t **j)
-{
-    json_decref(*j);
 }
 
 static enum err on_decision(struct replay *r, const struct store_event *e)
 {
-    struct errmsg why;
+    AUTO(replay_row_clear) struct replay_row row;
+    enum err err = OK;
 
-    if (e->personal.n == 0) {
+    switch (replay_row_read(e, r->conf, &row)) {
+    case ROW_READ:
+        err = on_row(r, &row);
+        break;
+    case ROW_ERASED:
         r->sum->erased++;
-        return OK;
-    }
-    AUTO(json_free) json_t *body = json_parse(e->body, &why);
-    AUTO(json_free) json_t *personal = json_parse(e->personal, &why);
-    if (body == NULL || personal == NULL) {
+        break;
+    case ROW_WITHOUT_CATEGORY:
+        r->sum->without_category++;
+        break;
+    case ROW_UNREADABLE:
         r->sum->unreadable++;
-        return OK;
+        break;
     }
-    enum err err = on_message(r, e, body, personal);
     arena_clear(&r->row);
     return err;
 }
@@ -498,18 +467,12 @@ static enum err on_decision(struct replay *r, const struct store_event *e)
 static void on_result(struct replay *r, const struct store_event *e)
 {
     struct later *k;
-    struct errmsg why;
 
     finish_submission(r);
     HASH_FIND(hh, r->known, &e->ref, sizeof(e->ref), k);
     if (k == NULL)
         return;
-    AUTO(json_free) json_t *body = json_parse(e->body, &why);
-    struct slice result = text(body, "result");
-    bool may_be_out = slice_eq_cstr(result, result_name(RESULT_FORWARDED)) ||
-                      slice_eq_cstr(result, result_name(RESULT_SANDBOX)) ||
-                      slice_eq_cstr(result, result_name(RESULT_UNKNOWN));
-    if (k->reserved && !may_be_out)
+    if (k->reserved && !replay_result_may_be_out(e))
         replay_counts_remove(r->counts, k->contact_hash, k->decision);
     if (k->gone)
         return;
@@ -562,6 +525,7 @@ static void replay_clear(struct replay *r)
         free(k);
     }
     replay_counts_free(&r->counts);
+    replay_queue_clear(&r->queue);
     free(r->items);
     arena_clear(&r->arena);
     arena_clear(&r->row);
@@ -587,5 +551,8 @@ enum err replay_run(const struct conf *conf, struct store *store, int64_t since_
     if (err == OK)
         err = store_history(store, since_ms, on_event, &walk);
     finish_submission(&r);
+    if (err == OK && walk.status == OK)
+        walk.status = release_due(&r, out->last_ms);
+    out->waiting = r.queue.n;
     return err != OK ? err : walk.status;
 }

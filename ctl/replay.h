@@ -29,9 +29,11 @@ struct replay_sum {
     struct replay_examples shadow[RULE_N][OUTCOME_N];      /* rules in shadow, by what each alone would lead to */
     uint64_t would_have[OUTCOME_N];                        /* decisions, had the rules in shadow acted */
     struct replay_examples moved;                          /* kept until another time */
-    uint64_t not_asked;                                    /* releases that would not have come about */
-    uint64_t erased, without_category, unreadable;         /* not replayed */
-    uint64_t versions;                                     /* of the policies that decided */
+    uint64_t later[OUTCOME_N];                     /* what was newly kept, by how its release would have ended */
+    uint64_t waiting;                              /* newly kept, and due after the last decision on record */
+    uint64_t not_asked;                            /* releases that would not have come about */
+    uint64_t erased, without_category, unreadable; /* not replayed */
+    uint64_t versions;                             /* of the policies that decided */
     int64_t first_ms, last_ms;
 };
 

@@ -14,7 +14,7 @@
 
 /* What no row holds: the reader of a replay has to know it. */
 static const char *const limits[] = {
-    "a message that would newly be kept is not followed to its release, and takes no slot there",
+    "a message that would newly be kept is released when it is due, without the spread over the minutes after it",
     "a message that would newly go is taken as accepted by its provider",
     "\"same content\" is as it was found then, and channels for which a message held another body are not on record",
     "addresses are counted to the contact that had them then; an opt-out of one of them binds the others from when "
@@ -60,6 +60,18 @@ static void print_outcomes(const struct replay_sum *s)
     puts("\nOutcomes");
     text_table_print(&t, true, stdout);
     text_table_clear(&t);
+}
+
+static void print_later(const struct replay_sum *s)
+{
+    for (unsigned o = 0; o < OUTCOME_N; o++) {
+        if (s->later[o] > 0)
+            printf("  of those newly kept, %llu end as %s when they are due\n", (unsigned long long)s->later[o],
+                   outcome_name((enum outcome)o));
+    }
+    if (s->waiting > 0)
+        printf("  of those newly kept, %llu are due after the last decision on record\n",
+               (unsigned long long)s->waiting);
 }
 
 static void print_rules(const struct replay_sum *s)
@@ -131,6 +143,7 @@ void replay_print(const struct replay_sum *s, const struct conf *conf, int64_t s
     if (s->versions > 1)
         printf("recorded under %llu versions of the policy\n", (unsigned long long)s->versions);
     print_outcomes(s);
+    print_later(s);
     print_rules(s);
     print_shadow(s);
     puts("\nNot known");
@@ -196,13 +209,13 @@ static json_t *shadow_json(const struct replay_sum *s)
     return rows;
 }
 
-static json_t *would_have_json(const struct replay_sum *s)
+static json_t *by_outcome_json(const uint64_t n[OUTCOME_N])
 {
     json_t *counts = json_object();
 
     for (unsigned o = 0; o < OUTCOME_N; o++) {
-        if (s->would_have[o] > 0)
-            json_object_set_new(counts, outcome_name((enum outcome)o), json_integer((json_int_t)s->would_have[o]));
+        if (n[o] > 0)
+            json_object_set_new(counts, outcome_name((enum outcome)o), json_integer((json_int_t)n[o]));
     }
     return counts;
 }
@@ -222,13 +235,14 @@ void replay_print_json(const struct replay_sum *s, const struct conf *conf, int6
 
     snprintf(version, sizeof(version), "%08x", conf->policy.version);
     json_t *all = json_pack(
-        "{s:s, s:s, s:s, s:I, s:I, s:I, s:{s:I, s:o}, s:I, s:{s:I, s:I, s:I}, s:o, s:o, s:o, s:o, s:o}", "since",
-        rfc3339_format(since_ms, since), "policy", conf->path, "policy_version", version, "decisions",
+        "{s:s, s:s, s:s, s:I, s:I, s:I, s:{s:I, s:o}, s:I, s:{s:I, s:I, s:I}, s:o, s:o, s:o, s:o, s:o, s:I, s:o}",
+        "since", rfc3339_format(since_ms, since), "policy", conf->path, "policy_version", version, "decisions",
         (json_int_t)s->decided, "changed", (json_int_t)s->changed, "not_asked", (json_int_t)s->not_asked, "moved",
         "decisions", (json_int_t)s->moved.n, "examples", ids_json(&s->moved), "recorded_versions",
         (json_int_t)s->versions, "left_out", "erased", (json_int_t)s->erased, "without_category",
         (json_int_t)s->without_category, "unreadable", (json_int_t)s->unreadable, "outcomes", outcomes_json(s), "rules",
-        rules_json(s), "shadow", shadow_json(s), "would_have", would_have_json(s), "not_known", limits_json());
+        rules_json(s), "shadow", shadow_json(s), "would_have", by_outcome_json(s->would_have), "newly_kept",
+        by_outcome_json(s->later), "newly_kept_waiting", (json_int_t)s->waiting, "not_known", limits_json());
     ensure(all != NULL);
     json_dumpf(all, stdout, JSON_INDENT(1) | JSON_PRESERVE_ORDER);
     putchar('\n');

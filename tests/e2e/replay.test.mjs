@@ -195,8 +195,14 @@ describe('posternctl replay of a changed policy', { timeout: 120_000 }, () => {
 
   it('quiet hours for mail keep what came in the evening, and free its slots', async () => {
     const result = await tryPolicy('quiet.yaml', (policy) => (policy.quiet_hours.marketing.email = '21:00-08:00'));
-    assert.deepEqual(changes(result), { 'forward>defer': 4, 'block>defer': 8 });
-    assert.deepEqual(rules(result), { 'hours_organisation fires': 12, 'cap_organisation ends': 8 });
+    // in the morning three of each go, and the SMS that waited finds the cap full
+    assert.deepEqual(changes(result), { 'forward>defer': 4, 'block>defer': 8, 'forward>block': 4 });
+    assert.deepEqual(rules(result), { 'hours_organisation fires': 12, 'cap_organisation ends': 8, 'cap_organisation fires': 4 });
+    assert.deepEqual([result.newly_kept, result.newly_kept_waiting], [{ forward: 12 }, 0]);
+    const noon = await tryPolicy('noon.yaml', (policy) => (policy.quiet_hours.marketing.email = '21:00-12:00'));
+    // what came at 10:00 goes at noon
+    assert.deepEqual(changes(noon), { 'forward>defer': 8, 'block>defer': 8 });
+    assert.deepEqual([noon.newly_kept, noon.newly_kept_waiting], [{ forward: 4 }, 12]);
   });
 
   it('without quiet hours what waited would have gone at once, and its release would not have come about', async () => {
