@@ -12,8 +12,8 @@
 static const char conf_default[] = "postern.yaml";
 
 static const struct ctl_command *const commands[] = {
-    &ctl_explain, &ctl_deferred_list, &ctl_deferred_release, &ctl_deferred_cancel, &ctl_audit_verify, &ctl_replay,
-    &ctl_packs,
+    &ctl_explain, &ctl_deferred_list, &ctl_deferred_release, &ctl_deferred_cancel, &ctl_audit_verify,
+    &ctl_replay,  &ctl_packs,
 };
 
 static void print_usage(FILE *out)
