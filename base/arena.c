@@ -2,7 +2,9 @@
  * Arenas: a list of blocks, handed out from the newest, freed together.
  * The budget (max_bytes) counts what was handed out, so a submission is
  * stopped by its own appetite and never by the block size.  Blocks double up
- * to a bound; a request larger than a block gets one of its own.
+ * to a bound; a request larger than a block gets one of its own.  Blocks of
+ * usual size go round: each thread keeps some for its next arenas, so that a
+ * submission costs no malloc; bytes are zeroed as they are handed out.
  */
 #include "postern/arena.h"
 
@@ -13,6 +15,8 @@
 
 #define BLOCK_MIN_BYTES 4096u
 #define BLOCK_MAX_BYTES 262144u
+#define KEPT_SIZES      3u   /* 4, 8 and 16 KiB */
+#define KEPT_BLOCKS     128u /* of each size, for each thread */
 #define ALIGN           alignof(max_align_t)
 
 struct arena_block {
@@ -21,6 +25,56 @@ struct arena_block {
     size_t used;
     alignas(max_align_t) char bytes[];
 };
+
+/* Sanitizers are to see each block's end. */
+#if defined(__SANITIZE_ADDRESS__)
+#define KEEPS_BLOCKS false
+#elif defined(__has_feature)
+#define KEEPS_BLOCKS (!__has_feature(address_sanitizer))
+#else
+#define KEEPS_BLOCKS true
+#endif
+
+static _Thread_local struct kept {
+    struct arena_block *first;
+    size_t n;
+} kept[KEPT_SIZES];
+
+/* NULL: blocks of that size are not kept. */
+static struct kept *kept_of(size_t size)
+{
+    for (size_t i = 0; KEEPS_BLOCKS && i < KEPT_SIZES; i++)
+        if (size == (size_t)BLOCK_MIN_BYTES << i)
+            return &kept[i];
+    return NULL;
+}
+
+static struct arena_block *block_new(size_t size)
+{
+    struct kept *k = kept_of(size);
+    struct arena_block *block;
+    if (k != NULL && k->first != NULL) {
+        block = k->first;
+        k->first = block->next;
+        k->n--;
+    } else {
+        block = xrealloc(NULL, 1, sizeof *block + size);
+    }
+    *block = (struct arena_block){.size = size};
+    return block;
+}
+
+static void block_free(struct arena_block *block)
+{
+    struct kept *k = kept_of(block->size);
+    if (k == NULL || k->n == KEPT_BLOCKS) {
+        free(block);
+        return;
+    }
+    block->next = k->first;
+    k->first = block;
+    k->n++;
+}
 
 void arena_init(struct arena *a, size_t max_bytes)
 {
@@ -33,30 +87,21 @@ void arena_clear(struct arena *a)
     struct arena_block *block = a->head;
     while (block != NULL) {
         struct arena_block *next = block->next;
-        free(block);
+        block_free(block);
         block = next;
     }
     *a = (struct arena){.max_bytes = a->max_bytes};
 }
 
-static struct arena_block *block_new(size_t size)
-{
-    struct arena_block *block = xcalloc(1, sizeof *block + size);
-    block->size = size;
-    return block;
-}
-
 /* A block with room for n bytes becomes the head, unless n fills a block alone: then the head keeps its free room. */
 static struct arena_block *block_for(struct arena *a, size_t n)
 {
-    size_t size = a->held_bytes;
-    if (size < BLOCK_MIN_BYTES)
-        size = BLOCK_MIN_BYTES;
-    if (size > BLOCK_MAX_BYTES)
-        size = BLOCK_MAX_BYTES;
+    size_t size = BLOCK_MIN_BYTES;
+    while (size < a->held_bytes && size < BLOCK_MAX_BYTES)
+        size *= 2;
     bool alone = n > size / 2;
     struct arena_block *block = block_new(alone ? n : size);
-    a->held_bytes += sizeof *block + block->size;
+    a->held_bytes += block->size;
     if (alone && a->head != NULL) {
         block->next = a->head->next;
         a->head->next = block;
@@ -67,7 +112,7 @@ static struct arena_block *block_for(struct arena *a, size_t n)
     return block;
 }
 
-void *arena_alloc(struct arena *a, size_t n)
+void *arena_bytes(struct arena *a, size_t n)
 {
     if (n > a->max_bytes || n > PTRDIFF_MAX / 2) /* so that no sum below can wrap */
         return NULL;
@@ -85,6 +130,14 @@ void *arena_alloc(struct arena *a, size_t n)
     return p;
 }
 
+void *arena_alloc(struct arena *a, size_t n)
+{
+    void *p = arena_bytes(a, n);
+    if (p != NULL)
+        memset(p, 0, n);
+    return p;
+}
+
 void *arena_calloc(struct arena *a, size_t n, size_t size)
 {
     if (size != 0 && n > SIZE_MAX / size)
@@ -96,9 +149,12 @@ char *arena_strndup(struct arena *a, const char *s, size_t n)
 {
     if (n == SIZE_MAX)
         return NULL;
-    char *copy = arena_alloc(a, n + 1);
-    if (copy != NULL && n > 0)
+    char *copy = arena_bytes(a, n + 1);
+    if (copy == NULL)
+        return NULL;
+    if (n > 0)
         memcpy(copy, s, n);
+    copy[n] = '\0';
     return copy;
 }
 
@@ -115,7 +171,7 @@ char *arena_printf(struct arena *a, const char *fmt, ...)
     int n = vsnprintf(NULL, 0, fmt, args);
     va_end(args);
     ensure(n >= 0);
-    char *text = arena_alloc(a, (size_t)n + 1);
+    char *text = arena_bytes(a, (size_t)n + 1);
     if (text == NULL)
         return NULL;
     va_start(args, fmt);

@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <unistr.h>
 
-#define FIRST_CAP 128u
+#define FIRST_CAP 256u
 
 void buf_init(struct buf *b, struct arena *arena, size_t max)
 {
@@ -34,7 +34,7 @@ static bool buf_reserve(struct buf *b, size_t n)
         cap = b->max + 1;
     if (cap < need)
         cap = need;
-    char *moved = arena_alloc(b->arena, cap);
+    char *moved = arena_bytes(b->arena, cap);
     if (moved == NULL) {
         b->failed = true;
         return false;
@@ -64,6 +64,16 @@ void buf_add_cstr(struct buf *b, const char *s)
 void buf_add_slice(struct buf *b, struct slice s)
 {
     buf_add(b, s.p, s.n);
+}
+
+void buf_add_u64(struct buf *b, uint64_t value)
+{
+    char digits[20];
+    size_t at = sizeof digits;
+    do
+        digits[--at] = (char)('0' + value % 10);
+    while ((value /= 10) != 0);
+    buf_add(b, digits + at, sizeof digits - at);
 }
 
 void buf_printf(struct buf *b, const char *fmt, ...)

@@ -258,14 +258,27 @@ static struct utc_time utc_time_of(int64_t wall_ms)
 #define D3(x) ((unsigned)(x) % 1000)
 #define D4(x) ((unsigned)(x) % 10000)
 
+/* Not printf: each decision writes three of these. */
+static char *put_digits(char *at, unsigned value, int digits, char then)
+{
+    for (int i = digits; i-- > 0; value /= 10)
+        at[i] = (char)('0' + value % 10);
+    at[digits] = then;
+    return at + digits + 1;
+}
+
 char *rfc3339_format(int64_t wall_ms, char out[RFC3339_MAX])
 {
     struct utc_time t = utc_time_of(wall_ms);
-    char fraction[8] = "";
+    char *at = put_digits(out, D4(t.date.year), 4, '-');
+    at = put_digits(at, D2(t.date.month), 2, '-');
+    at = put_digits(at, D2(t.date.day), 2, 'T');
+    at = put_digits(at, D2(t.hour), 2, ':');
+    at = put_digits(at, D2(t.minute), 2, ':');
+    at = put_digits(at, D2(t.second), 2, t.ms != 0 ? '.' : 'Z');
     if (t.ms != 0)
-        snprintf(fraction, sizeof fraction, ".%03u", D3(t.ms));
-    snprintf(out, RFC3339_MAX, "%04u-%02u-%02uT%02u:%02u:%02u%sZ", D4(t.date.year), D2(t.date.month), D2(t.date.day),
-             D2(t.hour), D2(t.minute), D2(t.second), fraction);
+        at = put_digits(at, D3(t.ms), 3, 'Z');
+    *at = '\0';
     return out;
 }
 

@@ -14,22 +14,26 @@
 #include <stdio.h>
 #include <sys/random.h>
 
+#define RANDOM_AHEAD_BYTES 512
+
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static EVP_MD *sha256;
 static EVP_MAC *hmac;
 static uint64_t sip_key[2];
+static pthread_key_t ctx_key;
+
+static void ctx_free(void *ctx)
+{
+    EVP_MD_CTX_free(ctx);
+}
 
 static void fetch_once(void)
 {
+    ensure(pthread_key_create(&ctx_key, ctx_free) == 0);
     sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
     hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
     ensure(sha256 != NULL && hmac != NULL);
     hash_random((uint8_t *)sip_key, sizeof sip_key);
-}
-
-static void md_ctx_free(EVP_MD_CTX **ctx)
-{
-    EVP_MD_CTX_free(*ctx);
 }
 
 static void mac_ctx_free(EVP_MAC_CTX **ctx)
@@ -43,6 +47,19 @@ static void must(int rc)
     ensure(rc == 1);
 }
 
+/* One for each thread, begun anew for each hash: making one costs as much as hashing a row. */
+static EVP_MD_CTX *sha256_ctx(void)
+{
+    pthread_once(&once, fetch_once);
+    EVP_MD_CTX *ctx = pthread_getspecific(ctx_key);
+    if (ctx == NULL) {
+        ctx = EVP_MD_CTX_new();
+        ensure(ctx != NULL && pthread_setspecific(ctx_key, ctx) == 0);
+        must(EVP_DigestInit_ex2(ctx, sha256, NULL));
+    }
+    return ctx;
+}
+
 struct digest hash_sha256(const void *p, size_t n)
 {
     return hash_sha256_parts(&(struct slice){p, n}, 1);
@@ -50,9 +67,8 @@ struct digest hash_sha256(const void *p, size_t n)
 
 struct digest hash_sha256_parts(const struct slice *parts, size_t n_parts)
 {
-    pthread_once(&once, fetch_once);
-    AUTO(md_ctx_free) EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-    must(EVP_DigestInit_ex2(ctx, sha256, NULL));
+    EVP_MD_CTX *ctx = sha256_ctx();
+    must(EVP_DigestInit_ex2(ctx, NULL, NULL));
     for (size_t i = 0; i < n_parts; i++)
         must(EVP_DigestUpdate(ctx, parts[i].p, parts[i].n));
     struct digest d;
@@ -244,7 +260,7 @@ struct slice hash_unbase64(struct arena *a, struct slice text)
     return (struct slice){(const char *)out, n};
 }
 
-void hash_random(uint8_t *out, size_t n)
+static void from_kernel(uint8_t *out, size_t n)
 {
     while (n > 0) {
         ssize_t got = getrandom(out, n, 0);
@@ -254,6 +270,44 @@ void hash_random(uint8_t *out, size_t n)
         out += got;
         n -= (size_t)got;
     }
+}
+
+/* Random bytes fetched ahead, each given out once: a call of the kernel for each id costs more than the id. */
+static _Thread_local struct {
+    uint8_t bytes[RANDOM_AHEAD_BYTES];
+    size_t left;
+    unsigned lives; /* the process's when they were fetched */
+} ahead;
+
+static unsigned lives;
+
+/* Two processes must never give out the same: a child begins with nothing ahead. */
+static void on_fork(void)
+{
+    lives++;
+}
+
+static void watch_forks(void)
+{
+    ensure(pthread_atfork(NULL, NULL, on_fork) == 0);
+}
+
+void hash_random(uint8_t *out, size_t n)
+{
+    static pthread_once_t watched = PTHREAD_ONCE_INIT;
+    if (n > sizeof ahead.bytes) {
+        from_kernel(out, n);
+        return;
+    }
+    pthread_once(&watched, watch_forks);
+    if (ahead.left < n || ahead.lives != lives) {
+        from_kernel(ahead.bytes, sizeof ahead.bytes);
+        ahead.left = sizeof ahead.bytes;
+        ahead.lives = lives;
+    }
+    ahead.left -= n;
+    memcpy(out, ahead.bytes + ahead.left, n);
+    explicit_bzero(ahead.bytes + ahead.left, n);
 }
 
 char *hash_random_id(const char *prefix, size_t n_bytes, char *out, size_t out_size)

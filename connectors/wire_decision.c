@@ -167,7 +167,9 @@ char *wire_text(const struct answer *a, char out[WIRE_TEXT_MAX])
 
 static void add_string(struct buf *b, const char *name, struct slice value)
 {
-    buf_printf(b, ",\"%s\":", name);
+    buf_add(b, ",\"", 2);
+    buf_add_cstr(b, name);
+    buf_add(b, "\":", 2);
     buf_add_json(b, value);
 }
 
@@ -277,8 +279,11 @@ static void add_ids(struct wire_reply *reply, const struct send_report *r, struc
 {
     struct buf ids;
     buf_init(&ids, a, (size_t)DECISION_IDS_MAX * (DECISION_ID_MAX + 1));
-    for (size_t i = 0; i < r->n_answers && i < DECISION_IDS_MAX; i++)
-        buf_printf(&ids, "%s%s", i == 0 ? "" : ",", r->answers[i].id);
+    for (size_t i = 0; i < r->n_answers && i < DECISION_IDS_MAX; i++) {
+        if (i > 0)
+            buf_add(&ids, ",", 1);
+        buf_add_cstr(&ids, r->answers[i].id);
+    }
     wire_reply_add(reply, "X-Postern-Decision-Id", buf_slice(&ids));
 }
 

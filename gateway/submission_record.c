@@ -189,8 +189,9 @@ static struct slice facts_json(struct submission *s, const struct item *item)
     struct buf b;
 
     buf_init(&b, s->arena, 4096);
-    buf_printf(&b, "{\"profile_version\":%llu,\"contact_known\":%s", (unsigned long long)item->profile.version,
-               item->profile.known == KNOWN ? "true" : "false");
+    buf_add_cstr(&b, "{\"profile_version\":");
+    buf_add_u64(&b, item->profile.version);
+    buf_add_cstr(&b, item->profile.known == KNOWN ? ",\"contact_known\":true" : ",\"contact_known\":false");
     if (s->deferred != NULL)
         buf_printf(&b, ",\"deferrals\":%u", s->deferred->deferrals);
     add_message(&b, s, item);

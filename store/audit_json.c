@@ -6,8 +6,6 @@
  */
 #include "store/audit.h"
 
-#include <stdio.h>
-
 #include "postern/buf.h"
 #include "postern/policy.h"
 
@@ -45,10 +43,10 @@ static void add_bool(struct buf *b, const char *name, bool value)
 
 void audit_add_number(struct buf *b, const char *name, int64_t value)
 {
-    char digits[24];
-    int n = snprintf(digits, sizeof digits, "%lld", (long long)value);
     add_name(b, name);
-    buf_add(b, digits, (size_t)n);
+    if (value < 0)
+        buf_add(b, "-", 1);
+    buf_add_u64(b, value < 0 ? -(uint64_t)value : (uint64_t)value);
 }
 
 void audit_add_time(struct buf *b, const char *name, int64_t wall_ms)

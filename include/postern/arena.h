@@ -27,6 +27,8 @@ void arena_clear(struct arena *a);
  * NULL when the budget is spent (the only way it fails): answer ERR_LIMIT.
  */
 void *arena_alloc(struct arena *a, size_t n) NODISCARD;
+/* The same, not zeroed: for bytes that are written at once. */
+void *arena_bytes(struct arena *a, size_t n) NODISCARD;
 /* n * size with overflow check. */
 void *arena_calloc(struct arena *a, size_t n, size_t size) NODISCARD;
 /* Copies, NUL-terminated; NULL as above. */

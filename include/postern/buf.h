@@ -20,6 +20,8 @@ void buf_init(struct buf *b, struct arena *arena, size_t max);
 void buf_add(struct buf *b, const void *bytes, size_t n);
 void buf_add_cstr(struct buf *b, const char *s);
 void buf_add_slice(struct buf *b, struct slice s);
+/* In decimal; what a message's way needs of buf_printf, at a tenth of its price. */
+void buf_add_u64(struct buf *b, uint64_t value);
 void buf_printf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* A JSON string with its quotes; controls escaped; invalid UTF-8 becomes U+FFFD. */
 void buf_add_json(struct buf *b, struct slice s);
