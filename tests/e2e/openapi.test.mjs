@@ -219,6 +219,13 @@ describe('the server', () => {
     ])
       judge(at, 'post', answer);
     const at = '/2010-04-01/Accounts/{AccountSid}/Messages.json';
+    const once = { personalizations: [{ to: [{ email: ada.email }] }], from: { email: 'a@shop.example' }, subject: 's', content: [{ type: 'text/plain', value: 'x' }] };
+    for (const [subject, status, replayed] of [['one', 202, null], ['one', 202, 'true'], ['two', 422, null]]) {
+      const answer = await postern.call('POST', '/v3/mail/send', { ...once, subject }, { key: 'billing', headers: { 'Idempotency-Key': 'k-1' } });
+      assert.equal(answer.status, status);
+      assert.equal(answer.headers.get('Postern-Replayed'), replayed);
+      judge('/v3/mail/send', 'post', answer);
+    }
     const raw = await postern.raw('POST', `/2010-04-01/Accounts/AC${'0'.repeat(31)}1/Messages.json`, 'To=+12125550100&From=%2B12125550199&Body=x', { key: 'shop-sms' });
     judge(at, 'post', { ...raw, body: JSON.parse(raw.text) });
   });
