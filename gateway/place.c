@@ -224,7 +224,7 @@ static void set_zones(struct place *p, const struct zones *list, size_t n_own)
 {
     p->n_own = n_own;
     p->n_zones = list->n;
-    p->zones = keep(list->z, list->n, sizeof(list->z[0]));
+    p->zones = keep(list->z, list->n, sizeof(const struct zone *));
 }
 
 static struct division *division_of(const struct region *r)
@@ -340,7 +340,7 @@ size_t place_zones(const struct region *r, const struct zone **out, size_t max)
     if (d == NULL)
         return zone_of_country(r->country, out, max);
     size_t n = d->zones.n < max ? d->zones.n : max;
-    memcpy(out, d->zones.z, n * sizeof(*out));
+    memcpy(out, d->zones.z, n * sizeof(const struct zone *));
     return n;
 }
 

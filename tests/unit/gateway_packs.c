@@ -314,6 +314,7 @@ static size_t check_hours_rule(struct asked *a, const struct legal_window *w)
     a->rule = w->law.name;
     a->policy.legal = w;
     a->policy.n_legal = 1;
+    policy_forget(&a->policy); /* what was remembered of the rule before */
     category_init(&a->category, (enum message_class)lowest_bit(w->law.classes));
     a->category.name = "any";
     a->category.consent = CONSENT_NONE;
