@@ -41,7 +41,9 @@ static struct key key_of(const struct facts *f, enum rule rule)
     const struct region *regions;
     const struct zone *const *zones;
     size_t n_regions = facts_regions(f, &regions), n_zones = facts_zones(f, &zones);
-    struct key k = {1, 2};
+    const struct policy *p = f->policy;
+    struct key k = {(uint64_t)(uintptr_t)p->legal + p->n_legal,
+                    (uint64_t)(uintptr_t)p->legal_consents + p->n_legal_consents};
     mix(&k, (uint64_t)rule << 24 | (uint64_t)f->message->category->class << 16 | (uint64_t)f->message->channel << 8 |
                 n_regions);
     for (size_t i = 0; i < n_regions; i++)

@@ -85,6 +85,9 @@ static int32_t months_later(int32_t days, int32_t months)
     return date_to_days(out);
 }
 
+/* A calendar on which nobody ever works ends no span: a hundred years. */
+#define BUSINESS_DAYS_END 36525
+
 static int32_t days_up(int64_t seconds)
 {
     return (int32_t)((seconds + 86399) / 86400);
@@ -93,7 +96,8 @@ static int32_t days_up(int64_t seconds)
 int32_t law_span_end(const struct law_span *s, const struct holiday_calendar *holidays, int32_t from_days)
 {
     int32_t day = months_later(from_days, s->months) + s->days + days_up(s->seconds);
-    for (int32_t left = s->business_days; left > 0;) {
+    const int32_t last = day + BUSINESS_DAYS_END;
+    for (int32_t left = s->business_days; left > 0 && day < last;) {
         day++;
         if (date_weekday(day) < SATURDAY && (holidays == NULL || !holiday_is(holidays, day)))
             left--;

@@ -590,6 +590,13 @@ static void given_law_opt_out(struct bench *b, struct slice v)
     }
 }
 
+/* The policy has the message's category; after class= and what changes it. */
+static void given_categories(struct bench *b, struct slice v)
+{
+    b->policy.categories = &b->category;
+    b->policy.n_categories = yes(b, v) ? 1 : 0;
+}
+
 static void given_asks(struct bench *b, struct slice v)
 {
     b->category.asks_consent = yes(b, v);
@@ -684,6 +691,7 @@ static const struct {
     {"law_consent", given_law_consent},
     {"law_opt_out", given_law_opt_out},
     {"asks", given_asks},
+    {"categories", given_categories},
     {"quiet", given_quiet},
     {"open", given_open},
     {"default_zone", given_default_zone},

@@ -144,10 +144,10 @@ END_TEST
 
 /* A pack whose last rule is not finished: what is one of hours, cap, ... comes next. */
 #define PACK_BASE                                                                                                      \
-    "version: 2\nname: test\ntitle: T\nrules:\n  - name: a\n    source: S\n    as_of: 2026-01-01\n"                      \
+    "version: 2\nname: test\ntitle: T\nrules:\n  - name: a\n    source: S\n    as_of: 2026-01-01\n"                    \
     "    confidence: B\n    review_by: 2027-01-01\n    classes: [marketing]\n    channels: [sms, voice]\n"
 #define PACK_RULE(name, confidence)                                                                                    \
-    "  - name: " name "\n    source: S\n    as_of: 2025-12-01\n    confidence: " confidence                              \
+    "  - name: " name "\n    source: S\n    as_of: 2025-12-01\n    confidence: " confidence                            \
     "\n    review_by: 2026-12-01\n    classes: [marketing]\n    channels: [sms, voice]\n"
 
 START_TEST(packs_refused)
@@ -365,9 +365,13 @@ START_TEST(confidence_and_switches)
 {
     char why[CONF_WHY_MAX];
     int32_t today = date_to_days((struct date){2026, 11, 22});
-    write_file(pack, PACK_BASE "    hours: { allowed: \"08:00-20:00\" }\n" PACK_RULE("b", "C")
-                         "    hours: { allowed: \"08:00-20:00\" }\n" PACK_RULE("c", "A")
-                             "    effective_from: 2027-01-31\n    hours: { allowed: \"08:00-20:00\" }\n");
+    write_file(
+        pack,
+        PACK_BASE "    hours: { allowed: \"08:00-20:00\" }\n" PACK_RULE(
+            "b",
+            "C") "    hours: { allowed: \"08:00-20:00\" }\n" PACK_RULE("c",
+                                                                       "A") "    effective_from: 2027-01-31\n    "
+                                                                            "hours: { allowed: \"08:00-20:00\" }\n");
     AUTO(conf_free) struct conf *c = load_text(CONF_OF_PACK);
     const struct conf_law *r = c->packs[0].rules;
     ck_assert_uint_eq(c->policy.n_legal, 2); /* c is in the policy: its date is asked at each decision */

@@ -79,7 +79,8 @@ static struct consent read_consent(struct slice s)
     c.state = (enum consent_state)preference_word(cases_column(&s, '/'), states, N_ELEMENTS(states));
     c.any_channel = read_channel(cases_column(&s, '/'), &c.channel);
     c.category = any_or(cases_column(&s, '/'));
-    c.at_ms = hours_ago(s);
+    c.at_ms = hours_ago(cases_column(&s, '/'));
+    c.night = slice_eq_cstr(s, "night");
     return c;
 }
 
@@ -92,6 +93,7 @@ static struct consent_change read_change(struct slice s)
     c.category = any_or(cases_column(&s, ' '));
     while (s.n > 0) {
         struct slice word = cases_column(&s, ' ');
+        c.night = c.night || slice_eq_cstr(word, "night");
         c.has_evidence = c.has_evidence || slice_eq_cstr(word, "evidence");
         c.banner_acknowledged = c.banner_acknowledged || slice_eq_cstr(word, "banner");
     }

@@ -47,6 +47,28 @@ START_TEST(caps_fit)
 }
 END_TEST
 
+/* Those that no message meets together are no crowd: laws of other classes and channels. */
+START_TEST(caps_of_other_classes_need_no_room)
+{
+    struct errmsg e = {""};
+    static struct law laws[2 * CAP_CHECKS_MAX];
+    static struct cap many[2 * CAP_CHECKS_MAX];
+    for (size_t i = 0; i < N_ELEMENTS(many); i++) {
+        uint32_t class = i % 2 == 0 ? CLASS_MARKETING : CLASS_COLLECTIONS;
+        laws[i] =
+            (struct law){.name = "x/many", .classes = UINT32_C(1) << class, .channels = UINT32_C(1) << CHANNEL_SMS};
+        many[i] = (struct cap){.name = "x/many", .kind = CAP_ROLLING, .rolling_s = 60, .limit = 1, .law = &laws[i]};
+    }
+    policy_init(&b.policy);
+    b.policy.caps = many;
+    b.policy.n_caps = 2 * (CAP_CHECKS_MAX - 3);
+    ck_assert_msg(policy_check(&b.policy, &e) == OK, "%s", e.text);
+    b.policy.n_caps++;
+    ck_assert_int_eq(policy_check(&b.policy, &e), ERR_LIMIT);
+    ck_assert_str_eq(e.text, "30 caps for marketing by sms: at most 29 can be checked for one message");
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("policy_check");
@@ -54,6 +76,7 @@ int main(void)
     tcase_set_timeout(tables, 60); /* two cores, and others at work */
     tcase_add_test(tables, table);
     tcase_add_test(tables, caps_fit);
+    tcase_add_test(tables, caps_of_other_classes_need_no_room);
     suite_add_tcase(suite, tables);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

@@ -185,6 +185,29 @@ START_TEST(the_zone_before_is_kept_with_its_time)
 }
 END_TEST
 
+START_TEST(a_consent_for_the_night_stands_beside_the_day_s)
+{
+    put_contact("ann", (const char *[]){"+15550100001"}, 1, 0);
+    struct store_consent_add add;
+    struct consent c = {.channel = CHANNEL_SMS, .at_ms = NOW, .basis = SLICE("purchase")};
+    add_consent(c, false, &add);
+    c.night = true;
+    c.basis = SLICE("form");
+    add_consent(c, false, &add);
+    c.state = CONSENT_REVOKED;
+    add_consent(c, false, &add);
+    struct profile p;
+    get_profile("+15550100001", &p);
+    ck_assert_uint_eq(p.n_consents, 2);
+    ck_assert(p.consents[0].night);
+    ck_assert_int_eq(p.consents[0].state, CONSENT_REVOKED);
+    ck_assert(slice_eq_cstr(p.consents[0].basis, "form"));
+    ck_assert(!p.consents[1].night);
+    ck_assert_int_eq(p.consents[1].state, CONSENT_GRANTED);
+    ck_assert(slice_eq_cstr(p.consents[1].basis, "purchase"));
+}
+END_TEST
+
 START_TEST(the_latest_consent_is_in_force)
 {
     put_contact("ann", (const char *[]){"a@example.com", "+15550100001"}, 2, 0);
@@ -324,7 +347,7 @@ int main(void)
     suite_add_tcase(s, TESTS("contacts", a_contact_is_put_and_got, versions_and_addresses_conflict,
                              touched_names_old_and_new_addresses, preferences_have_versions,
                              preferences_stand_side_by_side, the_zone_before_is_kept_with_its_time,
-                             the_latest_consent_is_in_force));
+                             a_consent_for_the_night_stands_beside_the_day_s, the_latest_consent_is_in_force));
     suite_add_tcase(s, TESTS("opt-outs", an_opt_out_of_an_unknown_address_folds, an_opt_out_binds_the_contact,
                              a_contact_shows_each_opt_out_once, a_consent_lifts_exactly_its_scope));
     return run_suite(s);
