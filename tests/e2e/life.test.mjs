@@ -175,6 +175,50 @@ describe('the federal rule pack', () => {
   });
 });
 
+describe('packs of states', () => {
+  const house = {};
+  before(async () => Object.assign(house, await startHouse({
+    configure: (settings) => {
+      delete settings.policy.quiet_hours;
+      settings.policy.caps = [];
+      settings.policy.packs = ['us-federal', 'us-fl', 'us-tx'];
+    },
+  })));
+  after(() => house.end());
+
+  /* The outcome for somebody of that region, in New York's zone. */
+  const send = async (region, time, day) => {
+    const { postern } = house;
+    await postern.newDay(time, day);
+    const ada = await postern.subscriber();
+    await postern.api('PUT', `/postern/v1/contacts/${ada.id}`, { region });
+    const answer = await postern.sms({ to: ada.phone });
+    return { ada, outcome: header(answer, 'X-Postern-Outcome'), release: header(answer, 'X-Postern-Release-At') };
+  };
+
+  it('bind their own residents, the strictest of all that bind', async () => {
+    const { postern } = house;
+    assert.equal((await send('US-GA', '20:30', 'tue')).outcome, 'forwarded', 'federal hours end at 21:00');
+    const florida = await send('US-FL', '20:30', 'tue');
+    assert.equal(florida.outcome, 'deferred', 'Florida ends at 20:00');
+    assert.ok(Date.parse(florida.release) >= postern.at('08:00').getTime() + 24 * 3600e3);
+    assert.equal((await send('US-TX', '11:30', 'sun')).outcome, 'deferred', 'Texas begins at noon on Sunday');
+    assert.equal((await send('US-FL', '11:30', 'sun')).outcome, 'forwarded');
+    assert.equal((await send('US', '20:30', 'tue')).outcome, 'deferred', 'somewhere in the US: perhaps in Florida');
+    assert.equal((await send('FR', '22:30', 'tue')).outcome, 'forwarded', 'none of these packs is French');
+  });
+
+  it("stop after Florida's three in 24 hours on one subject, there only", async () => {
+    const { postern } = house;
+    for (const [region, fourth] of [['US-FL', 'blocked'], ['US-GA', 'forwarded']]) {
+      const { ada, outcome } = await send(region, '10:00', 'tue');
+      assert.equal(outcome, 'forwarded');
+      for (const n of [2, 3]) assert.equal(header(await postern.sms({ to: ada.phone, body: `offer ${n}` }), 'X-Postern-Outcome'), 'forwarded');
+      assert.equal(header(await postern.sms({ to: ada.phone, body: 'offer 4' }), 'X-Postern-Outcome'), fourth, region);
+    }
+  });
+});
+
 describe('without a zone', () => {
   const house = {};
   before(async () => Object.assign(house, await startHouse()));
