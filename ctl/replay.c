@@ -9,12 +9,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include <uthash.h>
-
 #include "../gateway/counters.h"
 #include "../gateway/zone_guess.h"
 #include "postern/zone.h"
 #include "replay_counts.h"
+#include "replay_later.h"
 #include "replay_row.h"
 
 #define ARENA_BYTES      LIMIT_ARENA_BYTES
@@ -38,15 +37,6 @@ struct item {
     struct decision decision;
 };
 
-/* Decisions that later rows speak of. */
-struct later {
-    uint64_t decision;
-    uint64_t contact_hash; /* whose slot it holds */
-    bool reserved;
-    bool gone; /* what follows from it would not have come about */
-    UT_hash_handle hh;
-};
-
 struct replay {
     const struct conf *conf;
     struct store *store;
@@ -55,7 +45,7 @@ struct replay {
     replay_progress *progress;
     void *arg;
     int64_t since_ms;
-    struct later *known;
+    struct replay_laters *laters;
     uint32_t versions[VERSIONS_MAX];
 
     struct replay_queue queue;
@@ -326,22 +316,14 @@ static void sum_rules(struct replay_sum *sum, const struct item *item)
         sum->would_have[item->decision.would_have]++;
 }
 
+/* Later rows speak of what was kept or sent, then or now; of a refusal none does. */
 static void remember(struct replay *r, const struct item *item)
 {
     bool gone = item->gone || is_kept(item->then) != is_kept(item->now) ||
                 (item->then == OUTCOME_FORWARD) != (item->now == OUTCOME_FORWARD);
-    struct later *k;
 
-    /* Later rows speak of what was kept or sent, then or now; of a refusal none does. */
-    if (!gone && !item->reserved)
-        return;
-    HASH_FIND(hh, r->known, &item->id, sizeof(item->id), k);
-    if (k != NULL)
-        return;
-    k = xcalloc(1, sizeof(*k));
-    *k = (struct later){
-        .decision = item->id, .contact_hash = item->contact_hash, .reserved = item->reserved, .gone = gone};
-    HASH_ADD(hh, r->known, decision, sizeof(k->decision), k);
+    if (gone || item->reserved)
+        replay_laters_add(r->laters, item->id, (struct replay_later){item->contact_hash, item->reserved, gone});
 }
 
 static void finish_submission(struct replay *r)
@@ -377,8 +359,6 @@ static void finish_submission(struct replay *r)
 
 static struct item *add_item(struct replay *r, const struct replay_row *row)
 {
-    struct later *parent;
-
     if (r->n == r->cap) {
         r->cap = r->cap == 0 ? 16 : r->cap * 2;
         r->items = xrealloc(r->items, r->cap, sizeof(*r->items));
@@ -391,7 +371,7 @@ static struct item *add_item(struct replay *r, const struct replay_row *row)
         .release_then_ms = row->answer.release_at_ms,
         .field = arena_slice(&r->arena, row->field),
     };
-    HASH_FIND(hh, r->known, &row->parent, sizeof(row->parent), parent);
+    const struct replay_later *parent = replay_laters_get(r->laters, row->parent);
     item->gone = parent != NULL && parent->gone;
     r->last_index = row->question.message.index;
     return item;
@@ -466,18 +446,14 @@ static enum err on_decision(struct replay *r, const struct store_event *e)
 /* What surely did not leave gives its slot back. */
 static void on_result(struct replay *r, const struct store_event *e)
 {
-    struct later *k;
-
     finish_submission(r);
-    HASH_FIND(hh, r->known, &e->ref, sizeof(e->ref), k);
-    if (k == NULL)
+    const struct replay_later *later = replay_laters_get(r->laters, e->ref);
+    if (later == NULL)
         return;
-    if (k->reserved && !replay_result_may_be_out(e))
-        replay_counts_remove(r->counts, k->contact_hash, k->decision);
-    if (k->gone)
-        return;
-    HASH_DEL(r->known, k);
-    free(k);
+    if (later->reserved && !replay_result_may_be_out(e))
+        replay_counts_remove(r->counts, later->contact_hash, e->ref);
+    if (!later->gone)
+        replay_laters_drop(r->laters, e->ref);
 }
 
 struct walk {
@@ -517,13 +493,7 @@ static void on_seed(const struct store_send *s, void *arg)
 
 static void replay_clear(struct replay *r)
 {
-    struct later *k, *next;
-
-    HASH_ITER(hh, r->known, k, next)
-    {
-        HASH_DEL(r->known, k);
-        free(k);
-    }
+    replay_laters_free(&r->laters);
     replay_counts_free(&r->counts);
     replay_queue_clear(&r->queue);
     free(r->items);
@@ -538,6 +508,7 @@ enum err replay_run(const struct conf *conf, struct store *store, int64_t since_
     struct replay r = {.conf = conf,
                        .store = store,
                        .counts = replay_counts_new(),
+                       .laters = replay_laters_new(),
                        .sum = out,
                        .progress = progress,
                        .arg = arg,

@@ -17,8 +17,7 @@ static const char *const limits[] = {
     "a message that would newly be kept is released when it is due, without the spread over the minutes after it",
     "a message that would newly go is taken as accepted by its provider",
     "\"same content\" is as it was found then, and channels for which a message held another body are not on record",
-    "addresses are counted to the contact that had them then; an opt-out of one of them binds the others from when "
-    "it was said",
+    "an opt-out of one address of a contact is taken to bind its others from when it was said",
 };
 
 static const char *count_text(uint64_t n, char out[NUM_MAX])
