@@ -155,6 +155,33 @@ static void read_countries(struct zone_tables *t)
         add_row(t, SLICE("UTC"), (struct slice){NULL, 0});
 }
 
+/* Of all files: which, how large, since when.  A package manager puts new ones in the place of old ones. */
+static uint64_t stamp_file(const char *file, uint64_t seed)
+{
+    char path[PATH_BYTES];
+    struct stat st;
+
+    if (!path_of(file, path) || stat(path, &st) != 0)
+        return seed;
+    struct {
+        uint64_t seed, dev, ino, size, s, ns;
+    } seen = {seed,
+              (uint64_t)st.st_dev,
+              (uint64_t)st.st_ino,
+              (uint64_t)st.st_size,
+              (uint64_t)st.st_mtim.tv_sec,
+              (uint64_t)st.st_mtim.tv_nsec};
+    return hash_siphash((const char *)&seen, sizeof seen);
+}
+
+static uint64_t stamp_of(const struct zone_tables *t)
+{
+    uint64_t stamp = stamp_file("zone.tab", stamp_file("tzdata.zi", 1));
+    for (size_t i = 0; i < t->n; i++)
+        stamp = stamp_file(t->rows[i].name, stamp);
+    return stamp;
+}
+
 static int compare_rows(const void *a, const void *b)
 {
     return strcmp(((const struct zone_row *)a)->name, ((const struct zone_row *)b)->name);
@@ -169,6 +196,7 @@ static void read_list(struct zone_tables *t)
     qsort(t->rows, t->n, sizeof *t->rows, compare_rows);
     if (t->version[0] == '\0')
         snprintf(t->version, sizeof t->version, "unknown");
+    t->stamp = stamp_of(t);
     t->read = true;
 }
 
@@ -262,33 +290,6 @@ static const struct zone *row_load(struct zone_tables *t, struct zone_row *row)
     return row->zone;
 }
 
-/* Of all files: which, how large, since when.  A package manager puts new ones in the place of old ones. */
-static uint64_t stamp_file(const char *file, uint64_t seed)
-{
-    char path[PATH_BYTES];
-    struct stat st;
-
-    if (!path_of(file, path) || stat(path, &st) != 0)
-        return seed;
-    struct {
-        uint64_t seed, dev, ino, size, s, ns;
-    } seen = {seed,
-              (uint64_t)st.st_dev,
-              (uint64_t)st.st_ino,
-              (uint64_t)st.st_size,
-              (uint64_t)st.st_mtim.tv_sec,
-              (uint64_t)st.st_mtim.tv_nsec};
-    return hash_siphash((const char *)&seen, sizeof seen);
-}
-
-static uint64_t stamp_of(const struct zone_tables *t)
-{
-    uint64_t stamp = stamp_file("zone.tab", stamp_file("tzdata.zi", 1));
-    for (size_t i = 0; i < t->n; i++)
-        stamp = stamp_file(t->rows[i].name, stamp);
-    return stamp;
-}
-
 const struct zone *zone_get(const char *name)
 {
     read_list(&in_force);
@@ -299,7 +300,6 @@ const struct zone *zone_get(const char *name)
 size_t zone_load_all(void)
 {
     read_list(&in_force);
-    in_force.stamp = stamp_of(&in_force);
     size_t loaded = 0;
     for (size_t i = 0; i < in_force.n; i++)
         loaded += row_load(&in_force, &in_force.rows[i]) != NULL ? 1 : 0;
@@ -412,7 +412,7 @@ struct zone_tables *zone_data_read(void)
     for (size_t i = 0; i < in_force.n && known > 0; i++)
         keep_name(t, known, &in_force.rows[i]);
     qsort(t->rows, t->n, sizeof *t->rows, compare_rows);
-    t->stamp = stamp_of(t);
+    t->stamp = stamp_of(t); /* with those */
     load_rows(t);
     struct zone_row *utc = find_row(t, "UTC");
     if (utc == NULL || utc->zone == NULL || stamp_of(t) != t->stamp) /* not there, or just being written */

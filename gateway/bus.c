@@ -161,6 +161,9 @@ static void on_message(const struct bus_message *m, void *arg)
     case BUS_RELOAD:
         b->user->reload(b->arg, m->id, m->body);
         break;
+    case BUS_RELOAD_END:
+        b->user->reload_end(b->arg, m->body);
+        break;
     case BUS_READY:
     case BUS_PONG:
     case BUS_APPLIED:
@@ -220,6 +223,11 @@ void bus_ready(struct bus *b)
         if (poll(&fd, 1, 10) > 0)
             on_pipe(fd.fd, LOOP_READ, b);
     }
+}
+
+bool bus_has_parent(const struct bus *b)
+{
+    return b->pipe != NULL;
 }
 
 bool bus_fresh(const struct bus *b)

@@ -34,8 +34,11 @@ struct bus_user {
     void (*clock)(void *arg, int64_t now_ms);
     void (*due)(void *arg, const struct bus_due *due);
     void (*drain)(void *arg, bool at_once);
-    /* A new configuration: answer with bus_reloaded(id), now or later. */
+    /* A new configuration: make it ready, and say with bus_reloaded(id), now or later, whether it is. */
     void (*reload)(void *arg, uint64_t id, struct slice configuration);
+    /* why empty: all are ready, put it in force; else the one before it stays, in all.  Also of a file that was refused
+     * before anybody was asked. */
+    void (*reload_end)(void *arg, struct slice why);
     /* How long the store has not answered, in ms. */
     int64_t (*stuck_ms)(void *arg);
 };
@@ -43,6 +46,9 @@ struct bus_user {
 /* fd: the worker's end, taken; -1: there are no workers.  user is kept. */
 struct bus *bus_new(struct loop *loop, int fd, const struct bus_user *user, void *arg) NODISCARD;
 void bus_free(struct bus **b);
+
+/* Is there a parent, who gets the signals? */
+bool bus_has_parent(const struct bus *b);
 
 /* This worker serves: said once, before it takes its first request.  Waits for its first lease, 2 s at most. */
 void bus_ready(struct bus *b);
@@ -59,7 +65,7 @@ void bus_changed(struct bus *b, const uint64_t *hashes, size_t n, bus_cb *cb, vo
 void bus_clock(struct bus *b, int64_t now_ms, bus_cb *cb, void *arg);
 /* Nobody waits for this. */
 void bus_due(struct bus *b, const struct bus_due *due);
-/* why: NULL: the configuration of that reload is in force here. */
+/* why: NULL: the configuration of that reload could be put in force here. */
 void bus_reloaded(struct bus *b, uint64_t id, const char *why);
 
 #endif

@@ -21,7 +21,8 @@
     X(DRAIN, "drain")       /* parent: take nothing new, finish, end */                                       \
     X(STOP, "stop")         /* parent: end now */                                                             \
     X(RELOAD, "reload")     /* parent: bytes of a configuration */                                            \
-    X(RELOADED, "reloaded") /* worker: empty: it is in force; else why it is refused */
+    X(RELOADED, "reloaded") /* worker: empty: it could be put in force; else why it is refused */             \
+    X(RELOAD_END, "reload_end") /* parent: empty: put it in force; else why the one before it stays */
 /* clang-format on */
 enum bus_kind {
 #define X(id, name) BUS_##id,

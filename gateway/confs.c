@@ -180,6 +180,12 @@ struct upstream *confs_upstream(const struct conf *conf, const struct conf_provi
     return conf->use->egress[provider - conf->providers]->upstream;
 }
 
+void confs_zones_changed(struct confs *c)
+{
+    for (struct conf_use *use = c->first; use != NULL; use = use->next)
+        policy_forget(&use->conf->policy);
+}
+
 size_t confs_count(const struct confs *c)
 {
     return c->n;

@@ -36,6 +36,9 @@ void confs_drop(struct conf **conf);
 /* Of one of conf's providers; NULL: the sandbox. */
 struct upstream *confs_upstream(const struct conf *conf, const struct conf_provider *provider);
 
+/* Zones have other tables: what policies remember of hours is void. */
+void confs_zones_changed(struct confs *c);
+
 /* How many are in use: 1, or more while something runs under an older one. */
 size_t confs_count(const struct confs *c);
 

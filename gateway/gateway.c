@@ -379,6 +379,33 @@ static void on_drain(void *arg, bool at_once)
     gateway_drain(arg, at_once);
 }
 
+static void on_reload_ready(enum err status, const struct errmsg *e, void *arg)
+{
+    struct gateway *g = arg;
+    bus_reloaded(g->bus, g->reload_id, status == OK ? NULL : e->text);
+}
+
+static void on_reload(void *arg, uint64_t id, struct slice bytes)
+{
+    struct gateway *g = arg;
+
+    g->reload_id = id;
+    if (reload_prepare(g->reload, bytes, on_reload_ready, g) != OK)
+        bus_reloaded(g->bus, id, "another reload is under way, or this worker ends");
+}
+
+static void on_reload_end(void *arg, struct slice why)
+{
+    struct gateway *g = arg;
+    char text[sizeof(((struct errmsg *)0)->text)];
+
+    snprintf(text, sizeof(text), "%.*s", SLICE_ARG(why));
+    if (why.n == 0)
+        reload_commit(g->reload);
+    else
+        reload_abandon(g->reload, text);
+}
+
 static int64_t stuck_ms(void *arg)
 {
     const struct gateway *g = arg;
@@ -393,6 +420,8 @@ static const struct bus_user bus_user = {
     .clock = on_clock,
     .due = on_due,
     .drain = on_drain,
+    .reload = on_reload,
+    .reload_end = on_reload_end,
     .stuck_ms = stuck_ms,
 };
 
@@ -515,8 +544,8 @@ int gateway_run(struct gateway *g)
     struct loop_watch *store = loop_watch_fd(g->loop, store_fd(g->store), LOOP_READ, on_store, g);
     struct loop_watch *term = loop_watch_signal(g->loop, SIGTERM, on_signal, g);
     struct loop_watch *interrupt = loop_watch_signal(g->loop, SIGINT, on_signal, g);
-
-    struct loop_watch *hangup = loop_watch_signal(g->loop, SIGHUP, on_hangup, g);
+    /* The parent of workers reads the file once for all of them. */
+    struct loop_watch *hangup = bus_has_parent(g->bus) ? NULL : loop_watch_signal(g->loop, SIGHUP, on_hangup, g);
 
     on_look(g);
     log_line(LOG_INFO, NULL, "gateway", "ready", "http=%s port=%u tzdata=%s zones=%zu", g->conf->listen_http,

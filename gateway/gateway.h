@@ -36,6 +36,7 @@ struct gateway {
     struct releaser *releaser;
     struct callbacks *callbacks;
     struct reload *reload;
+    uint64_t reload_id; /* of the parent's reload that is being made ready */
     uint8_t token_key[SHA256_BYTES]; /* MAC of override tokens; of the audit key, so the same in all workers */
     size_t submissions;              /* under way */
     struct submission *live;         /* all of them */

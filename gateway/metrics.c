@@ -228,6 +228,11 @@ void metrics_opt_out(struct metrics *m, enum opt_out_scope scope, enum source so
     m->slab->opt_outs[scope][source]++;
 }
 
+void metrics_reloaded(struct metrics *m, bool applied)
+{
+    m->slab->reloads[applied]++;
+}
+
 void metrics_retimed(struct metrics *m, size_t messages)
 {
     m->slab->value[METRIC_RETIMED] += (double)messages;

@@ -56,6 +56,7 @@ void metrics_release(struct metrics *m,
                      const char *end); /* a deferred message left the queue: "released", "expired", ... */
 void metrics_idempotency(struct metrics *m, enum key_claim met);
 void metrics_opt_out(struct metrics *m, enum opt_out_scope scope, enum source source);
+void metrics_reloaded(struct metrics *m, bool applied);
 void metrics_retimed(struct metrics *m, size_t messages); /* other instants for the same local times */
 void metrics_loop_stall(struct metrics *m, int64_t ms);
 

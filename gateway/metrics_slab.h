@@ -68,6 +68,7 @@ struct metrics_slab {
     uint64_t violations[RULE_N][LEVEL_HARD + 1][CLASS_N][2];
     uint64_t degraded[CLASS_N];
     uint64_t opt_outs[SCOPE_N][SOURCE_N];
+    uint64_t reloads[2]; /* refused, applied */
     uint64_t keys[KEY_ANSWERED + 1];
     struct metrics_histogram stages[STAGE_N];
     struct metrics_rows results, faults, releases;

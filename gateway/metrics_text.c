@@ -72,7 +72,11 @@ static void sample_memory(struct metrics_slab *slab, const struct gateway *g)
 static void sample_time(struct metrics_slab *slab, const struct gateway *g)
 {
     const struct clock_watch *clock = releaser_clock(g->releaser);
+    struct reload_state reload = reload_state(g->reload);
 
+    set(slab, METRIC_RELOAD_OK, reload.last_applied);
+    set(slab, METRIC_RELOAD_TIME, (double)reload.configured_at_ms / 1000);
+    set(slab, METRIC_ZONE_RELOADS, (double)reload.zone_reloads);
     set(slab, METRIC_CONFIGURATIONS, (double)confs_count(g->confs));
     set(slab, METRIC_CLOCK_JUMPS, (double)clock->jumps);
     set(slab, METRIC_RELEASES_HELD, clock->held);
@@ -439,17 +443,25 @@ static void workers(const struct page *p)
                    (unsigned long long)atomic_load(&p->board->worker[w].restarts));
 }
 
-static void reloads(const struct page *p, const struct gateway *g)
+/* All workers reload together; one that was dead meanwhile counted less. */
+static uint64_t reloads_of(const struct page *p, bool applied)
 {
-    struct reload_state s = reload_state(g->reload);
+    uint64_t most = 0;
+
+    for (size_t w = 0; w < p->board->n; w++) {
+        uint64_t n = p->board->slabs[w].reloads[applied];
+        most = n > most ? n : most;
+    }
+    return most;
+}
+
+static void reloads(const struct page *p)
+{
     const char *name = metric_families[METRIC_RELOADS].name;
 
     family(p, METRIC_RELOADS);
-    buf_printf(p->b, "%s{result=\"applied\"} %llu\n%s{result=\"refused\"} %llu\n", name, (unsigned long long)s.applied,
-               name, (unsigned long long)s.refused);
-    line(p, METRIC_RELOAD_OK, s.last_applied);
-    line(p, METRIC_RELOAD_TIME, (double)s.configured_at_ms / 1000);
-    line(p, METRIC_ZONE_RELOADS, (double)s.zone_reloads);
+    buf_printf(p->b, "%s{result=\"applied\"} %llu\n%s{result=\"refused\"} %llu\n", name,
+               (unsigned long long)reloads_of(p, true), name, (unsigned long long)reloads_of(p, false));
 }
 
 static void singles(const struct page *p, enum metric first, enum metric last)
@@ -484,7 +496,7 @@ void metrics_format(struct metrics *m, const struct gateway *g, struct buf *b)
     family(p, METRIC_POLICY);
     buf_printf(b, "%s{version=\"%08x\"} 1\n", metric_families[METRIC_POLICY].name, g->conf->policy.version);
     packs(p, g->conf);
-    reloads(p, g);
-    singles(p, METRIC_CONFIGURATIONS, METRIC_RELEASES_HELD);
+    reloads(p);
+    singles(p, METRIC_RELOAD_OK, METRIC_RELEASES_HELD);
     workers(p);
 }

@@ -50,6 +50,7 @@ struct reload {
     bool asked;       /* by reload_request: begins when what is under way is over */
     bool compiles;    /* after the zones */
     reload_ready *cb; /* NULL: of reload_request */
+    bool abandoned;   /* while it was made: dropped as soon as it is */
     void *arg;
     struct work work;
     pthread_t thread;
@@ -125,7 +126,7 @@ static void finish(struct reload *r)
     http_tls_free(&r->work.tls);
     r->work = (struct work){0};
     r->cb = NULL;
-    r->compiles = false;
+    r->compiles = r->abandoned = false;
     r->stage = RELOAD_IDLE;
     if (r->asked && !r->g->draining) {
         r->asked = false;
@@ -135,7 +136,7 @@ static void finish(struct reload *r)
 
 static void refuse(struct reload *r, const char *why)
 {
-    r->state.refused++;
+    metrics_reloaded(r->g->metrics, false);
     r->state.last_applied = false;
     log_line(LOG_ERROR_, NULL, "reload", "refused", "why=%s then=\"the configuration before it stays in force\"",
              LOG_Q(slice_of(why)));
@@ -192,8 +193,9 @@ void reload_commit(struct reload *r)
     ensure(r->stage == RELOAD_READY && r->work.fresh != NULL);
     g->conf = take(&r->work.fresh);
     tell(g, &r->work.tls);
-    audit(g);
-    r->state.applied++;
+    if (g->worker == STORE_RELEASING_OWNER)
+        audit(g); /* once, whoever else reloads */
+    metrics_reloaded(g->metrics, true);
     r->state.last_applied = true;
     r->state.configured_at_ms = clock_wall_ms();
     log_line(LOG_INFO, NULL, "reload", "applied", "policy=%08x before=%08x", g->conf->policy.version,
@@ -204,10 +206,13 @@ void reload_commit(struct reload *r)
 
 void reload_abandon(struct reload *r, const char *why)
 {
-    ensure(r->stage == RELOAD_READY);
-    confs_drop(&r->work.fresh);
     refuse(r, why);
-    finish(r);
+    if (r->stage == RELOAD_READY) {
+        confs_drop(&r->work.fresh);
+        finish(r);
+    } else {
+        r->abandoned = r->cb != NULL;
+    }
 }
 
 /* What can still fail, its providers, is opened here: after this it can be put in force and nothing can go wrong. */
@@ -216,12 +221,18 @@ static void on_compiled(struct reload *r)
     struct work *w = &r->work;
     reload_ready *cb = r->cb;
 
+    if (r->abandoned) {
+        conf_free(&w->fresh);
+        finish(r);
+        return;
+    }
     if (w->fresh != NULL && confs_open(r->g->confs, w->fresh, r->g->conf, &w->why) != OK)
         conf_free(&w->fresh);
     if (w->fresh == NULL) {
         struct errmsg why = w->why;
         void *arg = r->arg;
-        refuse(r, why.text);
+        if (cb == NULL)
+            refuse(r, why.text);
         finish(r);
         if (cb != NULL)
             cb(ERR_SYNTAX, &why, arg);
@@ -242,7 +253,7 @@ static void on_zones(struct reload *r)
         snprintf(before, sizeof(before), "%s", zone_data_version());
         zone_data_adopt(&r->work.zones);
         place_load(clock_wall_ms());
-        policy_forget(&r->g->conf->policy);
+        confs_zones_changed(r->g->confs);
         r->state.zone_reloads++;
         log_line(LOG_INFO, NULL, "reload", "zones", "tzdata=%s before=%s", zone_data_version(), before);
         if (r->g->worker == STORE_RELEASING_OWNER)
@@ -321,7 +332,7 @@ struct reload *reload_new(struct gateway *g)
     r->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     ensure(r->fd != -1);
     r->watch = loop_watch_fd(g->loop, r->fd, LOOP_READ, on_done, r);
-    r->look = loop_after(g->loop, ZONES_LOOK_MS, on_look, r);
+    r->look = loop_after(g->loop, 0, on_look, r); /* a worker starts with the zones that its parent read */
     r->state = (struct reload_state){.last_applied = true, .configured_at_ms = clock_wall_ms()};
     return r;
 }

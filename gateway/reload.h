@@ -25,17 +25,17 @@ void reload_request(struct reload *r);
 
 /*
  * Compile those bytes (copied; of the file that the process was started with) up to where nothing can fail any more.
- * cb: once, never before this returns; status OK: call reload_commit or reload_abandon next; else e says why not.
+ * cb: once, never before this returns; status OK: call reload_commit or reload_abandon next; else e says why not,
+ * and reload_abandon counts it.
  * ERR_CONFLICT at once, and no cb: another reload is under way.
  */
 typedef void reload_ready(enum err status, const struct errmsg *e, void *arg);
 enum err reload_prepare(struct reload *r, struct slice bytes, reload_ready *cb, void *arg) NODISCARD;
 void reload_commit(struct reload *r);
-/* why: of the other process; counted as refused. */
+/* why: what hinders another process, or all; counted as refused, also when nothing was prepared. */
 void reload_abandon(struct reload *r, const char *why);
 
 struct reload_state {
-    uint64_t applied, refused;
     bool last_applied;        /* true at the start */
     int64_t configured_at_ms; /* wall clock: start, or the last that was applied */
     uint64_t zone_reloads;

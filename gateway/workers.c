@@ -62,8 +62,21 @@ struct change {
     uint64_t awaited; /* bit set of workers */
 };
 
+/*
+ * All workers change to a configuration or none: the parent reads the file once and compiles it, then each worker
+ * does, and when all are ready they are told to put it in force.  Who starts meanwhile waits for the end of it.
+ */
+struct reloading {
+    struct conf *fresh; /* NULL: none is under way */
+    uint64_t id;
+    uint64_t awaited; /* bit set of workers */
+    int64_t until_mono_ms;
+    bool again; /* asked for meanwhile */
+};
+
 struct workers {
     struct conf *conf;
+    struct reloading reload;
     size_t n;
     struct worker worker[METRICS_WORKERS_MAX];
     struct metrics_board *board;
@@ -183,6 +196,89 @@ static void worker_fence(struct workers *ws, struct worker *w)
     }
 }
 
+/* --- reload -------------------------------------------------------------------------------- */
+
+static void tell_all(struct workers *ws, enum bus_kind kind, struct slice body)
+{
+    for (size_t i = 0; i < ws->n; i++)
+        send_to(&ws->worker[i], kind, 0, body);
+}
+
+static void reload_begin(struct workers *ws);
+
+/* why: NULL: all are ready. */
+static void reload_end(struct workers *ws, const char *why)
+{
+    bool again = ws->reload.again;
+
+    if (why != NULL) {
+        log_line(LOG_ERROR_, NULL, "workers", "reload_refused", "why=%s", LOG_Q(slice_of(why)));
+        conf_free(&ws->reload.fresh);
+    } else {
+        conf_free(&ws->conf);
+        ws->conf = take(&ws->reload.fresh);
+        log_set_level((enum log_level)ws->conf->log_level);
+        log_line(LOG_INFO, NULL, "workers", "reload_applied", "policy=%08x", ws->conf->policy.version);
+    }
+    tell_all(ws, BUS_RELOAD_END, slice_of(why));
+    ws->reload = (struct reloading){.id = ws->reload.id};
+    if (again && !ws->draining)
+        reload_begin(ws);
+}
+
+static void reload_begin(struct workers *ws)
+{
+    struct errmsg e;
+    size_t n = 0;
+
+    if (ws->reload.fresh != NULL) {
+        ws->reload.again = true;
+        return;
+    }
+    char *bytes = conf_bytes_read(ws->conf->path, &n, &e);
+    if (bytes != NULL)
+        ws->reload.fresh = conf_load_bytes(ws->conf->path, (struct slice){bytes, n}, ws->conf, &e);
+    if (ws->reload.fresh == NULL) {
+        conf_bytes_free(&bytes, n);
+        reload_end(ws, e.text);
+        return;
+    }
+    ws->reload.id++;
+    ws->reload.until_mono_ms = clock_mono_ms() + START_MS;
+    for (size_t i = 0; i < ws->n; i++) {
+        if (ws->worker[i].pipe == NULL)
+            continue;
+        ws->reload.awaited |= UINT64_C(1) << i;
+        send_to(&ws->worker[i], BUS_RELOAD, ws->reload.id, (struct slice){bytes, n});
+    }
+    conf_bytes_free(&bytes, n);
+    if (ws->reload.awaited == 0)
+        reload_end(ws, NULL);
+}
+
+/* A worker is ready, or is gone and will start with what is in force then. */
+static void reload_ready(struct workers *ws, const struct worker *w)
+{
+    if (ws->reload.fresh == NULL)
+        return;
+    ws->reload.awaited &= ~(UINT64_C(1) << w->n);
+    if (ws->reload.awaited == 0)
+        reload_end(ws, NULL);
+}
+
+static void reload_answered(struct workers *ws, const struct worker *by, const struct bus_message *m)
+{
+    char why[256];
+
+    if (ws->reload.fresh == NULL || m->id != ws->reload.id)
+        return;
+    snprintf(why, sizeof(why), "%.*s", SLICE_ARG(m->body));
+    if (m->body.n > 0)
+        reload_end(ws, why);
+    else
+        reload_ready(ws, by);
+}
+
 /* --- what workers say ------------------------------------------------------------------------ */
 
 struct heard {
@@ -234,11 +330,14 @@ static void on_message(const struct bus_message *m, void *arg)
         send_to(&h->ws->worker[STORE_RELEASING_OWNER], BUS_DUE, 0, m->body);
         break;
     case BUS_RELOADED:
+        reload_answered(h->ws, h->by, m);
+        break;
     case BUS_PING:
     case BUS_IN_FORCE:
     case BUS_DRAIN:
     case BUS_STOP:
     case BUS_RELOAD:
+    case BUS_RELOAD_END:
     case BUS_KIND_N:
         break;
     }
@@ -319,12 +418,6 @@ static void worker_start(struct workers *ws, struct worker *w)
 
 /* --- drain ------------------------------------------------------------------------------------- */
 
-static void tell_all(struct workers *ws, enum bus_kind kind, struct slice body)
-{
-    for (size_t i = 0; i < ws->n; i++)
-        send_to(&ws->worker[i], kind, 0, body);
-}
-
 static void drain(struct workers *ws)
 {
     if (ws->draining) {
@@ -381,6 +474,7 @@ static void worker_died(struct workers *ws, struct worker *w, int how)
     w->ready = false;
     metrics_board_up(ws->board, w->n, false);
     changes_forget(ws, w);
+    reload_ready(ws, w);
     if (ws->draining) {
         ws->failed |= !WIFEXITED(how) || WEXITSTATUS(how) != 0;
         return;
@@ -418,7 +512,7 @@ static void look_after(struct workers *ws, struct worker *w, int64_t now_ms)
     int64_t silent_ms = now_ms - w->heard_mono_ms;
 
     if (w->pid == 0) {
-        if (!ws->draining && now_ms >= w->restart_mono_ms)
+        if (!ws->draining && ws->reload.fresh == NULL && now_ms >= w->restart_mono_ms)
             worker_start(ws, w);
         return;
     }
@@ -442,7 +536,7 @@ static void ping(struct worker *w)
 static int64_t next_look_ms(const struct workers *ws, const struct worker *w)
 {
     if (w->pid == 0)
-        return ws->draining ? INT64_MAX : w->restart_mono_ms;
+        return ws->draining || ws->reload.fresh != NULL ? INT64_MAX : w->restart_mono_ms;
     if (w->ping_open && ws->changes != NULL && lease_end_ms(w) > clock_mono_ms())
         return lease_end_ms(w);
     return w->ping_open || !w->ready ? INT64_MAX : w->ping_mono_ms + PING_MS;
@@ -450,6 +544,8 @@ static int64_t next_look_ms(const struct workers *ws, const struct worker *w)
 
 static void tick(struct workers *ws)
 {
+    if (ws->reload.fresh != NULL && clock_mono_ms() >= ws->reload.until_mono_ms)
+        reload_end(ws, "a worker does not answer");
     for (size_t i = 0; i < ws->n; i++) {
         struct worker *w = &ws->worker[i];
         look_after(ws, w, clock_mono_ms());
@@ -484,6 +580,11 @@ static void on_signals(struct workers *ws)
     while (read(ws->signal_fd, &s, sizeof(s)) == (ssize_t)sizeof(s)) {
         if (s.ssi_signo == SIGCHLD)
             continue; /* several deaths may be one signal: reap() looks at all */
+        if (s.ssi_signo == SIGHUP) {
+            if (!ws->draining)
+                reload_begin(ws);
+            continue;
+        }
         log_line(LOG_INFO, NULL, "workers", "draining", "signal=%u", s.ssi_signo);
         drain(ws);
     }
@@ -575,6 +676,7 @@ static bool set_up(struct workers *ws, struct errmsg *e)
     sigaddset(&mask, SIGTERM);
     sigaddset(&mask, SIGINT);
     sigaddset(&mask, SIGCHLD);
+    sigaddset(&mask, SIGHUP);
     ensure(sigprocmask(SIG_BLOCK, &mask, &ws->mask_before) == 0);
     ws->signal_fd = signalfd(-1, &mask, SFD_NONBLOCK | SFD_CLOEXEC);
     ensure(ws->signal_fd != -1);
@@ -601,6 +703,7 @@ int workers_run(struct conf *conf)
     metrics_board_free(&ws.board);
     close(ws.signal_fd);
     close(ws.lock_fd);
+    conf_free(&ws.reload.fresh);
     conf_free(&ws.conf);
     return ws.failed ? 1 : 0;
 }

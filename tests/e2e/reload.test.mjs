@@ -12,6 +12,7 @@ import { FakeSendGrid } from '../fakes/sendgrid.mjs';
 import { behave } from '../fakes/server.mjs';
 import { decisionIds, header } from './expect.mjs';
 import { sqlite, startHouse, waitFor } from './harness.mjs';
+import { RedisServer } from './redis.mjs';
 
 const RELOADS = Number(process.env.POSTERN_RELOADS ?? 150);
 const outcome = async (answer) => header(await answer, 'X-Postern-Outcome');
@@ -322,5 +323,55 @@ describe('jumps of the wall clock', () => {
     await waitFor('the release', () => sms.sends(ada.phone).length > 0);
     await postern.idle(300);
     assert.equal(sms.sends(ada.phone).length, 1);
+  });
+});
+
+describe('workers behind one parent', () => {
+  let house, postern, redis;
+
+  before(async () => {
+    redis = await RedisServer.start();
+    house = await startHouse({ configure: (settings) => Object.assign(settings, { workers: 3, counters: redis.url }) });
+    ({ postern } = house);
+  });
+  after(async () => {
+    await house?.end();
+    await redis.stop();
+  });
+
+  /** New connections until each worker has answered: who knows the key. */
+  const knows = async (secret) => {
+    const answers = [];
+    for (let i = 0; i < 24; i++) {
+      const answer = await fetch(`${postern.url}/postern/v1/deferred`, { headers: { Authorization: `Bearer ${secret}`, Connection: 'close' } });
+      await answer.arrayBuffer();
+      answers.push(answer.status === 200);
+    }
+    return answers;
+  };
+
+  it('change together, or none of them does', async () => {
+    const secret = 'SG.fresh.0123456789abcdef0123456789abcdef';
+    assert.ok((await knows(secret)).every((known) => !known));
+    await postern.reconfigure((settings) => settings.keys.push({ name: 'fresh', secret, roles: ['sender'] }));
+    assert.ok((await knows(secret)).every(Boolean));
+    await postern.writeConfiguration('keys: [');
+    assert.equal(await postern.reload(), 'refused');
+    assert.match(postern.log, /module=workers event=reload_refused why="postern\.yaml:\d: not YAML/);
+    assert.ok((await knows(secret)).every(Boolean));
+    assert.equal(await postern.metric('postern_reload_last_successful'), 0);
+    await postern.writeConfiguration();
+    assert.equal(await postern.reload(), 'applied');
+  });
+
+  it('one that dies comes back with the configuration in force', async () => {
+    const secret = 'SG.later.0123456789abcdef0123456789abcdef';
+    await postern.reconfigure((settings) => settings.keys.push({ name: 'later', secret, roles: ['sender'] }));
+    const victim = Number(/event=worker_ready worker=1 pid=(\d+)/.exec(postern.log)[1]);
+    process.kill(victim, 'SIGKILL');
+    await waitFor('the next worker', () => postern.metrics().then((all) => all.some((one) => one.name === 'postern_worker_restarts_total' && one.value > 0) && all.filter((one) => one.name === 'postern_worker_up').every((one) => one.value === 1), () => false));
+    assert.ok((await knows(secret)).every(Boolean));
+    await postern.reconfigure((settings) => (settings.keys = settings.keys.filter((key) => key.name !== 'later')));
+    assert.ok((await knows(secret)).every((known) => !known));
   });
 });
