@@ -15,7 +15,7 @@ name: test
 title: A law for tests
 region: [US-FL]
 rules:
-${rule('three', 'classes: [marketing], channels: [sms, voice]', 'cap: { limit: 3, rolling: 24h, per: category }')}${rule('purchase', 'classes: [marketing], channels: [email]', 'consent: { expires: 24mo, basis: [purchase] }')}${rule('night', 'classes: [marketing], channels: [sms]', 'consent: { night: "21:00-08:00" }')}${rule('refusal', 'classes: [marketing], channels: [sms, email]', 'opt_out: { within: 10 business days, holidays: days, reask_after: 12mo }')}`;
+${rule('three', 'classes: [marketing], channels: [sms, voice]', 'cap: { limit: 3, rolling: 24h, per: category }')}${rule('purchase', 'classes: [marketing], channels: [email]', 'consent: { expires: 24mo, basis: [purchase] }')}${rule('night', 'classes: [marketing], channels: [sms]', 'consent: { night: "21:00-08:00" }')}${rule('refusal', 'classes: [marketing], channels: [sms, email]', 'opt_out: { within: 10 business days, holidays: days, reask_after: 12mo }')}${rule('one-channel', 'classes: [collections], channels: [sms, email]', 'cap: { limit: 1, calendar: week, per: class, other_channels: true }')}`;
 const DAYS = 'version: 2\nname: days\ntitle: Days\nsource: a statute\nas_of: 2026-01-01\nconfidence: A\nreview_by: 2032-01-01\ndays: ["07-04"]\n';
 
 let house, postern, rules;
@@ -31,7 +31,8 @@ before(async () => {
       settings.policy.packs = ['test'];
       settings.policy.caps = [];
       settings.policy.quiet_hours = {};
-      settings.categories.push({ name: 'may-we', class: 'transactional', asks_consent: true });
+      settings.categories.push({ name: 'may-we', class: 'transactional', asks_consent: true }, { name: 'dues', class: 'collections' });
+      settings.keys.find((key) => key.name === 'shop').categories.push('dues');
     },
   });
   ({ postern } = house);
@@ -56,6 +57,19 @@ describe('a rule pack', () => {
     assert.equal(fourth.reason, 'cap_regulatory');
     assert.match(violation(fourth, 'cap_regulatory').detail, /^cap test\/three: 3 of 3 in 24 h/);
     assert.equal((await ask(bob, { to: bob.phone, channel: 'sms' })).outcome, 'forward');
+  });
+
+  it('keeps to one channel a week', async () => {
+    await postern.newDay('12:00', 'mon');
+    const ada = await postern.person({ region: 'US-FL' });
+    const dues = (channel, days = 0) => ask(ada, { to: channel === 'sms' ? ada.phone : ada.email, channel, category: 'dues', at: postern.at('13:00', days).toISOString() });
+    assert.equal((await dues('sms')).outcome, 'forward');
+    assert.equal(await outcome(postern.mail({ to: ada.email, customArgs: { postern_category: 'dues' } })), 'forwarded');
+    const second = await dues('sms');
+    assert.equal(second.reason, 'cap_regulatory');
+    assert.match(violation(second, 'cap_regulatory').detail, /^cap test\/one-channel: 1 of 1 this week/);
+    assert.equal((await dues('email')).outcome, 'forward');
+    assert.equal((await dues('sms', 7)).outcome, 'forward');
   });
 
   it('asks for a consent for the night, and lets wait for the morning who has not given it', async () => {
