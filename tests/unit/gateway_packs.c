@@ -356,6 +356,70 @@ START_TEST(hours_at_their_boundaries)
 }
 END_TEST
 
+/* A few hours as the sources say them, by hand: a slip in the data would make its own boundaries. */
+static const struct {
+    const char *pack, *region, *zone;
+    enum message_class class;
+    enum channel channel;
+    struct date date;
+    int hour, minute;
+    bool open;
+} by_hand[] = {
+    {"us-federal", "US-CA", "America/Los_Angeles", CLASS_MARKETING, CHANNEL_SMS, {2027, 6, 6}, 20, 57, true},
+    {"us-federal", "US-CA", "America/Los_Angeles", CLASS_MARKETING, CHANNEL_SMS, {2027, 6, 6}, 20, 58, false},
+    {"us-federal", "US-CA", "America/Los_Angeles", CLASS_TRANSACTIONAL, CHANNEL_SMS, {2027, 6, 6}, 23, 0, true},
+    {"us-federal", "US-CA", "America/Los_Angeles", CLASS_MARKETING, CHANNEL_EMAIL, {2027, 6, 6}, 23, 0, true},
+    {"us-strict", "US-NV", "America/Los_Angeles", CLASS_MARKETING, CHANNEL_SMS, {2027, 6, 6}, 11, 59, false},
+    {"us-strict", "US-NV", "America/Los_Angeles", CLASS_MARKETING, CHANNEL_SMS, {2027, 6, 6}, 12, 0, true},
+    {"us-strict", "US-NV", "America/Los_Angeles", CLASS_MARKETING, CHANNEL_SMS, {2027, 7, 5}, 12, 0, false}, /* kept */
+    {"us-fl", "US-FL", "America/Chicago", CLASS_MARKETING, CHANNEL_SMS, {2027, 6, 8}, 19, 57, true},
+    {"us-fl", "US-FL", "America/Chicago", CLASS_MARKETING, CHANNEL_SMS, {2027, 6, 8}, 20, 0, false},
+    {"us-tx", "US-TX", "America/Chicago", CLASS_MARKETING, CHANNEL_SMS, {2027, 6, 5}, 9, 0, true},
+    {"us-tx", "US-TX", "America/Chicago", CLASS_MARKETING, CHANNEL_SMS, {2027, 6, 6}, 11, 59, false},
+    {"us-al", "US-AL", "America/Chicago", CLASS_MARKETING, CHANNEL_SMS, {2027, 6, 6}, 12, 0, false},
+    {"us-regf", "US-OH", "America/New_York", CLASS_COLLECTIONS, CHANNEL_EMAIL, {2027, 6, 8}, 7, 59, false},
+    {"us-regf", "US-OH", "America/New_York", CLASS_COLLECTIONS, CHANNEL_EMAIL, {2027, 6, 8}, 8, 0, true},
+    {"us-regf", "US-OH", "America/New_York", CLASS_MARKETING, CHANNEL_EMAIL, {2027, 6, 8}, 7, 59, true},
+    {"fr", "FR", "Europe/Paris", CLASS_MARKETING, CHANNEL_VOICE, {2027, 6, 8}, 10, 0, true},
+    {"fr", "FR", "Europe/Paris", CLASS_MARKETING, CHANNEL_VOICE, {2027, 6, 8}, 13, 30, false},
+    {"fr", "FR", "Europe/Paris", CLASS_MARKETING, CHANNEL_VOICE, {2027, 6, 8}, 14, 0, true},
+    {"fr", "FR", "Europe/Paris", CLASS_MARKETING, CHANNEL_VOICE, {2027, 6, 5}, 12, 0, false},  /* Saturday */
+    {"fr", "FR", "Europe/Paris", CLASS_MARKETING, CHANNEL_VOICE, {2027, 7, 14}, 12, 0, false}, /* a Wednesday */
+    {"in", "IN", "Asia/Kolkata", CLASS_MARKETING, CHANNEL_SMS, {2027, 6, 8}, 9, 59, false},
+    {"in", "IN", "Asia/Kolkata", CLASS_MARKETING, CHANNEL_SMS, {2027, 6, 8}, 10, 0, true},
+    {"au", "AU", "Australia/Perth", CLASS_MARKETING, CHANNEL_VOICE, {2027, 6, 5}, 16, 57, true},
+    {"au", "AU", "Australia/Perth", CLASS_MARKETING, CHANNEL_VOICE, {2027, 6, 5}, 17, 0, false},
+    {"au", "AU", "Australia/Perth", CLASS_MARKETING, CHANNEL_VOICE, {2027, 12, 28}, 12, 0, false}, /* Boxing Day kept */
+    {"za", "ZA", "Africa/Johannesburg", CLASS_MARKETING, CHANNEL_EMAIL, {2027, 6, 5}, 12, 57, true},
+    {"za", "ZA", "Africa/Johannesburg", CLASS_MARKETING, CHANNEL_EMAIL, {2027, 6, 5}, 13, 0, false},
+    {"za", "ZA", "Africa/Johannesburg", CLASS_MARKETING, CHANNEL_EMAIL, {2027, 3, 22}, 12, 0, false}, /* the Monday */
+    {"co", "CO", "America/Bogota", CLASS_COLLECTIONS, CHANNEL_SMS, {2027, 6, 8}, 6, 59, false},
+    {"co", "CO", "America/Bogota", CLASS_COLLECTIONS, CHANNEL_SMS, {2027, 6, 8}, 7, 0, true},
+    {"co", "CO", "America/Bogota", CLASS_MARKETING, CHANNEL_EMAIL, {2027, 1, 11}, 12, 0, false}, /* Reyes, moved */
+    {"ae", "AE", "Asia/Dubai", CLASS_MARKETING, CHANNEL_SMS, {2027, 6, 8}, 17, 57, true},
+    {"ae", "AE", "Asia/Dubai", CLASS_MARKETING, CHANNEL_SMS, {2027, 6, 8}, 18, 0, false},
+};
+
+START_TEST(hours_as_the_sources_say)
+{
+    for (size_t i = 0; i < N_ELEMENTS(by_hand); i++) {
+        AUTO(conf_free) struct conf *c = load(by_hand[i].pack, "");
+        struct asked a = {.policy = c->policy, .rule = by_hand[i].pack};
+        char what[64];
+        snprintf(what, sizeof(what), "row %zu", i);
+        category_init(&a.category, by_hand[i].class);
+        a.message = (struct message){.channel = by_hand[i].channel, .category = &a.category};
+        a.profile = (struct profile){.known = KNOWN, .n_zones = 1, .n_regions = 1};
+        a.profile.zones[0] = zone_get(by_hand[i].zone);
+        ck_assert(region_parse(slice_of(by_hand[i].region), &a.profile.regions[0]));
+        expect(&a, what,
+               zone_to_utc_ms(a.profile.zones[0], date_to_days(by_hand[i].date),
+                              by_hand[i].hour * 60 + by_hand[i].minute, ZONE_EARLIEST),
+               by_hand[i].open);
+    }
+}
+END_TEST
+
 /* The neighbouring state is free: a pack binds nobody else. */
 START_TEST(a_pack_binds_its_region_only)
 {
@@ -389,6 +453,7 @@ int main(void)
     tcase_add_test(t, nothing_is_due_for_review);
     tcase_add_test(t, holidays_of_whole_years);
     tcase_add_test(t, hours_at_their_boundaries);
+    tcase_add_test(t, hours_as_the_sources_say);
     tcase_add_test(t, a_pack_binds_its_region_only);
     suite_add_tcase(suite, t);
     SRunner *runner = srunner_create(suite);
