@@ -1,10 +1,12 @@
-/* One send as Redis holds it: 30 bytes, laid out in counters.lua, numbers big-endian. */
+/* One send as Redis holds it: 31 bytes, laid out in counters.lua, numbers big-endian. */
 #ifndef GATEWAY_COUNTERS_ENTRY_H
 #define GATEWAY_COUNTERS_ENTRY_H
 
+#include <assert.h>
+
 #include "postern/policy.h"
 
-#define COUNTERS_ENTRY_BYTES 30
+#define COUNTERS_ENTRY_BYTES 31
 #define COUNTERS_CHECK_BYTES 36
 #define COUNTERS_COUNT_BYTES 16
 
@@ -46,6 +48,8 @@ static inline void counters_entry_time(struct counters_entry *e, int64_t at_ms)
     counters_put_ms(e->b + 8, at_ms);
 }
 
+static_assert(CLASS_N <= 8 && CHANNEL_N <= 8, "each is a bit of a byte");
+
 static inline void counters_entry_pack(struct counters_entry *e, const struct counters_send *s)
 {
     /* One to one for a store's decisions; two stores meet by chance alone, and only within one contact matters it. */
@@ -53,9 +57,10 @@ static inline void counters_entry_pack(struct counters_entry *e, const struct co
     counters_entry_time(e, s->at_ms);
     counters_put(e->b + 14, 6, 0); /* reserved at: Redis fills it in */
     e->b[20] = (uint8_t)s->counts;
-    e->b[21] = (uint8_t)((unsigned)s->class << 4 | (unsigned)s->channel);
-    counters_put(e->b + 22, 4, s->category_id);
-    counters_put(e->b + 26, 4, s->subject_id);
+    e->b[21] = (uint8_t)(1u << s->class);
+    e->b[22] = (uint8_t)(1u << s->channel);
+    counters_put(e->b + 23, 4, s->category_id);
+    counters_put(e->b + 27, 4, s->subject_id);
 }
 
 #endif

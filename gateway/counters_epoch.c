@@ -204,7 +204,7 @@ static void on_live(struct shared *c, struct slice text, struct slice upto, int6
     if (strcmp(e->loaded, id) != 0) {
         ignore(slice_to_u64(upto, INT64_MAX, &since_ms)); /* empty: this store is not in it yet */
         load(c, id, (int64_t)since_ms);
-    } else if (c->n_kept == 0 && c->n_under_way == 0) {
+    } else if (c->n_fresh + c->n_kept + c->n_under_way == 0) {
         e->upto_ms = clock_wall_ms() - SLACK_MS;
     }
     shared_drain(c);

@@ -20,6 +20,7 @@
 #include "postern/log.h"
 
 #define SETTLE_MS  1000 /* nobody waits for a commit: only the connection's end hurries it */
+#define BATCH_MAX  64   /* commits in one script: half a millisecond of Redis' time */
 #define DRAIN_MAX  256  /* kept ones under way at once */
 #define ERRORS_MAX 3    /* of one commit, in which Redis says that the script fails: then it is left out */
 
@@ -37,15 +38,24 @@ struct slot {
     UT_hash_handle hh;
 };
 
-/* A commit or a release on its way. */
+/* A commit or a release that is to be delivered. */
 struct settle {
-    TAILQ_ENTRY(settle) link; /* kept or under_way */
-    struct shared *shared;
-    struct redis_op *op;
+    TAILQ_ENTRY(settle) link; /* fresh, kept, or of a batch */
     uint64_t contact_hash;
     struct counters_entry entry;
-    bool commits, whole_script;
+    bool commits;
+    bool alone;      /* a batch with it failed: it goes by itself */
     unsigned errors; /* replies that were one */
+};
+
+/* Some of them on their way, in one script. */
+struct batch {
+    TAILQ_ENTRY(batch) link;
+    struct shared *shared;
+    struct redis_op *op;
+    struct settle_list settles;
+    size_t n;
+    bool whole_script;
 };
 
 struct op {
@@ -93,27 +103,9 @@ void shared_changed(struct shared *c, const char *why)
              LOG_Q(slice_of(why)), c->n_kept, c->epoch.text);
 }
 
-static struct redis_op *run(struct shared *c, const char *act, uint64_t contact_hash, struct slice entry,
-                            struct slice checks, bool whole_script, int64_t deadline_ms, redis_cb *cb, void *arg)
+static struct slice script(const struct shared *c, bool whole)
 {
-    char key[COUNTERS_KEY];
-    struct slice args[] = {
-        whole_script ? SLICE("EVAL") : SLICE("EVALSHA"),
-        whole_script ? counters_lua : slice_of(c->sha),
-        SLICE("2"),
-        SLICE(COUNTERS_PREFIX "epoch"),
-        slice_of(shared_key(contact_hash, key)),
-        slice_of(act),
-        slice_of(c->epoch.text),
-        entry,
-        checks,
-    };
-    return redis_ask(c->redis, args, N_ELEMENTS(args), deadline_ms, cb, arg);
-}
-
-static struct slice entry_slice(const struct counters_entry *e)
-{
-    return (struct slice){(const char *)e->b, sizeof(e->b)};
+    return whole ? counters_lua : slice_of(c->sha);
 }
 
 static bool is_refusal(const struct redis_reply *r)
@@ -133,20 +125,19 @@ static bool is_noscript(const struct redis_reply *r)
 
 /* --- commits and releases ------------------------------------------------------------- */
 
-static void settle_free(struct settle *s)
+static void free_list(struct settle_list *l)
 {
-    redis_op_cancel(&s->op);
-    free(s);
+    struct settle *s;
+
+    while ((s = TAILQ_FIRST(l)) != NULL) {
+        TAILQ_REMOVE(l, s, link);
+        free(s);
+    }
 }
 
 void shared_forget_kept(struct shared *c)
 {
-    struct settle *s;
-
-    while ((s = TAILQ_FIRST(&c->kept)) != NULL) {
-        TAILQ_REMOVE(&c->kept, s, link);
-        settle_free(s);
-    }
+    free_list(&c->kept);
     c->n_kept = 0;
 }
 
@@ -158,7 +149,7 @@ static void keep(struct shared *c, struct settle *s)
         shared_forget_kept(c);
     }
     if (c->epoch.give_up || c->n_kept >= COUNTERS_KEPT_MAX) {
-        settle_free(s); /* the rebuild reads it in the store; a reservation ends by itself */
+        free(s); /* the rebuild reads it in the store; a reservation ends by itself */
         return;
     }
     TAILQ_INSERT_TAIL(&c->kept, s, link);
@@ -167,12 +158,53 @@ static void keep(struct shared *c, struct settle *s)
 
 static void on_settled(enum err status, const struct redis_reply *reply, void *arg);
 
-static void deliver(struct shared *c, struct settle *s)
+static void batch_send(struct batch *b)
 {
-    TAILQ_INSERT_TAIL(&c->under_way, s, link);
-    c->n_under_way++;
-    s->op = run(c, s->commits ? "commit" : "release", s->contact_hash, entry_slice(&s->entry), (struct slice){0},
-                s->whole_script, SETTLE_MS, on_settled, s);
+    struct shared *c = b->shared;
+    struct slice args[BATCH_MAX + 7];
+    char keys[BATCH_MAX][COUNTERS_KEY], n_keys[12], acts[BATCH_MAX];
+    uint8_t entries[BATCH_MAX * COUNTERS_ENTRY_BYTES];
+    const struct settle *s;
+    size_t n = 0, i = 0;
+
+    snprintf(n_keys, sizeof(n_keys), "%zu", b->n + 1);
+    args[n++] = b->whole_script ? SLICE("EVAL") : SLICE("EVALSHA");
+    args[n++] = script(c, b->whole_script);
+    args[n++] = slice_of(n_keys);
+    args[n++] = SLICE(COUNTERS_PREFIX "epoch");
+    TAILQ_FOREACH(s, &b->settles, link)
+    {
+        args[n++] = slice_of(shared_key(s->contact_hash, keys[i]));
+        memcpy(entries + i * COUNTERS_ENTRY_BYTES, s->entry.b, COUNTERS_ENTRY_BYTES);
+        acts[i++] = s->commits ? 'c' : 'r';
+    }
+    args[n++] = SLICE("settle");
+    args[n++] = slice_of(c->epoch.text);
+    args[n++] = (struct slice){(const char *)entries, i * COUNTERS_ENTRY_BYTES};
+    args[n++] = (struct slice){acts, i};
+    b->op = redis_ask(c->redis, args, n, SETTLE_MS, on_settled, b);
+}
+
+/* Takes the first ones of from. */
+static size_t deliver(struct shared *c, struct settle_list *from)
+{
+    struct batch *b = xcalloc(1, sizeof(*b));
+    struct settle *s;
+
+    b->shared = c;
+    TAILQ_INIT(&b->settles);
+    while (b->n < BATCH_MAX && (s = TAILQ_FIRST(from)) != NULL && (b->n == 0 || !s->alone)) {
+        bool alone = s->alone;
+        TAILQ_REMOVE(from, s, link);
+        TAILQ_INSERT_TAIL(&b->settles, s, link);
+        b->n++;
+        if (alone)
+            break;
+    }
+    TAILQ_INSERT_TAIL(&c->batches, b, link);
+    c->n_under_way += b->n;
+    batch_send(b);
+    return b->n;
 }
 
 static bool can_deliver(const struct shared *c)
@@ -182,61 +214,89 @@ static bool can_deliver(const struct shared *c)
 
 void shared_drain(struct shared *c)
 {
-    struct settle *s;
-
-    while (can_deliver(c) && c->n_under_way < DRAIN_MAX && (s = TAILQ_FIRST(&c->kept)) != NULL) {
-        TAILQ_REMOVE(&c->kept, s, link);
-        c->n_kept--;
-        deliver(c, s);
-    }
+    while (can_deliver(c) && c->n_under_way < DRAIN_MAX && !TAILQ_EMPTY(&c->kept))
+        c->n_kept -= deliver(c, &c->kept);
     if (c->draining && c->n_kept == 0 && c->n_under_way == 0 && can_deliver(c)) {
         c->draining = false;
         shared_changed(c, "what was kept is delivered");
     }
 }
 
+/* One that Redis will never take is not tried for ever, and does not hold up the others. */
+static bool is_hopeless(struct settle *s, const struct redis_reply *error)
+{
+    s->alone = true;
+    if (++s->errors < ERRORS_MAX)
+        return false;
+    log_line(LOG_ERROR_, NULL, "counters", "left_out", "key=%016llx why=%s", (unsigned long long)s->contact_hash,
+             LOG_Q(error->text));
+    return true;
+}
+
+static void batch_end(struct batch *b, bool delivered, const struct redis_reply *error)
+{
+    struct shared *c = b->shared;
+    struct settle *s;
+
+    TAILQ_REMOVE(&c->batches, b, link);
+    c->n_under_way -= b->n;
+    while ((s = TAILQ_FIRST(&b->settles)) != NULL) {
+        TAILQ_REMOVE(&b->settles, s, link);
+        if (delivered || (error != NULL && is_hopeless(s, error)))
+            free(s);
+        else
+            keep(c, s); /* tried again when the state is asked for next */
+    }
+    free(b);
+    if (delivered)
+        shared_drain(c);
+}
+
 static void on_settled(enum err status, const struct redis_reply *reply, void *arg)
 {
-    struct settle *s = arg;
-    struct shared *c = s->shared;
+    struct batch *b = arg;
+    struct shared *c = b->shared;
 
-    s->op = NULL;
-    TAILQ_REMOVE(&c->under_way, s, link);
-    c->n_under_way--;
-    if (status == OK && is_done(reply)) {
-        settle_free(s);
-        shared_drain(c);
+    b->op = NULL;
+    if (status == OK && is_noscript(reply) && !b->whole_script) {
+        b->whole_script = true;
+        batch_send(b);
         return;
     }
     if (status == OK && is_refusal(reply))
         epoch_lost(c, "flushed, or another epoch is in force");
-    if (status == OK && is_noscript(reply) && !s->whole_script) {
-        s->whole_script = true;
-        deliver(c, s);
-        return;
-    }
-    s->whole_script = false;
-    if (status == OK && reply->kind == REDIS_ERROR && slice_starts(reply->text, "ERR") && ++s->errors >= ERRORS_MAX) {
-        log_line(LOG_ERROR_, NULL, "counters", "left_out", "key=%016llx why=%s", (unsigned long long)s->contact_hash,
-                 LOG_Q(reply->text));
-        settle_free(s);
-        return;
-    }
-    keep(c, s); /* tried again when the state is asked for next */
+    bool failed = status == OK && reply->kind == REDIS_ERROR && slice_starts(reply->text, "ERR");
+    batch_end(b, status == OK && is_done(reply), failed ? reply : NULL);
 }
 
-static void settle(struct shared *c, struct slot *slot, bool commits)
+/* The turn's commits and releases go out together, with what else leaves. */
+static void before_write(void *arg)
+{
+    struct shared *c = arg;
+    struct settle *s;
+
+    while (can_deliver(c) && !TAILQ_EMPTY(&c->fresh))
+        c->n_fresh -= deliver(c, &c->fresh);
+    while ((s = TAILQ_FIRST(&c->fresh)) != NULL) {
+        TAILQ_REMOVE(&c->fresh, s, link);
+        c->n_fresh--;
+        keep(c, s);
+    }
+}
+
+static void settle(struct shared *c, const struct slot *slot, bool commits)
 {
     struct settle *s = xcalloc(1, sizeof(*s));
 
-    s->shared = c;
     s->contact_hash = slot->contact_hash;
     s->entry = slot->entry;
     s->commits = commits;
+    TAILQ_INSERT_TAIL(&c->fresh, s, link);
+    c->n_fresh++;
     if (can_deliver(c))
-        deliver(c, s);
+        redis_write_soon(c->redis);
     else
-        keep(c, s);
+        before_write(c); /* to those that are kept */
 }
 
 /* --- slots ----------------------------------------------------------------------------- */
@@ -361,10 +421,19 @@ static void on_counted(enum err status, const struct redis_reply *reply, void *a
 static void op_run(struct op *op)
 {
     struct shared *c = shared_of(op->base.counters);
-    struct slice checks = {(const char *)op->checks, op->n_checks * COUNTERS_CHECK_BYTES};
-
-    op->ask = run(c, op->slot != NULL ? "reserve" : "peek", op->contact_hash, entry_slice(&op->entry), checks,
-                  op->whole_script, 0, on_counted, op);
+    char key[COUNTERS_KEY];
+    struct slice args[] = {
+        op->whole_script ? SLICE("EVAL") : SLICE("EVALSHA"),
+        script(c, op->whole_script),
+        SLICE("2"),
+        SLICE(COUNTERS_PREFIX "epoch"),
+        slice_of(shared_key(op->contact_hash, key)),
+        op->slot != NULL ? SLICE("reserve") : SLICE("peek"),
+        slice_of(c->epoch.text),
+        {(const char *)op->entry.b, sizeof(op->entry.b)},
+        {(const char *)op->checks, op->n_checks * COUNTERS_CHECK_BYTES},
+    };
+    op->ask = redis_ask(c->redis, args, N_ELEMENTS(args), 0, on_counted, op);
 }
 
 static void on_counted(enum err status, const struct redis_reply *reply, void *arg)
@@ -465,6 +534,7 @@ static void on_state(bool up, void *arg)
 
     c->sha[0] = '\0';
     c->draining = true;
+    before_write(c);
     redis_op_cancel(&c->script);
     epoch_connected(c, up);
     if (up)
@@ -477,14 +547,17 @@ static void shared_free(struct counters *base)
 {
     struct shared *c = shared_of(base);
     struct slot *slot, *next_slot;
-    struct settle *s;
+    struct batch *b;
 
     epoch_clear(c);
     redis_op_cancel(&c->script);
+    free_list(&c->fresh);
     shared_forget_kept(c);
-    while ((s = TAILQ_FIRST(&c->under_way)) != NULL) {
-        TAILQ_REMOVE(&c->under_way, s, link);
-        settle_free(s);
+    while ((b = TAILQ_FIRST(&c->batches)) != NULL) {
+        TAILQ_REMOVE(&c->batches, b, link);
+        redis_op_cancel(&b->op);
+        free_list(&b->settles);
+        free(b);
     }
     HASH_ITER(hh, c->slots, slot, next_slot)
     {
@@ -504,7 +577,7 @@ static struct counters_state shared_state(const struct counters *base)
     s.reservations = HASH_COUNT(c->slots);
     s.up = shared_usable(c);
     s.breaker_open = !redis_is_up(c->redis);
-    s.kept = c->n_kept + c->n_under_way;
+    s.kept = c->n_fresh + c->n_kept + c->n_under_way;
     s.commands = r.commands;
     s.timeouts = r.timeouts;
     s.failures = r.failures;
@@ -535,6 +608,7 @@ struct counters *counters_redis_new(struct loop *loop, const struct counters_red
         .password = o->password,
         .deadline_ms = o->deadline_ms,
         .on_state = on_state,
+        .before_write = before_write,
         .arg = c,
     };
 
@@ -542,7 +616,8 @@ struct counters *counters_redis_new(struct loop *loop, const struct counters_red
     c->loop = loop;
     c->store = o->store;
     TAILQ_INIT(&c->kept);
-    TAILQ_INIT(&c->under_way);
+    TAILQ_INIT(&c->fresh);
+    TAILQ_INIT(&c->batches);
     if (store_identity(o->store, &c->identity) != OK) {
         errmsg_set(e, "the store cannot say which one it is; run: posternctl audit verify");
         free(c);

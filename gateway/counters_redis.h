@@ -26,7 +26,9 @@
 
 struct slot;
 struct settle;
+struct batch;
 TAILQ_HEAD(settle_list, settle);
+TAILQ_HEAD(batch_list, batch);
 
 /* Is what Redis holds whole?  counters_epoch.c's. */
 struct epoch {
@@ -61,8 +63,10 @@ struct shared {
     char sha[41];
     struct epoch epoch;
     struct slot *slots;
-    struct settle_list kept, under_way;
-    size_t n_kept, n_under_way;
+    struct settle_list fresh;  /* of this turn */
+    struct settle_list kept;   /* wait for Redis */
+    struct batch_list batches; /* on their way */
+    size_t n_fresh, n_kept, n_under_way;
     bool draining; /* what was kept is delivered before anything is counted */
     bool told_usable;
     struct counters_state seen;

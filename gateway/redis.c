@@ -61,7 +61,7 @@ struct redis {
     struct bufferevent *bev;
     redisReader *reader;
     enum state state;
-    bool told_up;
+    bool told_up, flushing;
     unsigned greetings; /* replies of the greeting still to come */
     int64_t heard_us;   /* a reply came, or the first of the row was sent */
     int64_t up_since_ms, retry_ms;
@@ -327,6 +327,10 @@ static void on_flush(void *arg)
     struct redis *r = arg;
 
     r->flush = NULL;
+    r->flushing = true;
+    if (r->state == UP && r->options.before_write != NULL)
+        r->options.before_write(r->options.arg);
+    r->flushing = false;
     if (r->bev == NULL)
         return;
     /* Without TLS the turn's commands go out at once; what the socket does not take waits in the bufferevent. */
@@ -334,6 +338,12 @@ static void on_flush(void *arg)
         ignore(evbuffer_write(r->out, bufferevent_getfd(r->bev))); /* an error shows as the connection's */
     if (evbuffer_get_length(r->out) > 0)
         bufferevent_write_buffer(r->bev, r->out);
+}
+
+void redis_write_soon(struct redis *r)
+{
+    if (r->flush == NULL && !r->flushing && r->state == UP)
+        r->flush = loop_defer(r->loop, on_flush, r);
 }
 
 static bool format(struct redis *r, const struct slice *args, size_t n)
@@ -350,7 +360,7 @@ static bool format(struct redis *r, const struct slice *args, size_t n)
     int len = redisFormatCommandArgv(&command, (int)n, argv, lens);
     bool ok = len > 0 && evbuffer_add(r->out, command, (size_t)len) == 0;
     redisFreeCommand(command);
-    if (ok && r->flush == NULL)
+    if (ok && r->flush == NULL && !r->flushing)
         r->flush = loop_defer(r->loop, on_flush, r);
     return ok;
 }

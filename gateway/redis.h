@@ -31,6 +31,8 @@ struct redis_options {
     int64_t deadline_ms;             /* of a command that names none */
     /* The connection is there, or gone.  Never from within a call to these functions. */
     void (*on_state)(bool up, void *arg);
+    /* The turn's commands are about to leave: the last chance to add some.  NULL: nobody asks. */
+    void (*before_write)(void *arg);
     void *arg;
 };
 
@@ -60,6 +62,8 @@ typedef void redis_cb(enum err status, const struct redis_reply *reply, void *ar
 struct redis_op *redis_ask(struct redis *r, const struct slice *args, size_t n_args, int64_t deadline_ms, redis_cb *cb,
                            void *arg);
 /* cb is not called any more; the command may be carried out. */
+/* before_write will be called at the end of this turn, when there is a connection. */
+void redis_write_soon(struct redis *r);
 void redis_op_cancel(struct redis_op **op);
 
 struct redis_counters {
