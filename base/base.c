@@ -39,11 +39,6 @@ void errmsg_set(struct errmsg *e, const char *fmt, ...)
     errmsg_scrub(e);
 }
 
-struct slice slice_of(const char *cstr)
-{
-    return cstr == NULL ? (struct slice){NULL, 0} : (struct slice){cstr, strlen(cstr)};
-}
-
 bool slice_eq(struct slice a, struct slice b)
 {
     return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
@@ -119,11 +114,13 @@ bool slice_is_utf8(struct slice s)
 
 bool slice_is_clean(struct slice s)
 {
+    unsigned char high = 0;
     for (size_t i = 0; i < s.n; i++) {
         if ((unsigned char)s.p[i] < 0x20 || s.p[i] == 0x7F)
             return false;
+        high |= (unsigned char)s.p[i];
     }
-    return slice_is_utf8(s);
+    return high < 0x80 || slice_is_utf8(s);
 }
 
 NORETURN static void out_of_memory(size_t n, size_t size)

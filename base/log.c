@@ -105,9 +105,14 @@ const char *log_quote(struct slice s, struct log_quoted *out)
     return out->text;
 }
 
+bool log_is_on(enum log_level level)
+{
+    return (int)level <= atomic_load(&max_level);
+}
+
 void log_line(enum log_level level, const char *id, const char *module, const char *event, const char *fmt, ...)
 {
-    if ((int)level > atomic_load(&max_level))
+    if (!log_is_on(level))
         return;
     char raw[LINE_MAX_BYTES];
     char ts[RFC3339_MAX];

@@ -124,10 +124,11 @@ static void encode(struct http_exchange *x, const struct http_reply *reply, stru
     const char *date = date_now(x->listener);
     bool with_body = x->request.method != HTTP_HEAD && http_write_has_body(reply->status);
     size_t body_n = with_body ? reply->body.n : 0;
-    size_t n = http_write_head(reply, persistence, date, NULL, 0);
+    size_t room = http_write_room(reply) + (body_n <= COPY_TOGETHER ? body_n : 0);
     struct evbuffer_iovec space;
-    ensure(evbuffer_reserve_space(out, (ev_ssize_t)(n + (body_n <= COPY_TOGETHER ? body_n : 0)), &space, 1) == 1);
-    http_write_head(reply, persistence, date, space.iov_base, n);
+    ensure(evbuffer_reserve_space(out, (ev_ssize_t)room, &space, 1) == 1);
+    size_t n = http_write_head(reply, persistence, date, space.iov_base, room);
+    ensure(n <= room);
     space.iov_len = n;
     ensure(evbuffer_commit_space(out, &space, 1) == 0);
     ensure(body_n == 0 || evbuffer_add(out, reply->body.p, body_n) == 0);

@@ -56,6 +56,8 @@ static const struct {
     {505, "HTTP Version Not Supported"},
 };
 
+#define OWN_FIELDS_BYTES 256u /* status line, Date, Content-Type, Content-Length, Connection */
+
 /* Headers that only the listener writes. */
 static const char *const own_headers[] = {"content-length",    "content-type", "date",    "connection",
                                           "transfer-encoding", "keep-alive",   "upgrade", "trailer"};
@@ -118,6 +120,15 @@ char *http_write_date(int64_t wall_ms, char out[HTTP_DATE_MAX])
     rfc2822_format(wall_ms, text); /* differs in the zone only: "+0000" */
     snprintf(out, HTTP_DATE_MAX, "%.*sGMT", (int)(strlen(text) - strlen("+0000")), text);
     return out;
+}
+
+size_t http_write_room(const struct http_reply *reply)
+{
+    size_t n = OWN_FIELDS_BYTES + (reply->content_type != NULL ? strlen(reply->content_type) : 0);
+    for (size_t i = 0; i < reply->n_headers; i++) {
+        n += reply->headers[i].name.n + reply->headers[i].value.n + strlen(": \r\n");
+    }
+    return n;
 }
 
 size_t http_write_head(const struct http_reply *reply, enum http_persistence persistence, const char *date, char *out,

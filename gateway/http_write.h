@@ -24,6 +24,8 @@ char *http_write_date(int64_t wall_ms, char out[HTTP_DATE_MAX]);
  */
 size_t http_write_head(const struct http_reply *reply, enum http_persistence persistence, const char *date, char *out,
                        size_t cap);
+/* At least as much as that head can take, without looking at its bytes. */
+size_t http_write_room(const struct http_reply *reply);
 const char *http_write_phrase(int status); /* "Bad Request"; "" when not known */
 /* 204 and 304 have none (RFC 9110 section 6.4.1). */
 bool http_write_has_body(int status);

@@ -167,6 +167,8 @@ static void log_submission(const struct submission *s)
     size_t n[OUTCOME_N] = {0};
     char hash[LOG_ADDRESS_MAX] = "", code[PST_CODE_MAX] = "", id[DECISION_ID_MAX] = "";
 
+    if (!log_is_on(LOG_INFO))
+        return;
     for (size_t i = 0; i < s->n_items; i++)
         n[s->items[i].decision.outcome]++;
     if (s->n_items > 0) {

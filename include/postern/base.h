@@ -67,7 +67,11 @@ struct slice {
 /* For printf's "%.*s". */
 #define SLICE_ARG(s) (int)(s).n, (s).p
 
-struct slice slice_of(const char *cstr); /* NULL gives the empty slice */
+/* NULL gives the empty slice.  Here, so that the length of a literal costs nothing. */
+static inline struct slice slice_of(const char *cstr)
+{
+    return cstr == NULL ? (struct slice){NULL, 0} : (struct slice){cstr, strlen(cstr)};
+}
 bool slice_eq(struct slice a, struct slice b);
 bool slice_eq_cstr(struct slice a, const char *b);
 bool slice_ieq(struct slice a, struct slice b); /* ASCII case ignored */

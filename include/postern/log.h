@@ -12,6 +12,8 @@ enum log_level { LOG_ERROR_, LOG_WARN, LOG_INFO, LOG_DEBUG };
 /* Which of several processes this is: "worker=2" in each line; at most 31 bytes, before there are threads. */
 void log_set_process(const char *name);
 void log_set_level(enum log_level level);
+/* Whether a line of that level is written: what is only worked out for a line need not be. */
+bool log_is_on(enum log_level level);
 bool log_level_parse(const char *name, enum log_level *out);
 
 /*
