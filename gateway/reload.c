@@ -6,7 +6,7 @@
  */
 #include "reload.h"
 
-#include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -53,7 +53,6 @@ struct reload {
     bool abandoned;   /* while it was made: dropped as soon as it is */
     void *arg;
     struct work work;
-    pthread_t thread;
     int fd; /* eventfd: the thread is done */
     struct loop_watch *watch;
     struct loop_task *look;
@@ -97,17 +96,18 @@ static void *thread_main(void *arg)
     return NULL;
 }
 
-/* Signals are the loop's. */
+/* Signals are the loop's.  What the thread was given is ours again when fd says so: it touches nothing after that. */
 static void start_thread(struct reload *r, enum stage_of_reload stage)
 {
     sigset_t all, before;
+    pthread_t thread;
 
     r->stage = stage;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    int rc = pthread_create(&r->thread, NULL, thread_main, r);
+    int rc = pthread_create(&thread, NULL, thread_main, r);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    ensure(rc == 0);
+    ensure(rc == 0 && pthread_detach(thread) == 0); /* to join it the loop might have to wait for a processor */
 }
 
 /* --- on the loop ------------------------------------------------------------------------ */
@@ -267,12 +267,10 @@ static void on_zones(struct reload *r)
     start_thread(r, RELOAD_COMPILE);
 }
 
-static void join(struct reload *r)
+static void take_done(struct reload *r)
 {
     uint64_t n;
-
-    ignore(read(r->fd, &n, sizeof(n)));
-    ensure(pthread_join(r->thread, NULL) == 0);
+    ignore(read(r->fd, &n, sizeof(n))); /* it is there: one write, one read */
 }
 
 static void on_done(int fd, unsigned ready, void *arg)
@@ -281,7 +279,7 @@ static void on_done(int fd, unsigned ready, void *arg)
 
     (void)fd;
     (void)ready;
-    join(r);
+    take_done(r);
     if (r->stage == RELOAD_ZONES)
         on_zones(r);
     else
@@ -343,8 +341,10 @@ void reload_free(struct reload **rp)
 
     if (r == NULL)
         return;
-    if (r->stage == RELOAD_ZONES || r->stage == RELOAD_COMPILE)
-        join(r);
+    struct pollfd done = {.fd = r->fd, .events = POLLIN};
+    bool busy = r->stage == RELOAD_ZONES || r->stage == RELOAD_COMPILE;
+    while (busy && poll(&done, 1, -1) != 1)
+        ; /* a signal */
     if (r->work.fresh != NULL && r->work.fresh->use == NULL)
         conf_free(&r->work.fresh);
     confs_drop(&r->work.fresh);
