@@ -198,7 +198,7 @@ static enum err build_kind(struct conf_build *b, const struct yaml_law *y, size_
         build_keywords(b, y->keywords, law, &k[p->n_legal_keywords]);
         p->legal_keywords = k;
         p->n_legal_keywords += on;
-    } else {
+    } else if (y->opt_out != NULL) {
         struct legal_opt_out *o = one_more(b, p->legal_opt_outs, p->n_legal_opt_outs, sizeof *o);
         err = build_opt_out(b, y->opt_out, i, law, &o[p->n_legal_opt_outs]);
         p->legal_opt_outs = o;

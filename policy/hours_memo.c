@@ -60,20 +60,17 @@ static bool answers(const struct hours_memo_row *row, const struct key *k, int64
            at_ms - row->asked_ms < KEPT_MS;
 }
 
-/*
- * The row that answers, or the one of its bucket that was asked for the earliest instant: a decision asks for now
- * and for its release, and both stay.
- */
+/* The row that answers, or the one of its bucket that was of no use for longest. */
 static struct hours_memo_row *row_of(struct hours_memo *memo, const struct key *k, int64_t at_ms)
 {
-    struct hours_memo_row *bucket = memo->rows[k->a % N_ELEMENTS(memo->rows)], *oldest = bucket;
+    struct hours_memo_row *bucket = memo->rows[k->a % N_ELEMENTS(memo->rows)], *stale = bucket;
     for (size_t i = 0; i < N_ELEMENTS(memo->rows[0]); i++) {
         if (answers(&bucket[i], k, at_ms))
             return &bucket[i];
-        if (bucket[i].asked_ms < oldest->asked_ms)
-            oldest = &bucket[i];
+        if (bucket[i].used < stale->used)
+            stale = &bucket[i];
     }
-    return oldest;
+    return stale;
 }
 
 void policy_forget(const struct policy *p)
@@ -90,8 +87,16 @@ struct opening hours_memo_ask(const struct facts *f, enum rule rule, int64_t at_
     struct hours_memo_row *row = row_of(f->policy->hours_memo, &k, at_ms);
     if (!answers(row, &k, at_ms)) {
         struct opening o = ask(f, at_ms);
-        *row = (struct hours_memo_row){{k.a, k.b}, at_ms, o.from_ms, o.until_ms, o.zone, o.law};
+        *row = (struct hours_memo_row){
+            .key = {k.a, k.b},
+            .asked_ms = at_ms,
+            .from_ms = o.from_ms,
+            .until_ms = o.until_ms,
+            .zone = o.zone,
+            .law = o.law,
+        };
     }
+    row->used = ++f->policy->hours_memo->uses;
     if (row->from_ms <= at_ms)
         return (struct opening){.from_ms = at_ms, .until_ms = row->until_ms};
     return (struct opening){row->from_ms, row->until_ms, row->zone, row->law};

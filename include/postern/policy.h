@@ -217,8 +217,10 @@ struct legal_opt_out {
 #define HOURS_MEMO_BUCKETS 512
 #define HOURS_MEMO_ROWS    4
 struct hours_memo {
+    uint64_t uses;
     struct hours_memo_row {
         uint64_t key[2];
+        uint64_t used; /* by the count of uses */
         int64_t asked_ms, from_ms, until_ms;
         const struct zone *zone;
         const struct law *law;
