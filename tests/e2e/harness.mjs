@@ -92,6 +92,8 @@ let people = 0;
 export class Postern {
   #child;
   #log = '';
+  /** Where the log of the present process begins. */
+  #bornAt = 0;
   #fakes;
   #day = -1;
   #nowMs;
@@ -134,6 +136,7 @@ export class Postern {
   /** Start the binary on the directory as it is; returns the milliseconds until it was ready. */
   async launch() {
     const began = performance.now();
+    this.#bornAt = this.#log.length;
     const [program, ...args] = this.command;
     const child = spawn(program, args, { cwd: this.dir, env: this.env, stdio: ['ignore', 'pipe', 'pipe'] });
     this.#child = child;
@@ -188,6 +191,13 @@ export class Postern {
 
   signal(name) {
     this.#child.kill(name);
+  }
+
+  /** The process ids of its workers, by their numbers, as the log last said them. */
+  get workers() {
+    const pids = [];
+    for (const [, worker, pid] of this.#log.slice(this.#bornAt).matchAll(/event=worker_ready worker=(\d+) pid=(\d+)/g)) pids[worker] = Number(pid);
+    return pids;
   }
 
   /** Ask it to stop, and return how it ended, without judging. */

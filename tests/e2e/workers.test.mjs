@@ -51,12 +51,6 @@ const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** Every worker has found Redis: before that, what is capped waits. */
 const counting = () => waitFor('the counters', async () => (await postern.metric('postern_counters_up')) === 1);
-/** The process of each worker, as the log last said it. */
-const pids = () => {
-  const found = [];
-  for (const [, worker, pid] of postern.log.matchAll(/event=worker_ready worker=(\d+) pid=(\d+)/g)) found[worker] = Number(pid);
-  return found;
-};
 /** Which worker decided it; the log comes by a pipe, a moment later. */
 const workerOf = async (id) => Number((await waitFor('the log line', () => new RegExp(`worker=(\\d+) .*decision=${id}`).exec(postern.log)))[1]);
 const workersOf = async (answers) => [...new Set(await Promise.all(answers.map((answer) => workerOf(decisionIds(answer)[0]))))].sort();
@@ -100,7 +94,7 @@ const readyTimes = () => postern.log.match(/event=worker_ready/g).length;
 
 async function killed(worker) {
   const before = readyTimes();
-  process.kill(pids()[worker], 'SIGKILL');
+  process.kill(postern.workers[worker], 'SIGKILL');
   await waitFor('the next one in its place', () => readyTimes() > before);
 }
 
@@ -204,7 +198,7 @@ describe('an opt-out', () => {
     slow();
     const sends = all.flatMap((person) => Array.from({ length: 30 }, (_, n) => postern.mail({ to: person.email, text: `offer ${n}` }).catch((error) => error)));
     await waitFor('calls at the provider', () => mail.requests.length >= 6, { every: 2 });
-    const stopped = pids()[1];
+    const stopped = postern.workers[1];
     const lane = await Lane.to((worker) => worker !== 1);
     process.kill(stopped, 'SIGSTOP');
     try {
@@ -299,7 +293,7 @@ describe('kill -9 of workers under load', () => {
 
 describe('the whole', () => {
   it('ends with its parent, and starts again at once', async () => {
-    const before = pids();
+    const before = postern.workers;
     await postern.kill();
     await waitFor('the workers to end', () => !before.some(isAlive), { deadline: 1000 });
     await postern.launch();
