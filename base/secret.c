@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -28,20 +29,8 @@ static void close_fd(int *fd)
 /* One byte more than a secret may have, and the line end that editors add. */
 #define FILE_MAX (SECRET_MAX + 2)
 
-/*
- * systemd lets the service read its credentials by an ACL, which stat() shows as the group's bits (systemd.exec(5),
- * LoadCredential=); nobody else can enter that directory.
- */
-static bool is_credential(const char *path)
+static bool file_is_private(int fd, mode_t allowed, const char *ref, struct errmsg *e)
 {
-    const char *dir = getenv("CREDENTIALS_DIRECTORY");
-    size_t n = dir != NULL ? strlen(dir) : 0;
-    return n > 0 && strncmp(path, dir, n) == 0 && path[n] == '/' && strstr(path, "/../") == NULL;
-}
-
-static bool file_is_private(int fd, const char *path, const char *ref, struct errmsg *e)
-{
-    mode_t allowed = is_credential(path) ? 0640 : 0600;
     struct stat st;
     if (fstat(fd, &st) == -1 || !S_ISREG(st.st_mode)) {
         errmsg_set(e, "%s is not a regular file", ref);
@@ -54,7 +43,7 @@ static bool file_is_private(int fd, const char *path, const char *ref, struct er
     return true;
 }
 
-static char *secret_from_file(const char *path, const char *ref, struct errmsg *e)
+static char *secret_from_file(const char *path, mode_t allowed, const char *ref, struct errmsg *e)
 {
     if (path[0] != '/') {
         errmsg_set(e, "%s needs an absolute path", ref);
@@ -66,7 +55,7 @@ static char *secret_from_file(const char *path, const char *ref, struct errmsg *
         errmsg_set(e, "%s cannot be opened: %s", ref, strerror(errno));
         return NULL;
     }
-    if (!file_is_private(fd, path, ref, e))
+    if (!file_is_private(fd, allowed, ref, e))
         return NULL;
     char value[FILE_MAX];
     size_t n = 0;
@@ -86,11 +75,38 @@ static char *secret_from_file(const char *path, const char *ref, struct errmsg *
     return secret;
 }
 
+/*
+ * systemd.exec(5), LoadCredential=: the service reads by an ACL, which stat() shows as the group's bits; nobody else
+ * can enter the directory.
+ */
+static char *secret_from_credential(const char *name, const char *ref, struct errmsg *e)
+{
+    const char *dir = getenv("CREDENTIALS_DIRECTORY");
+    char path[4096];
+
+    if (name[0] == '\0' || strchr(name, '/') != NULL) {
+        errmsg_set(e, "%s needs the name of a credential, without a slash", ref);
+        return NULL;
+    }
+    if (dir == NULL) {
+        errmsg_set(e, "%s: systemd gave no credentials; write LoadCredential=%s:/path into the unit", ref, name);
+        return NULL;
+    }
+    int n = snprintf(path, sizeof path, "%s/%s", dir, name);
+    if (n < 0 || (size_t)n >= sizeof path) {
+        errmsg_set(e, "%s: CREDENTIALS_DIRECTORY is too long", ref);
+        return NULL;
+    }
+    return secret_from_file(path, 0640, ref, e);
+}
+
 char *secret_load(const char *ref, struct errmsg *e)
 {
     struct slice s = slice_of(ref);
     if (slice_starts(s, "file:"))
-        return secret_from_file(ref + strlen("file:"), ref, e);
+        return secret_from_file(ref + strlen("file:"), 0600, ref, e);
+    if (slice_starts(s, "credential:"))
+        return secret_from_credential(ref + strlen("credential:"), ref, e);
     if (!slice_starts(s, "env:"))
         return secret_copy(ref, s.n, "the secret", e);
     const char *value = getenv(ref + strlen("env:"));

@@ -65,15 +65,6 @@ START_TEST(files)
     check_refused(ref, "0600 or stricter");
     fill("hunter2", 7, 0700);
     check_refused(ref, "mode 0700");
-    ck_assert_int_eq(setenv("CREDENTIALS_DIRECTORY", "/tmp", 1), 0); /* where path is */
-    fill("hunter2", 7, 0440);
-    check_loaded(ref, "hunter2");
-    fill("hunter2", 7, 0444);
-    check_refused(ref, "mode 0444");
-    ck_assert_int_eq(setenv("CREDENTIALS_DIRECTORY", "/tm", 1), 0);
-    fill("hunter2", 7, 0440);
-    check_refused(ref, "mode 0440");
-    unsetenv("CREDENTIALS_DIRECTORY");
     fill("", 0, 0600);
     check_refused(ref, "1 to 4096");
     fill("\n", 1, 0600);
@@ -111,6 +102,24 @@ START_TEST(no_file)
 }
 END_TEST
 
+START_TEST(credentials)
+{
+    char name[64];
+    snprintf(name, sizeof name, "credential:%s", strrchr(path, '/') + 1);
+    check_refused(name, "LoadCredential=");
+    ck_assert_int_eq(setenv("CREDENTIALS_DIRECTORY", "/tmp", 1), 0);
+    fill("hunter2", 7, 0440);
+    check_loaded(name, "hunter2");
+    check_refused(ref, "mode 0440");
+    fill("hunter2", 7, 0444);
+    check_refused(name, "mode 0444");
+    check_refused("credential:nonexistent-postern", "No such file");
+    check_refused("credential:../tmp/x", "without a slash");
+    check_refused("credential:", "without a slash");
+    unsetenv("CREDENTIALS_DIRECTORY");
+}
+END_TEST
+
 START_TEST(environment_and_value)
 {
     ck_assert_int_eq(setenv("POSTERN_TEST_SECRET", "hunter2", 1), 0);
@@ -136,6 +145,7 @@ int main(void)
     tcase_add_test(tests, files);
     tcase_add_test(tests, file_sizes);
     tcase_add_test(tests, no_file);
+    tcase_add_test(tests, credentials);
     tcase_add_test(tests, environment_and_value);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
