@@ -75,4 +75,7 @@ bool sendgrid_send_at(const struct json_scan *s, uint32_t node, int64_t *at_ms);
 enum err sendgrid_outgoing_fields(const struct wire_request *r, const struct provider_login *login, struct arena *a,
                                   struct outgoing *out);
 
+/* A member of `headers` that speaks to us, and never goes on: X-Postern-*, Idempotency-Key. */
+bool sendgrid_is_own_header(const struct json_scan *s, uint32_t member);
+
 #endif

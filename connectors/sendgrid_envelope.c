@@ -38,6 +38,12 @@ static enum claim find_claim(const struct json_scan *s, uint32_t member, bool ht
     return claim;
 }
 
+bool sendgrid_is_own_header(const struct json_scan *s, uint32_t member)
+{
+    return json_scan_key_starts(s, member, "x-postern-", true) ||
+           json_scan_key(s, member, claims_field(CLAIM_IDEMPOTENCY_KEY)) != JSON_KEY_OTHER;
+}
+
 static enum err read_claim(struct sendgrid_reading *g, uint32_t member, const char *path, bool http, struct claims *c)
 {
     const struct json_scan *s = &g->sg->scan;
@@ -61,7 +67,7 @@ static enum err read_claims(struct sendgrid_reading *g, uint32_t object, const c
         return sendgrid_refuse_type(g, path, object, "an object");
     enum err err = OK;
     for (uint32_t m = object + 1; m < s->nodes[object].next && err == OK; m = s->nodes[m].next) {
-        if (json_scan_key_starts(s, m, http ? "x-postern-" : "postern_", http))
+        if (http ? sendgrid_is_own_header(s, m) : json_scan_key_starts(s, m, "postern_", false))
             err = read_claim(g, m, path, http, c);
     }
     return err;

@@ -50,7 +50,7 @@ static uint32_t n_sent(const struct sendgrid_list *list, const bool *send)
 /* Clients copy mail headers into HTTP's and the body's: a token must not reach the recipient. */
 static bool drop_own_header(struct pruning *x, uint32_t child)
 {
-    return json_scan_key_starts(&x->sg->scan, child, "x-postern-", true);
+    return sendgrid_is_own_header(&x->sg->scan, child);
 }
 
 static bool drop_own_arg(struct pruning *x, uint32_t child)

@@ -245,6 +245,18 @@ describe('whose key it is', () => {
     assert.equal(mail.sends(person.email).length, 1);
   });
 
+  it("the providers' own clients: a header of @sendgrid/mail, which no recipient gets to see", async () => {
+    const person = await postern.person();
+    const send = () => postern.sendgrid('billing').send({ to: person.email, from: 'bills@shop.example', subject: 'x', text: 'x', headers: { 'Idempotency-Key': 'sdk-1', 'X-Campaign': '7' } });
+    const [[first], [second]] = [await send(), await send()];
+    assert.deepEqual([first.statusCode, second.statusCode], [202, 202]);
+    assert.equal(second.headers['postern-replayed'], 'true');
+    assert.equal(second.headers['x-message-id'], first.headers['x-message-id']);
+    const [sent, ...more] = mail.sends(person.email);
+    assert.deepEqual(more, []);
+    assert.deepEqual(sent.json.headers, { 'X-Campaign': '7' });
+  });
+
   it('a key is 1 to 255 visible ASCII characters', async () => {
     const person = await postern.person();
     for (const bad of ['k'.repeat(256), 'two words', 'caf\u00e9']) {
