@@ -103,6 +103,51 @@ START_TEST(deadlines_of_where_somebody_may_be)
 }
 END_TEST
 
+/* --- what speaks to a message ---------------------------------------------------------- */
+
+START_TEST(laws_that_speak_to_a_message)
+{
+    struct law_in_force laws[8];
+    struct hours_in_force hours[8];
+    reset();
+    given_class(&b, SLICE("marketing"));
+    give_words(&b,
+               SLICE("channel=sms region=US-FL pref.hours=10:00-12:00 quiet=21:00-08:00 "
+                     "legal=us/*/*/US/08:00-21:00 legal=fr/*/*/FR/08:00-21:00 legal=n@2027-01-01../*/*/US/08:00-21:00 "
+                     "cap=\"limit=9\" cap=\"law=cap/*/*/US rolling=86400 limit=3\" "
+                     "law_consent=\"con/*/*/US/need=opt_in\" law_opt_out=\"out/*/*/US/within=10b\" "
+                     "law_opt_out=\"mail/*/email/US/within=10b\""));
+    static const struct legal_keywords stop = {
+        .law = {.name = "stop", .classes = ~0u, .channels = ~0u, .from_days = INT32_MIN, .to_days = INT32_MAX}};
+    b.policy.legal_keywords = &stop;
+    b.policy.n_legal_keywords = 1;
+    static const struct {
+        const char *name;
+        enum law_kind kind;
+    } want[] = {
+        {"us", LAW_HOURS}, {"cap", LAW_CAP}, {"con", LAW_CONSENT}, {"out", LAW_OPT_OUT}, {"stop", LAW_KEYWORDS}};
+    ck_assert_uint_eq(policy_laws(&b.facts, laws, N_ELEMENTS(laws)), N_ELEMENTS(want));
+    for (size_t i = 0; i < N_ELEMENTS(want); i++) {
+        ck_assert_str_eq(laws[i].law->name, want[i].name);
+        ck_assert_int_eq(laws[i].kind, want[i].kind);
+    }
+    ck_assert_uint_eq(policy_laws(&b.facts, laws, 2), 2);
+
+    policy_prepare(&b.facts);
+    ck_assert_uint_eq(policy_hours(&b.facts, hours, N_ELEMENTS(hours)), 3);
+    ck_assert_str_eq(hours[0].of, "legal");
+    ck_assert_str_eq(hours[0].law->name, "us");
+    ck_assert_str_eq(hours[1].of, "organisation");
+    ck_assert_ptr_null(hours[1].law);
+    ck_assert_str_eq(hours[2].of, "contact");
+    ck_assert_int_eq(hours[2].closes_ms, instant(&b, SLICE("2026-03-10T15:58Z")));
+    for (size_t max = 0; max < 3; max++)
+        ck_assert_uint_eq(policy_hours(&b.facts, hours, max), max);
+    ck_assert_uint_eq(b.failures, 0);
+    arena_clear(&b.arena);
+}
+END_TEST
+
 /* --- the memo ------------------------------------------------------------------------ */
 
 static uint64_t next_random(uint64_t *x)
@@ -177,6 +222,7 @@ int main(void)
     tcase_add_test(t, spans);
     tcase_add_test(t, a_span_without_business_days_ends);
     tcase_add_test(t, deadlines_of_where_somebody_may_be);
+    tcase_add_test(t, laws_that_speak_to_a_message);
     tcase_add_test(t, what_is_remembered_is_what_would_be_found);
     tcase_add_test(t, what_is_remembered_can_be_forgotten);
     suite_add_tcase(suite, t);
