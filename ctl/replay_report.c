@@ -17,6 +17,7 @@ static const char *const limits[] = {
     "a message that would newly be kept is released when it is due, without the spread over the minutes after it",
     "a message that would newly go is taken as accepted by its provider",
     "\"same content\" is as it was found then, and channels for which a message held another body are not on record",
+    "category and kind of sender are as recorded: mappings and keys of the other configuration are not asked",
     "an opt-out of one address of a contact is taken to bind its others from when it was said",
 };
 

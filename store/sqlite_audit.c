@@ -180,34 +180,6 @@ enum err sqlite_identity(struct backend *b, uint64_t *out)
     return OK;
 }
 
-/* Rows of the audit are in order of time but for a clock that was set back: from the first that is late enough on. */
-enum err sqlite_history(struct backend *b, int64_t since_ms, store_history_cb *each, void *arg)
-{
-    static const char text[] =
-        "WITH first (seq) AS (SELECT min(seq) FROM audit WHERE at_ms >= ?) "
-        "SELECT kind, ref, at_ms, body, personal, seq - (SELECT seq FROM first) + 1, "
-        "(SELECT max(seq) FROM audit) - (SELECT seq FROM first) + 1 "
-        "FROM audit WHERE seq >= (SELECT seq FROM first) AND kind IN ('decision', 'result') ORDER BY seq";
-    AUTO(db_close) sqlite3 *db = open_reader(b);
-    AUTO(statement_free) sqlite3_stmt *st = NULL;
-    if (db == NULL || sqlite3_prepare_v2(db, text, -1, &st, NULL) != SQLITE_OK)
-        return ERR_UNAVAILABLE;
-    sqlite3_bind_int64(st, 1, since_ms);
-    int rc;
-    while ((rc = sqlite3_step(st)) == SQLITE_ROW) {
-        struct store_event e = {.is_result = slice_eq_cstr(col_borrow(st, 0), "result"),
-                                .ref = (uint64_t)col_int(st, 1),
-                                .at_ms = col_int(st, 2),
-                                .body = col_borrow(st, 3),
-                                .personal = col_borrow(st, 4),
-                                .row = (uint64_t)col_int(st, 5),
-                                .rows = (uint64_t)col_int(st, 6)};
-        if (!each(&e, arg))
-            return OK;
-    }
-    return rc == SQLITE_DONE ? OK : ERR_UNAVAILABLE;
-}
-
 /* Types are looked at too: a blob with the bytes of the text hashes alike, and is a change all the same. */
 static bool read_row(sqlite3_stmt *st, struct audit_row *row, struct slice *hash)
 {
@@ -249,6 +221,59 @@ static enum err read_head(sqlite3 *db, struct head *out)
     out->chain.seq = (uint64_t)col_int(st, 0);
     out->present = digest_from(col_borrow(st, 1), &out->chain.hash) && digest_from(col_borrow(st, 2), &out->mac);
     return OK;
+}
+
+/* Of a row by its number; INT64_MAX: there is none, or it cannot be read. */
+static int64_t at_ms_of(sqlite3_stmt *st, int64_t seq)
+{
+    sqlite3_reset(st);
+    sqlite3_bind_int64(st, 1, seq);
+    return sqlite3_step(st) == SQLITE_ROW ? col_int(st, 0) : INT64_MAX;
+}
+
+/* The first row that is late enough: rows are in order of time, but for a clock that was set back.  0: unreadable. */
+static int64_t first_since(sqlite3 *db, int64_t last, int64_t since_ms)
+{
+    AUTO(statement_free) sqlite3_stmt *st = NULL;
+    int64_t low = 1, high = last + 1;
+    if (sqlite3_prepare_v2(db, "SELECT at_ms FROM audit WHERE seq = ?", -1, &st, NULL) != SQLITE_OK)
+        return 0;
+    while (low < high) {
+        int64_t middle = low + (high - low) / 2;
+        if (at_ms_of(st, middle) >= since_ms)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return low;
+}
+
+enum err sqlite_history(struct backend *b, int64_t since_ms, store_history_cb *each, void *arg)
+{
+    static const char text[] = "SELECT kind, ref, at_ms, body, personal, seq FROM audit "
+                               "WHERE seq >= ? AND kind IN ('decision', 'result') ORDER BY seq";
+    AUTO(db_close) sqlite3 *db = open_reader(b);
+    AUTO(statement_free) sqlite3_stmt *st = NULL;
+    struct head head;
+    if (db == NULL || read_head(db, &head) != OK || sqlite3_prepare_v2(db, text, -1, &st, NULL) != SQLITE_OK)
+        return ERR_UNAVAILABLE;
+    int64_t last = (int64_t)head.chain.seq, first = first_since(db, last, since_ms);
+    if (first == 0)
+        return ERR_UNAVAILABLE;
+    sqlite3_bind_int64(st, 1, first);
+    int rc;
+    while ((rc = sqlite3_step(st)) == SQLITE_ROW) {
+        struct store_event e = {.is_result = slice_eq_cstr(col_borrow(st, 0), "result"),
+                                .ref = (uint64_t)col_int(st, 1),
+                                .at_ms = col_int(st, 2),
+                                .body = col_borrow(st, 3),
+                                .personal = col_borrow(st, 4),
+                                .row = (uint64_t)(col_int(st, 5) - first + 1),
+                                .rows = (uint64_t)(last - first + 1)};
+        if (!each(&e, arg))
+            return OK;
+    }
+    return rc == SQLITE_DONE ? OK : ERR_UNAVAILABLE;
 }
 
 static bool unreadable(sqlite3 *db, uint64_t seq, struct audit_verdict *out)
