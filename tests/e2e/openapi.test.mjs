@@ -80,6 +80,23 @@ describe('the document', () => {
     assert.deepEqual(rows.sort(), operations.filter(({ operation, at }) => operation.tags[0] === 'operations' && !at.startsWith(NATIVE)).map(({ at }) => at).sort());
   });
 
+  it('has the members that each body may have, as its reader knows them', async () => {
+    const bodies = {
+      api_clock: ['/postern/v1/test/clock', 'put'],
+      api_consents: ['/postern/v1/contacts/{id}/consents', 'post'],
+      api_contact_change: ['/postern/v1/contacts/{id}', 'put'],
+      api_decisions: ['/postern/v1/decisions', 'post'],
+      api_opt_outs: ['/postern/v1/opt-outs', 'post'],
+      api_overrides: ['/postern/v1/overrides/{id}', 'post'],
+    };
+    for (const [file, [at, method]] of Object.entries(bodies)) {
+      const [, list] = /\bmembers\[\] = \{([^}]*)\}/.exec(await read(`gateway/${file}.c`));
+      const { schema } = document.paths[at][method].requestBody.content['application/json'];
+      const said = schema.$ref ? schema.$ref.slice(2).split('/').reduce((node, step) => node[step], document) : schema;
+      assert.deepEqual(Object.keys(said.properties).sort(), [...list.matchAll(/"([^"]+)"/g)].map(([, name]) => name).sort(), file);
+    }
+  });
+
   it('says which roles a call needs, as the router does', async () => {
     const roles = { ANYBODY: undefined, ANY_KEY: ['sender', 'agent', 'admin'], STAFF: ['agent', 'admin'], ROLE_ADMIN: ['admin'] };
     for (const [, method, at, who] of (await read('gateway/api.c')).matchAll(/\{HTTP_([A-Z]+), "([^"]+)", ([A-Z_]+), api_\w+\}/g))
