@@ -46,7 +46,7 @@ struct redis_op {
     struct loop_task *failing;    /* never sent: told at the end of the turn */
     TAILQ_ENTRY(redis_op) in_row; /* in the order of replies */
     TAILQ_ENTRY(redis_op) in_due; /* of those with a cb, by deadline */
-    bool rowed, timed;
+    bool timed;
 };
 TAILQ_HEAD(redis_row, redis_op);
 
@@ -82,8 +82,8 @@ static void reply_free(void *p)
         return;
     for (size_t i = 0; i < r->n; i++)
         reply_free(r->items[i]);
-    free((void *)r->items);
-    free((char *)(uintptr_t)r->text.p);
+    free(r->items);
+    free((char *)r->text.p);
     free(r);
 }
 
@@ -92,7 +92,7 @@ static struct redis_reply *reply_new(const redisReadTask *task, enum redis_kind 
     struct redis_reply *r = xcalloc(1, sizeof(*r));
     r->kind = kind;
     if (task->parent != NULL)
-        ((struct redis_reply **)(uintptr_t)((struct redis_reply *)task->parent->obj)->items)[task->idx] = r;
+        ((struct redis_reply *)task->parent->obj)->items[task->idx] = r;
     return r;
 }
 
@@ -110,7 +110,7 @@ static void *reply_list(const redisReadTask *task, int n)
     if (n < 0 || n > REPLY_ITEMS)
         return NULL; /* the parser calls that being out of memory, and stops */
     struct redis_reply *r = reply_new(task, REDIS_LIST);
-    r->items = xcalloc(n > 0 ? (size_t)n : 1, sizeof(*r->items));
+    r->items = xcalloc(n > 0 ? (size_t)n : 1, sizeof(void *));
     r->n = (size_t)n;
     return r;
 }
@@ -131,22 +131,26 @@ static redisReplyObjectFunctions reply_functions = {reply_text, reply_list, repl
 
 /* --- ops ------------------------------------------------------------------------------ */
 
-static void op_unlink(struct redis_op *op)
+/* The first of the row, taken out of it; NULL: there is none. */
+static struct redis_op *row_take(struct redis *r)
 {
-    if (op->rowed)
-        TAILQ_REMOVE(&op->redis->row, op, in_row);
+    struct redis_op *op = TAILQ_FIRST(&r->row);
+
+    if (op == NULL)
+        return NULL;
+    TAILQ_REMOVE(&r->row, op, in_row);
     if (op->timed)
-        TAILQ_REMOVE(&op->redis->due, op, in_due);
-    op->rowed = op->timed = false;
+        TAILQ_REMOVE(&r->due, op, in_due);
+    op->timed = false;
+    return op;
 }
 
-/* It is over for the one who asked; the op is gone. */
+/* It is over for the one who asked; the op, of no list any more, is gone. */
 static void op_end(struct redis_op *op, enum err status, const struct redis_reply *reply)
 {
     redis_cb *cb = op->cb;
     void *arg = op->arg;
 
-    op_unlink(op);
     free(op);
     if (cb != NULL)
         cb(status, reply, arg);
@@ -247,8 +251,7 @@ static void drop(struct redis *r, const char *why)
         r->retry_ms = RETRY_MIN_MS;
     r->state = DOWN;
     hang_up(r);
-    while ((op = TAILQ_FIRST(&r->row)) != NULL) {
-        op_unlink(op);
+    while ((op = row_take(r)) != NULL) {
         if (op->cb == NULL) {
             free(op);
             continue;
@@ -309,6 +312,7 @@ static void on_timer(void *arg)
     }
     while ((op = TAILQ_FIRST(&r->due)) != NULL && op->deadline_us <= now_us) {
         redis_cb *cb = op->cb;
+        ensure(cb != NULL); /* who cancels leaves the list */
         TAILQ_REMOVE(&r->due, op, in_due);
         op->timed = false;
         op->cb = NULL; /* stays in the row: its reply will come, for nobody */
@@ -384,7 +388,6 @@ struct redis_op *redis_ask(struct redis *r, const struct slice *args, size_t n_a
     if (TAILQ_EMPTY(&r->row))
         r->heard_us = op->asked_us;
     TAILQ_INSERT_TAIL(&r->row, op, in_row);
-    op->rowed = true;
     due_add(r, op);
     arm(r);
     return op;
@@ -430,22 +433,21 @@ static void greeted(struct redis *r, const struct redis_reply *reply)
 
 static void answered(struct redis *r, const struct redis_reply *reply)
 {
-    struct redis_op *op = TAILQ_FIRST(&r->row);
     int64_t now_us = clock_mono_us();
 
     r->heard_us = now_us;
-    if (op == NULL) {
-        drop(r, "it answers what was not asked");
-        return;
-    }
-    if (reply->kind == REDIS_ERROR)
-        r->counters.failures++;
-    else
-        r->counters.answered_us += now_us - op->asked_us;
+    r->counters.failures += reply->kind == REDIS_ERROR;
     if (reply->kind == REDIS_ERROR && is_fatal(reply->text)) {
         drop_for(r, reply->text); /* and all that wait are told that nobody answers */
         return;
     }
+    struct redis_op *op = row_take(r);
+    if (op == NULL) {
+        drop(r, "it answers what was not asked");
+        return;
+    }
+    if (reply->kind != REDIS_ERROR)
+        r->counters.answered_us += now_us - op->asked_us;
     op_end(op, OK, reply);
 }
 
@@ -650,10 +652,8 @@ void redis_free(struct redis **rp)
     if (r == NULL)
         return;
     hang_up(r);
-    while ((op = TAILQ_FIRST(&r->row)) != NULL) {
-        op_unlink(op);
+    while ((op = row_take(r)) != NULL)
         free(op);
-    }
     while ((op = TAILQ_FIRST(&r->failing)) != NULL) {
         TAILQ_REMOVE(&r->failing, op, in_row);
         loop_cancel(&op->failing);

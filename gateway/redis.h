@@ -42,7 +42,7 @@ struct redis_reply {
     int64_t number;
     struct slice text; /* of REDIS_TEXT and REDIS_ERROR */
     size_t n;
-    struct redis_reply *const *items;
+    struct redis_reply **items;
 };
 
 /* NULL with the reason in e: the CA file.  Connects by itself, and again. */
