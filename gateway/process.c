@@ -5,6 +5,7 @@
  */
 #include "process.h"
 
+#include <malloc.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -15,6 +16,10 @@
 
 #define FDS_OF_OURS         64u /* store, log, loop, name look-ups, callbacks */
 #define CONCURRENCY_ASSUMED 64u /* of a provider that configures none: upstream_pace.c */
+
+#define HEAP_KEPT_BYTES        (64 << 20)
+#define HEAP_STEP_BYTES        (1 << 20)
+#define HEAP_OWN_MAPPING_BYTES (256 << 10)
 
 #if defined(__SANITIZE_ADDRESS__)
 #define SANITIZED 1
@@ -44,8 +49,21 @@ static void raise_descriptors(void)
     }
 }
 
+/*
+ * One heap for both threads, and what was freed stays: the store's thread would otherwise give pages back and fault them
+ * in again with each batch.  Large bodies keep their own mappings, which growing moves instead of copying.
+ */
+static void keep_heap(void)
+{
+    mallopt(M_ARENA_MAX, 1);
+    mallopt(M_TRIM_THRESHOLD, HEAP_KEPT_BYTES);
+    mallopt(M_TOP_PAD, HEAP_STEP_BYTES);
+    mallopt(M_MMAP_THRESHOLD, HEAP_OWN_MAPPING_BYTES);
+}
+
 void process_set_up(bool with_cores)
 {
+    keep_heap();
     signal(SIGPIPE, SIG_IGN);
     signal(SIGHUP, SIG_IGN); /* until the loop runs, which reloads at it: a closed terminal is no reason to stop */
     if (!with_cores)

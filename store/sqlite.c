@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -153,12 +154,20 @@ static bool take_place(struct backend *b, enum store_sharing sharing, struct err
     never("a kind of sharing");
 }
 
+/* Its own count of what it allocates costs a lock for each allocation; nothing here asks for it. */
+static void forgo_statistics(void)
+{
+    ignore(sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0)); /* refused when another part has opened a database before */
+}
+
 static bool open_file(struct backend *b, const struct store_options *o, struct errmsg *e)
 {
     bool read_only = o->read_only;
     int flags = SQLITE_OPEN_NOMUTEX | (read_only ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
     if (!read_only && (!take_place(b, o->sharing, e) || !create_private(b->path, e)))
         return false;
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, forgo_statistics);
     if (sqlite3_open_v2(b->path, &b->db, flags, NULL) != SQLITE_OK) {
         errmsg_set(e, "%s: %s", b->path, sqlite3_errmsg(b->db));
         return false;
