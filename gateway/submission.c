@@ -245,6 +245,8 @@ static void on_reserved(const struct counters_answer *a, void *arg)
         item->facts.counters_down = true;
         item->reservation = a->reservation; /* what is sent all the same is counted when they are back */
         policy_decide(&item->facts, &item->decision);
+        if (item->decision.outcome != OUTCOME_FORWARD)
+            submission_release_slot(s, item);
     } else if (a->reserved) {
         item->reservation = a->reservation;
     } else {

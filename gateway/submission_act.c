@@ -212,9 +212,9 @@ static void settle_slots(struct submission *s, bool sent)
 {
     for (size_t i = 0; i < s->n_items; i++) {
         struct item *item = &s->items[i];
-        if (!sent)
+        if (!sent || !item->send)
             submission_release_slot(s, item);
-        else if (item->send && item->reservation != 0)
+        else if (item->reservation != 0)
             counters_commit(s->g->counters, item->reservation, s->now_ms);
         if (sent && item->send && !s->unknown)
             metrics_sent(s->g->metrics, &item->profile, &item->decision);

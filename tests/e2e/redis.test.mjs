@@ -170,6 +170,14 @@ describe('Redis goes away', { timeout: RUNS ? 1_800_000 : 120_000 }, () => {
     await redis?.stop();
   });
 
+  /** The answer to an offer that was decided with counts: on a busy machine some commands miss their 10 ms. */
+  function counted(person) {
+    return waitFor('an answer with counts', async () => {
+      const answer = await postern.mail({ to: person.email, text: 'offer' });
+      return code(answer) !== 'PST-DEFER-DEGRADED' && answer;
+    });
+  }
+
   /** What semantics says of each class while the counters do not answer. */
   async function assertDegraded() {
     const [ada, out] = [await postern.subscriber(), await postern.subscriber()];
@@ -212,8 +220,9 @@ describe('Redis goes away', { timeout: RUNS ? 1_800_000 : 120_000 }, () => {
       closes = Math.max(closes, performance.now() - returned);
       await up(postern);
       // The invoice went out uncounted and counts now: of the 5 for everything it is one, and offers have 3 of their own.
-      for (let i = 0; i < 3; i++) assert.equal((await postern.mail({ to: ada.email, text: `offer ${i}` })).status, 202);
-      assert.equal((await postern.mail({ to: ada.email, text: 'a fourth offer' })).status, 403);
+      for (let i = 0; i < 3; i++) assert.equal(header(await counted(ada), 'X-Postern-Outcome'), 'forwarded');
+      assert.equal((await counted(ada)).status, 403, 'a fourth offer');
+      assert.equal(mail.sends(ada.email).length, 4);
     }
     assert.ok(opens < OPENS_MS, `the breaker opened after ${opens} ms`);
     assert.ok(closes < 2000, `the breaker closed after ${closes} ms`);
@@ -227,7 +236,7 @@ describe('Redis goes away', { timeout: RUNS ? 1_800_000 : 120_000 }, () => {
     for (let i = 0; i < 5; i++) assert.equal((await postern.mail({ to: ada.email, text: `invoice ${i}` }, { key: 'billing' })).status, 202);
     await redis.launch();
     await up(postern);
-    assert.equal(code(await postern.mail({ to: ada.email, text: 'offer' })), 'PST-HARD-FREQUENCY', 'the five invoices are the five of "all"');
+    assert.equal(code(await counted(ada)), 'PST-HARD-FREQUENCY', 'the five invoices are the five of "all"');
   });
 
   it('stopped (SIGSTOP): the loop does not wait, answers come in time, and it comes back', async (t) => {
@@ -253,7 +262,7 @@ describe('Redis goes away', { timeout: RUNS ? 1_800_000 : 120_000 }, () => {
       await waitFor('the breaker to close', async () => (await postern.metric('postern_counters_breaker_open')) === 0, { every: 5 });
       closes = Math.max(closes, performance.now() - returned);
       await up(postern);
-      assert.equal(code(await postern.mail({ to: ada.email, text: 'offer' })), 'PST-HARD-FREQUENCY', 'they were counted');
+      assert.equal(code(await counted(ada)), 'PST-HARD-FREQUENCY', 'they were counted');
     }
     const stalled = await stall();
     assert.ok((await postern.metric('postern_counters_timeouts_total')) > 0);
@@ -273,7 +282,7 @@ describe('Redis goes away', { timeout: RUNS ? 1_800_000 : 120_000 }, () => {
     await redis.command('CONFIG', 'SET', 'maxmemory', '0');
     await waitFor('the commit to be delivered', async () => (await postern.metric('postern_counters_kept')) === 0);
     await up(postern);
-    assert.equal((await postern.mail({ to: ada.email, text: 'offer 2' })).status, 202);
+    assert.equal(header(await counted(ada), 'X-Postern-Outcome'), 'forwarded');
   });
 
   it('a policy that evicts is said, and keys that were evicted are a loss', async () => {
@@ -289,6 +298,10 @@ describe('Redis goes away', { timeout: RUNS ? 1_800_000 : 120_000 }, () => {
     await waitFor('the loss noticed', async () => (await postern.metric('postern_counters_losses_total')) > losses, { deadline: 2000 });
     assert.ok((await postern.metric('postern_counters_evicted_keys')) > 0);
     await up(postern);
+  });
+
+  it('no slot is forgotten', async () => {
+    assert.equal(await postern.metric('postern_counter_reservations'), 0);
   });
 
   it('its log says each change once, and no password', () => {
