@@ -25,7 +25,7 @@ struct counters_op {
 };
 
 /* The longest calendar window is a month; a day more for zones. */
-#define COUNTERS_KEEP_MS (INT64_C(32) * MS_PER_DAY)
+#define COUNTERS_KEEP_MS (INT64_C(1000) * LIMIT_CAP_SPAN_S)
 
 static inline bool counters_full(const struct cap_check *k, const struct cap_count *n, int64_t now_ms)
 {

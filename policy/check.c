@@ -69,6 +69,10 @@ static const char *wrong_with(const struct cap *c)
         return "limit is negative: write 0 for none, or leave the cap out for no limit";
     if (c->kind == CAP_ROLLING && c->rolling_s <= 0)
         return "rolling needs a number of seconds above 0";
+    if (c->kind == CAP_ROLLING && c->rolling_s > LIMIT_CAP_SPAN_S)
+        return "looks back further than sends are counted: at most 32 days (32d)";
+    if (c->min_gap_s > LIMIT_CAP_SPAN_S)
+        return "min_gap looks back further than sends are counted: at most 32 days (32d)";
     if (c->min_gap_s < 0 || c->reserve_slots < 0)
         return "min_gap and reserved slots are not negative";
     return NULL;

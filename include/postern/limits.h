@@ -43,6 +43,7 @@
 #define LIMIT_SANDBOX_BODY_BYTES 65536u    /* what the sandbox keeps of a body: enough to look at */
 #define LIMIT_SMS_BODY_CHARS     1600u     /* Twilio 21617 */
 #define LIMIT_DEFERRALS          5u        /* semantics, section 6: then the dead-letter list */
+#define LIMIT_CAP_SPAN_S         2764800   /* 32 days: so far back sends are counted, and caps may look */
 #define LIMIT_CANDIDATE_ZONES    64u       /* zones that one phone number may stand for */
 #define LIMIT_CANDIDATE_REGIONS  16u       /* countries or states likewise; more than that is "unknown" */
 
