@@ -6,7 +6,7 @@
 -- epoch or none is in force, and nothing was done.  The entry's own time is "now".
 -- Tables, closures and redis.call are what costs here (a table of a few numbers as much as two calls); unpacking the
 -- same bytes again is cheap.
-local call, unpack, sub = redis.call, struct.unpack, string.sub
+local call, spread, unpack, sub = redis.call, unpack, struct.unpack, string.sub
 local act, entry = ARGV[1], ARGV[3]
 
 if act == 'reserve' or act == 'peek' then
@@ -73,13 +73,14 @@ end
 
 -- "settle": an entry for each key, and for each "c" (it was sent) or "r" (it was not).  "load", the rebuild: all were
 -- sent, whichever epoch is in force.
-local acts = ARGV[4]
-if act == 'settle' and call('GET', KEYS[1]) ~= ARGV[2] then return -1 end
+local acts, got, put = ARGV[4], call('MGET', spread(KEYS)), {}
+if act == 'settle' and got[1] ~= ARGV[2] then return -1 end
 for i = 2, #KEYS do
-  local e = sub(entry, i * 31 - 61, i * 31 - 31)
-  local before = call('GET', KEYS[i]) or ''
+  local key, e = KEYS[i], sub(entry, i * 31 - 61, i * 31 - 31)
+  local before = put[key] or got[i] or ''
   local s = without(before, sub(e, 1, 8))
   if act == 'load' or sub(acts, i - 1, i - 1) == 'c' then s = with(s, e) end
-  if s == '' and before ~= '' then call('DEL', KEYS[i]) elseif s ~= before then call('SETEX', KEYS[i], '2851200', s) end
+  put[key] = s -- the same contact may come again
+  if s == '' and before ~= '' then call('DEL', key) elseif s ~= before then call('SETEX', key, '2851200', s) end
 end
 return 1
