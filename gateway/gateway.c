@@ -27,6 +27,8 @@
 
 #define STALL_LOOK_MS 1000
 #define DRAIN_MAX_MS  30000
+#define UNCOUNTED_MS  5000  /* how long a start waits for Redis to answer before it serves without counters ... */
+#define COUNTING_MS   60000 /* ... and for the sends of the store to be read into it */
 #define REBUILD_MS    (INT64_C(32) * MS_PER_DAY) /* the longest calendar window, and a day for zones */
 
 /* --- requests ------------------------------------------------------------------------ */
@@ -73,9 +75,23 @@ static void reply_health(struct gateway *g, struct http_request *r)
     reply_text(r, 200, SLICE("alive\n"));
 }
 
+/* Who is told "ready" sends at once: at a start not before the counters hold what was sent, or it all would wait. */
+static const char *starting(struct gateway *g)
+{
+    int64_t since_ms = clock_mono_ms() - g->started_mono_ms;
+
+    if (!g->has_counted) {
+        metrics_publish(g->metrics, g);
+        g->has_counted = metrics_counters_up(g->metrics) || since_ms >= COUNTING_MS ||
+                         (since_ms >= UNCOUNTED_MS && counters_state(g->counters).breaker_open);
+    }
+    return g->has_counted ? NULL : "the frequency counters are being loaded";
+}
+
 static void reply_ready(struct gateway *g, struct http_request *r)
 {
     const char *why = gateway_unready(g);
+    why = why == NULL ? starting(g) : why;
     char *text = why == NULL ? NULL : arena_printf(r->arena, "not ready: %s\n", why);
     reply_text(r, why == NULL ? 200 : 503, why == NULL ? SLICE("ready\n") : slice_of(text));
 }

@@ -36,7 +36,7 @@ struct gateway {
     struct releaser *releaser;
     struct callbacks *callbacks;
     struct reload *reload;
-    uint64_t reload_id; /* of the parent's reload that is being made ready */
+    uint64_t reload_id;              /* of the parent's reload that is being made ready */
     uint8_t token_key[SHA256_BYTES]; /* MAC of override tokens; of the audit key, so the same in all workers */
     size_t submissions;              /* under way */
     struct submission *live;         /* all of them */
@@ -44,6 +44,7 @@ struct gateway {
     struct submission *acting;       /* those whose call to a provider is under way */
     int64_t sweep_mono_ms;           /* when idempotency keys are looked through again */
     bool draining;
+    bool has_counted;    /* the counters were up in every worker, or have been waited for */
     bool listener_empty; /* nothing is open there any more */
     int64_t drain_until_mono_ms;
     int64_t started_mono_ms;

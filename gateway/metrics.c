@@ -93,6 +93,15 @@ void metrics_publish(struct metrics *m, const struct gateway *g)
     metrics_sample(m->slab, g);
 }
 
+bool metrics_counters_up(const struct metrics *m)
+{
+    for (size_t i = 0; i < m->board->n; i++) {
+        if (m->board->slabs[i].value[METRIC_COUNTERS_UP] <= 0)
+            return false;
+    }
+    return true;
+}
+
 /* --- counting ------------------------------------------------------------------------ */
 
 struct metrics_row *metrics_row_of(struct metrics_rows *r, const char *a, const char *b, int c)

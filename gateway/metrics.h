@@ -61,6 +61,8 @@ void metrics_retimed(struct metrics *m, size_t messages); /* other instants for 
 void metrics_loop_stall(struct metrics *m, int64_t ms);
 
 struct gateway;
+/* In every worker, as last published. */
+bool metrics_counters_up(const struct metrics *m);
 /* Let the other workers see this one's gauges; each second. */
 void metrics_publish(struct metrics *m, const struct gateway *g);
 /*

@@ -64,6 +64,33 @@ async function storm(both, person, n = 400) {
   return { answers, count };
 }
 
+describe('a start', { timeout: 60_000 }, () => {
+  it('is ready when the counters are: the first capped mail is not kept for them', async () => {
+    const redis = await RedisServer.start();
+    const house = await startHouse({ configure: sharing(redis) });
+    try {
+      const ada = await house.postern.subscriber();
+      const answer = await house.postern.mail({ to: ada.email, text: 'first' });
+      assert.equal(header(answer, 'X-Postern-Outcome'), 'forwarded');
+    } finally {
+      await house.end();
+      await redis.stop();
+    }
+  });
+
+  it('without Redis is ready all the same, and says what waits', async () => {
+    const redis = { url: `redis://127.0.0.1:${await freePort()}/0` };
+    const house = await startHouse({ configure: sharing(redis) });
+    try {
+      const ada = await house.postern.subscriber();
+      assert.equal(header(await house.postern.mail({ to: ada.email, text: 'first' }), 'X-Postern-Outcome'), 'deferred');
+      assert.equal(await house.postern.metric('postern_counters_up'), 0);
+    } finally {
+      await house.end();
+    }
+  });
+});
+
 describe('one cap in two Posterns', { timeout: RUNS ? 1_800_000 : 120_000 }, () => {
   let redis, pair;
   before(async () => {
