@@ -103,14 +103,14 @@ export async function startProvider() {
   const port = await freePort();
   const server = start('provider', LOAD_CORE, [path.join(BIN, 'provider'), String(port)]);
   await listens(port, server);
-  return { ...server, port };
+  return Object.assign(server, { port });
 }
 
 export async function startRedis() {
   const port = await freePort();
   const server = start('redis', SERVER_CORE, ['redis-server', '--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--dir', directory('redis')]);
   await listens(port, server);
-  return { ...server, port };
+  return Object.assign(server, { port });
 }
 
 export async function startNginx(provider) {
@@ -119,7 +119,7 @@ export async function startNginx(provider) {
   const conf = fill('nginx', 'nginx.conf', { PORT: port, PROVIDER: provider.port, DIR: dir });
   const server = start('nginx', SERVER_CORE, ['nginx', '-c', conf, '-p', dir]);
   await listens(port, server);
-  return { ...server, port };
+  return Object.assign(server, { port });
 }
 
 export async function startHaproxy(provider) {
@@ -127,7 +127,7 @@ export async function startHaproxy(provider) {
   const conf = fill('haproxy', 'haproxy.cfg', { PORT: port, PROVIDER: provider.port });
   const server = start('haproxy', SERVER_CORE, ['haproxy', '-db', '-f', conf]);
   await listens(port, server);
-  return { ...server, port };
+  return Object.assign(server, { port });
 }
 
 export async function startNode(provider, redis) {
@@ -135,7 +135,7 @@ export async function startNode(provider, redis) {
   const script = path.join(HERE, 'peers/node/proxy.mjs');
   const server = start('node', SERVER_CORE, ['node', script, String(port), String(provider.port), String(redis.port)]);
   await listens(port, server);
-  return { ...server, port };
+  return Object.assign(server, { port });
 }
 
 /** counters: 'embedded', or a Redis.  The directory keeps its database from start to start. */
@@ -149,7 +149,7 @@ export async function startPostern(name, provider, counters = 'embedded') {
   const server = start(name, SERVER_CORE, [POSTERND, '-c', file], { cwd: dir });
   await listens(port, server);
   for (let i = 0; i < 500; i++) {
-    if ((await fetch(`http://127.0.0.1:${port}/readyz`)).status === 200) return { ...server, port, dir };
+    if ((await fetch(`http://127.0.0.1:${port}/readyz`)).status === 200) return Object.assign(server, { port, dir });
     await sleep(20);
   }
   throw new Error(`${name} does not get ready:\n${server.log}`);
