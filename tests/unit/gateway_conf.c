@@ -209,6 +209,46 @@ END_TEST
 
 /* --- what is taken --------------------------------------------------------------------- */
 
+static const struct {
+    const char *url, *host, *username, *password;
+    uint16_t port;
+    int db;
+    bool tls;
+} counters_urls[] = {
+    {"redis://127.0.0.1", "127.0.0.1", NULL, NULL, 6379, 0, false},
+    {"redis://127.0.0.1/", "127.0.0.1", NULL, NULL, 6379, 0, false},
+    {"redis://redis.internal:7000/3", "redis.internal", NULL, NULL, 7000, 3, false},
+    {"rediss://redis.internal/15", "redis.internal", NULL, NULL, 6379, 15, true},
+    {"redis://[::1]:6380/1", "::1", NULL, NULL, 6380, 1, false},
+    {"redis://[2001:db8::7]", "2001:db8::7", NULL, NULL, 6379, 0, false},
+    {"redis://:p%40ss%2Fw%25@h:1", "h", NULL, "p@ss/w%", 1, 0, false},
+    {"redis://ann:a:b@c@h/2", "h", "ann", "a:b@c", 6379, 2, false},
+    {"redis://secret@h", "h", NULL, "secret", 6379, 0, false},
+};
+
+static void check_text(const char *got, const char *want)
+{
+    ck_assert_msg((got == NULL) == (want == NULL) && (got == NULL || strcmp(got, want) == 0), "\"%s\", not \"%s\"",
+                  got != NULL ? got : "nothing", want != NULL ? want : "nothing");
+}
+
+START_TEST(counters_by_url)
+{
+    char text[200];
+    snprintf(text, sizeof text, "listen: { http: \"127.0.0.1:8080\" }\ncounters: \"%s\"\n", counters_urls[_i].url);
+    struct conf *c = load_text(text);
+    ck_assert_int_eq(c->counters, COUNTERS_REDIS);
+    check_text(c->redis.host, counters_urls[_i].host);
+    check_text(c->redis.username, counters_urls[_i].username);
+    check_text(c->redis.password, counters_urls[_i].password);
+    ck_assert_uint_eq(c->redis.port, counters_urls[_i].port);
+    ck_assert_int_eq(c->redis.db, counters_urls[_i].db);
+    ck_assert(c->redis.tls == counters_urls[_i].tls);
+    ck_assert_int_eq(c->redis.deadline_ms, 10);
+    conf_free(&c);
+}
+END_TEST
+
 START_TEST(smallest)
 {
     AUTO(conf_free) struct conf *c = load_text("listen: { http: 127.0.0.1:0 }\n");
@@ -599,6 +639,7 @@ int main(void)
     tcase_add_test(t, files_refused);
     tcase_add_test(t, no_secret_in_errors);
     tcase_add_test(t, smallest);
+    tcase_add_loop_test(t, counters_by_url, 0, (int)N_ELEMENTS(counters_urls));
     tcase_add_test(t, sample_of_the_documentation);
     tcase_add_test(t, federal_pack);
     tcase_add_test(t, every_key_of_a_pack);
