@@ -193,6 +193,11 @@ export class Postern {
     this.#child.kill(name);
   }
 
+  /** How its present process ends: { code, signal }. */
+  get ended() {
+    return this.#child.ended;
+  }
+
   /** The process ids of its workers, by their numbers, as the log last said them. */
   get workers() {
     const pids = [];
