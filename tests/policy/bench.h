@@ -3,8 +3,8 @@
  *
  * A word is key=value; a value with blanks stands in double quotes; a time is RFC 3339
  * (seconds may be left out) or "-15m", "+2h", "+1s", "-3d" from now.  The words are the
- * rows of givens[], and "pref.KEY", "default.KEY" for a preference of the contact or
- * the organisation, with "@CHANNEL", "@category" or "@topic" for what it was stated.
+ * rows of givens[], "count.CAP" for what the counters hold of one cap, and "pref.KEY",
+ * "default.KEY" for a preference of the contact or the organisation: see add_preference.
  */
 #ifndef POSTERN_TESTS_POLICY_BENCH_H
 #define POSTERN_TESTS_POLICY_BENCH_H
@@ -16,7 +16,7 @@
 #include "postern/zone.h"
 #include "tests/policy/cases.h"
 
-#define ROWS_MAX 8
+#define ROWS_MAX 16
 #define TEXT_MAX 400
 
 struct bench {
@@ -32,6 +32,10 @@ struct bench {
     struct legal_opt_out legal_opt_outs[ROWS_MAX];
     struct region regions[4 * ROWS_MAX];
     size_t n_regions;
+    struct holiday_calendar holidays; /* of the hours that are given after it */
+    struct cap_count cap_counts[CAP_CHECKS_MAX];
+    const char *cap_counts_of[CAP_CHECKS_MAX];
+    size_t n_cap_counts;
     struct preference defaults[ROWS_MAX], preferences[ROWS_MAX];
     struct opt_out opt_outs[ROWS_MAX];
     struct consent consents[ROWS_MAX];
@@ -158,6 +162,7 @@ static struct window_set windows(struct bench *b, struct slice s, enum window_se
     struct errmsg e = {""};
     if (window_parse(slice_of(text(b, s)), sense, &b->arena, &set, &e) != OK)
         wrong(b, "%s", e.text);
+    set.holidays = b->holidays.n > 0 ? &b->holidays : NULL;
     return set;
 }
 
@@ -192,6 +197,11 @@ static void given_obeys(struct bench *b, struct slice v)
 static void given_expiry(struct bench *b, struct slice v)
 {
     b->category.expiry_s = number(b, v);
+}
+
+static void given_dedupe(struct bench *b, struct slice v)
+{
+    b->category.dedupe_s = number(b, v);
 }
 
 static void given_channel(struct bench *b, struct slice v)
@@ -377,26 +387,48 @@ static void given_consent(struct bench *b, struct slice v)
     c->night = slice_eq_cstr(v, "night");
 }
 
-/* "max_per_day@sms": the key, and what it was stated for: a channel, "category" or "topic" of the message. */
+/* "AUTHORITY/SYSTEM/CONFIDENCE/TIME": who said it, and when; nothing = the contact, none, high, 2026-01-01 */
+static void say_who(struct bench *b, struct preference *p, struct slice who)
+{
+    static const char *const authorities[] = {"contact", "locked", "agent", "behaviour", "account", "organisation"};
+    static const char *const confidences[] = {"low", "medium", "high"};
+    struct slice authority = cases_column(&who, '/');
+    p->system = cases_column(&who, '/');
+    struct slice confidence = cases_column(&who, '/');
+    for (unsigned i = 0; i < N_ELEMENTS(authorities); i++)
+        p->authority = slice_eq_cstr(authority, authorities[i]) ? (enum authority)i : p->authority;
+    for (unsigned i = 0; i < N_ELEMENTS(confidences); i++)
+        p->confidence = slice_eq_cstr(confidence, confidences[i]) ? (enum confidence)i : p->confidence;
+    p->at_ms = who.n > 0 ? instant(b, who) : p->at_ms;
+}
+
+/*
+ * KEY, KEY@SCOPE, KEY@SCOPE/AUTHORITY/SYSTEM/CONFIDENCE/TIME.  SCOPE is what it was stated for: a channel, "category"
+ * or "topic" of the message, or "category:NAME", "topic:NAME".
+ */
 static void add_preference(struct bench *b, struct preference *p, struct slice key, struct slice v)
 {
-    struct slice scope = key;
+    struct slice who = key;
+    struct slice scope = cases_column(&who, '/');
     struct slice name = cases_column(&scope, '@');
+    struct slice of = scope;
+    struct slice kind = cases_column(&of, ':');
     enum channel channel;
     *p = (struct preference){.key = PARSED(enum preference_key, preference_key_parse, name),
                              .scope = scope,
                              .text = v,
                              .confidence = CONFIDENCE_HIGH,
                              .at_ms = 1767225600000};
-    if (slice_eq_cstr(scope, "category")) {
+    if (slice_eq_cstr(kind, "category")) {
         p->specificity = SPECIFICITY_CATEGORY;
-        p->scope = slice_of(b->category.name);
-    } else if (slice_eq_cstr(scope, "topic")) {
+        p->scope = of.n > 0 ? of : slice_of(b->category.name);
+    } else if (slice_eq_cstr(kind, "topic")) {
         p->specificity = SPECIFICITY_TOPIC;
-        p->scope = b->message.topic;
+        p->scope = of.n > 0 ? of : b->message.topic;
     } else if (channel_parse(scope, &channel)) {
         p->specificity = SPECIFICITY_CHANNEL;
     }
+    say_who(b, p, who);
 }
 
 /*
@@ -464,6 +496,17 @@ static void given_cap(struct bench *b, struct slice v)
 static void given_count(struct bench *b, struct slice v)
 {
     b->counts = v;
+}
+
+/* count.CAP=COUNT/OLDEST/LATEST */
+static void given_cap_count(struct bench *b, struct slice cap, struct slice v)
+{
+    struct cap_count *c = &b->cap_counts[b->n_cap_counts];
+    b->cap_counts_of[b->n_cap_counts++] = text(b, cap);
+    c->count = (int32_t)number(b, cases_column(&v, '/'));
+    struct slice oldest = cases_column(&v, '/');
+    c->oldest_ms = oldest.n > 0 ? instant(b, oldest) : 0;
+    c->latest_ms = v.n > 0 ? instant(b, v) : 0;
 }
 
 static void given_oldest(struct bench *b, struct slice v)
@@ -602,6 +645,17 @@ static void given_asks(struct bench *b, struct slice v)
     b->category.asks_consent = yes(b, v);
 }
 
+/* holidays="12-25 observed; easter+1", of the organisation's hours and the law's that are given after it */
+static void given_holidays(struct bench *b, struct slice v)
+{
+    struct holiday *rules = arena_calloc(&b->arena, ROWS_MAX, sizeof *rules);
+    struct errmsg e;
+    for (b->holidays = (struct holiday_calendar){.name = "given", .rules = rules}; v.n > 0; b->holidays.n++) {
+        if (holiday_parse(cases_column(&v, ';'), &rules[b->holidays.n], &e) != OK)
+            wrong(b, "%s", e.text);
+    }
+}
+
 static void given_quiet(struct bench *b, struct slice v)
 {
     b->policy.organisation_hours[b->category.class][b->message.channel] = windows(b, v, WINDOW_QUIET);
@@ -653,6 +707,7 @@ static const struct {
     {"need", given_need},
     {"obeys", given_obeys},
     {"expiry", given_expiry},
+    {"dedupe", given_dedupe},
     {"channel", given_channel},
     {"priority", given_priority},
     {"by", given_by},
@@ -692,6 +747,7 @@ static const struct {
     {"law_opt_out", given_law_opt_out},
     {"asks", given_asks},
     {"categories", given_categories},
+    {"holidays", given_holidays},
     {"quiet", given_quiet},
     {"open", given_open},
     {"default_zone", given_default_zone},
@@ -708,7 +764,9 @@ static void give(struct bench *b, struct slice key, struct slice v)
             return;
         }
     }
-    if (slice_starts(key, "pref."))
+    if (slice_starts(key, "count."))
+        given_cap_count(b, (struct slice){key.p + 6, key.n - 6}, v);
+    else if (slice_starts(key, "pref."))
         add_preference(b, &b->preferences[b->profile.n_preferences++], (struct slice){key.p + 5, key.n - 5}, v);
     else if (slice_starts(key, "default."))
         add_preference(b, &b->defaults[b->policy.n_defaults++], (struct slice){key.p + 8, key.n - 8}, v);
@@ -750,6 +808,8 @@ static void bench_reset(struct bench *b)
     b->policy.legal_consents = b->legal_consents;
     b->policy.legal_opt_outs = b->legal_opt_outs;
     b->n_regions = 0;
+    b->holidays = (struct holiday_calendar){0};
+    b->n_cap_counts = 0;
     b->memo = (struct hours_memo){0};
     b->policy.hours_memo = b->remembers ? &b->memo : NULL;
     b->policy.defaults = b->defaults;

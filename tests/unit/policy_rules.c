@@ -13,13 +13,29 @@
 
 /* --- deciding --------------------------------------------------------------------- */
 
-/* One count for every check, or "2,0,1" in their order. */
+/* What is given of single caps; of the others nothing was sent. */
+static void count_by_name(struct bench *b)
+{
+    for (size_t i = 0; i < b->facts.n_checks; i++) {
+        b->facts.counts[i] = (struct cap_count){0};
+        for (size_t k = 0; k < b->n_cap_counts; k++) {
+            if (strcmp(b->facts.checks[i].cap->name, b->cap_counts_of[k]) == 0)
+                b->facts.counts[i] = b->cap_counts[k];
+        }
+    }
+}
+
+/* One count for every check, or "2,0,1" in their order; or each by its name. */
 static void bench_count(struct bench *b)
 {
     policy_caps(&b->facts);
-    if (b->counts.n == 0)
+    if (b->counts.n == 0 && b->n_cap_counts == 0)
         return;
     b->facts.counts_known = KNOWN;
+    if (b->n_cap_counts > 0) {
+        count_by_name(b);
+        return;
+    }
     int32_t count = 0;
     for (size_t i = 0; i < b->facts.n_checks; i++) {
         if (b->counts.n > 0)
@@ -71,6 +87,18 @@ static const char *rules_text(const struct decision *d, bool shadow_only, char o
     for (size_t i = 0; i < d->n_violations; i++) {
         if (!shadow_only || d->violations[i].shadow)
             n += (size_t)snprintf(out + n, TEXT_MAX - n, "%s%s", n == 0 ? "" : ",", rule_name(d->violations[i].rule));
+    }
+    return n == 0 ? "none" : out;
+}
+
+/* Keys that several say otherwise of, with equal claim. */
+static const char *flagged_text(const struct facts *f, char out[TEXT_MAX])
+{
+    size_t n = 0;
+    for (unsigned i = 0; i < PREFERENCE_N; i++) {
+        if (f->preferences.flagged >> i & 1)
+            n += (size_t)snprintf(out + n, TEXT_MAX - n, "%s%s", n == 0 ? "" : ",",
+                                  preference_key_name((enum preference_key)i));
     }
     return n == 0 ? "none" : out;
 }
@@ -211,6 +239,8 @@ static bool expect_text(struct bench *b, const char *key, struct slice v)
         same_text(b, key, v, decision_code(d, code));
     else if (strcmp(key, "prompt") == 0)
         same_text(b, key, v, policy_prompt(d, &b->message, prompt));
+    else if (strcmp(key, "flagged") == 0)
+        same_text(b, key, v, flagged_text(&b->facts, rules));
     else if (strcmp(key, "local") == 0)
         same_text(b, key, v, d->local_rule);
     else if (strcmp(key, "zones") == 0)
