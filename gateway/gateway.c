@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "api.h"
 #include "bus.h"
@@ -533,16 +534,17 @@ static void on_hangup(int signo, unsigned ready, void *arg)
     reload_request(g->reload);
 }
 
-static bool drained(const struct gateway *g)
+/* Nothing is under way that points into the gateway. */
+static bool at_rest(const struct gateway *g)
 {
     int64_t age_ms;
-
-    if (!g->draining)
-        return false;
-    if (clock_mono_ms() >= g->drain_until_mono_ms)
-        return true;
-    return g->listener_empty && g->submissions == 0 && releaser_active(g->releaser) == 0 &&
+    return g->draining && g->listener_empty && g->submissions == 0 && releaser_active(g->releaser) == 0 &&
            store_backlog(g->store, &age_ms) == 0;
+}
+
+static bool drained(const struct gateway *g)
+{
+    return at_rest(g) || (g->draining && clock_mono_ms() >= g->drain_until_mono_ms);
 }
 
 static void on_look(void *arg)
@@ -578,5 +580,16 @@ int gateway_run(struct gateway *g)
     loop_watch_free(&interrupt);
     loop_watch_free(&term);
     loop_watch_free(&store);
-    return g->submissions == 0 ? 0 : 1;
+    return at_rest(g) ? 0 : 1;
+}
+
+void gateway_exit(struct gateway **g, int status)
+{
+    if (status == 0) {
+        gateway_free(g);
+        exit(0);
+    }
+    /* What is under way points into everything: it ends as by a crash, and the next start names it. */
+    store_finish((*g)->store);
+    _exit(status);
 }

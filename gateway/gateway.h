@@ -62,6 +62,8 @@ struct gateway *gateway_new(struct conf *conf, const struct gateway_place *place
 /* Runs until SIGTERM or SIGINT, then drains.  The process's exit status. */
 int gateway_run(struct gateway *g);
 void gateway_free(struct gateway **g);
+/* The end of the process after gateway_run: frees g when nothing is under way, and else writes what the store has. */
+NORETURN void gateway_exit(struct gateway **g, int status);
 /* Take nothing new, finish what was begun, at most 30 s; at_once: end now.  May be said twice. */
 void gateway_drain(struct gateway *g, bool at_once);
 

@@ -74,7 +74,5 @@ int main(int argc, char **argv)
         fprintf(stderr, "posternd: %s\n", e.text);
         return 1;
     }
-    int status = gateway_run(g);
-    gateway_free(&g);
-    return status;
+    gateway_exit(&g, gateway_run(g));
 }

@@ -380,9 +380,7 @@ static _Noreturn void worker_main(struct workers *ws, struct worker *me, int bus
         log_line(LOG_ERROR_, NULL, "workers", "cannot_start", "why=%s", LOG_Q(slice_of(e.text)));
         exit(1);
     }
-    int status = gateway_run(g);
-    gateway_free(&g);
-    exit(status);
+    gateway_exit(&g, gateway_run(g));
 }
 
 static void worker_start(struct workers *ws, struct worker *w)

@@ -405,14 +405,19 @@ void store_set_reserve(struct store *s, int64_t bytes)
     s->reserve_bytes = bytes;
 }
 
+void store_finish(struct store *s)
+{
+    store_flush(s);
+    join_thread(s);
+}
+
 void store_close(struct store **sp)
 {
     struct store *s = *sp;
     if (s == NULL)
         return;
     if (s->has_thread) {
-        store_flush(s);
-        join_thread(s);
+        store_finish(s);
         while (s->outstanding > 0) /* a callback may submit: it is told ERR_UNAVAILABLE */
             store_poll(s);
     }

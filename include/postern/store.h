@@ -60,6 +60,8 @@ struct digest;
 void store_derive_key(const struct store *s, const char *purpose, struct digest *out);
 /* Finishes what is queued, checkpoints, closes. */
 void store_close(struct store **s);
+/* Writes what was handed over, and calls nobody back any more: for a process that ends with things under way. */
+void store_finish(struct store *s);
 
 /* As store_options.reserve_bytes, from now on. */
 void store_set_reserve(struct store *s, int64_t bytes);

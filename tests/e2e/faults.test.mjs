@@ -282,4 +282,25 @@ describe('signals', { timeout: 30_000 }, () => {
     assert.equal(sms.sends(ada.phone).length, 1, 'never twice');
     await house.end();
   });
+
+  it('a second SIGTERM in the middle of releases ends it as cleanly', async () => {
+    const house = await startHouse({ configure: (settings) => settings.providers.forEach((one) => one.kind === 'twilio' && (one.total_ms = 20_000)) });
+    const { postern, sms } = house;
+    const ada = await postern.subscriber();
+    await postern.newDay('22:00', 'tue');
+    await postern.sms({ to: ada.phone });
+    sms.when('/Messages.json', behave.stall());
+    const [{ release_at: releaseAt }] = await postern.deferred(ada.id);
+    await postern.passRelease(releaseAt);
+    await waitFor('it at the provider', () => sms.sends(ada.phone).length === 1);
+    postern.signal('SIGTERM');
+    await waitFor('draining', () => /event=draining/.test(postern.log));
+    assert.deepEqual(await postern.terminate(), { code: 1, signal: null }, postern.tail());
+    sms.forget();
+    await postern.launch();
+    await postern.assertAuditHolds();
+    assert.equal((await postern.deferred(ada.id)).length, 0, 'unknown: it may have arrived, and is not sent again');
+    assert.equal(sms.sends(ada.phone).length, 1, 'never twice');
+    await house.end();
+  });
 });
