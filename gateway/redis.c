@@ -245,10 +245,12 @@ static void drop(struct redis *r, const char *why)
     struct redis_op *op;
     int64_t now_ms = clock_mono_ms();
 
+    if (r->state == UP && now_ms - r->up_since_ms > STEADY_MS) {
+        r->retry_ms = RETRY_MIN_MS;
+        r->said[0] = '\0'; /* new trouble, even of the same name */
+    }
     say_down(r, why);
     r->counters.failures += r->state == UP;
-    if (r->state == UP && now_ms - r->up_since_ms > STEADY_MS)
-        r->retry_ms = RETRY_MIN_MS;
     r->state = DOWN;
     hang_up(r);
     while ((op = row_take(r)) != NULL) {
