@@ -173,6 +173,9 @@ void http_conn_kill(struct http_conn *c, enum http_fault f)
     set_state(c, HTTP_CONN_DEAD);
     bufferevent_setcb(c->bev, NULL, NULL, NULL, NULL);
     ignore(bufferevent_disable(c->bev, EV_READ | EV_WRITE)); /* it goes away anyway */
+    if (!c->is_tls) {
+        event_del(&c->readable);
+    }
     evtimer_del(&c->timer);
     struct http_exchange *x = NULL;
     while ((x = TAILQ_FIRST(&c->exchanges)) != NULL) {
@@ -235,7 +238,11 @@ static void set_reading(struct http_conn *c, bool on)
         return;
     }
     c->reading = on;
-    ensure((on ? bufferevent_enable(c->bev, EV_READ) : bufferevent_disable(c->bev, EV_READ)) == 0);
+    if (c->is_tls) {
+        ensure((on ? bufferevent_enable(c->bev, EV_READ) : bufferevent_disable(c->bev, EV_READ)) == 0);
+    } else {
+        ensure((on ? event_add(&c->readable, NULL) : event_del(&c->readable)) == 0);
+    }
     c->head_since_ms = c->window_since_ms = clock_mono_ms(); /* while we did not read, nobody was slow */
     c->window_bytes = 0;
 }
@@ -250,7 +257,7 @@ static void push(struct http_conn *c)
         return;
     }
     struct evbuffer *queue = bufferevent_get_output(c->bev);
-    bool direct = bufferevent_openssl_get_ssl(c->bev) == NULL && evbuffer_get_length(queue) == 0;
+    bool direct = !c->is_tls && evbuffer_get_length(queue) == 0;
     if (direct && evbuffer_write(c->out, bufferevent_getfd(c->bev)) == -1 && errno != EAGAIN && errno != EINTR) {
         http_conn_kill(c, HTTP_FAULT_CLIENT_LEFT);
         return;
@@ -379,6 +386,13 @@ static void parse(struct http_conn *c, struct slice *in)
     }
 }
 
+static void parse_on(struct http_conn *c, struct slice *in)
+{
+    while (in->n > 0 && may_parse(c)) {
+        parse(c, in);
+    }
+}
+
 void http_conn_read(struct http_conn *c)
 {
     struct evbuffer *input = bufferevent_get_input(c->bev);
@@ -386,12 +400,23 @@ void http_conn_read(struct http_conn *c)
     c->parsing = true;
     while (may_parse(c) && evbuffer_peek(input, -1, NULL, &piece, 1) > 0 && piece.iov_len > 0) {
         struct slice in = {piece.iov_base, piece.iov_len};
-        while (in.n > 0 && may_parse(c)) {
-            parse(c, &in);
-        }
+        parse_on(c, &in);
         evbuffer_drain(input, piece.iov_len - in.n);
     }
     c->parsing = false;
+    http_conn_settle(c);
+}
+
+/* Just received.  Only what may not be parsed yet is kept. */
+static void take_input(struct http_conn *c, struct slice in)
+{
+    struct evbuffer *input = bufferevent_get_input(c->bev);
+    if (evbuffer_get_length(input) == 0) {
+        c->parsing = true;
+        parse_on(c, &in);
+        c->parsing = false;
+    }
+    ensure(in.n == 0 || evbuffer_add(input, in.p, in.n) == 0);
     http_conn_settle(c);
 }
 
@@ -428,6 +453,20 @@ static void on_write(struct bufferevent *bev, void *arg)
     http_conn_settle(conn_of(arg));
 }
 
+/* Whoever was to read on finds the end; perhaps only of its sending side: what was asked is still answered. */
+static void on_end_of_input(struct http_conn *c, bool in_order)
+{
+    if (c->state == HTTP_CONN_HANDSHAKE || c->state == HTTP_CONN_LINGER) {
+        bool handshake = c->state == HTTP_CONN_HANDSHAKE;
+        http_conn_kill(c, handshake ? HTTP_FAULT_HANDSHAKE_FAILED : HTTP_FAULT_NONE);
+    } else if (in_order) {
+        c->eof = true;
+        http_conn_settle(c);
+    } else {
+        http_conn_kill(c, is_idle(c) ? HTTP_FAULT_NONE : HTTP_FAULT_CLIENT_LEFT);
+    }
+}
+
 static void on_event(struct bufferevent *bev, short what, void *arg)
 {
     (void)bev;
@@ -437,17 +476,24 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
         http_conn_settle(c);
         return;
     }
-    if (c->state == HTTP_CONN_HANDSHAKE || c->state == HTTP_CONN_LINGER) {
-        bool handshake = c->state == HTTP_CONN_HANDSHAKE;
-        http_conn_kill(c, handshake ? HTTP_FAULT_HANDSHAKE_FAILED : HTTP_FAULT_NONE);
+    on_end_of_input(c, (what & BEV_EVENT_EOF) != 0);
+}
+
+/* One recv, where a bufferevent asks first how much there is and copies. */
+static void on_readable(evutil_socket_t fd, short what, void *arg)
+{
+    (void)what;
+    struct http_conn *c = conn_of(arg);
+    char *in = c->listener->in;
+    ssize_t n = recv(fd, in, HTTP_READ_BYTES, MSG_DONTWAIT);
+    if (n == -1 && (errno == EAGAIN || errno == EINTR)) {
         return;
     }
-    if (what & BEV_EVENT_EOF) { /* perhaps only its sending side: what was asked is still answered */
-        c->eof = true;
-        http_conn_settle(c);
-        return;
+    if (n <= 0) {
+        on_end_of_input(c, n == 0);
+    } else if (c->state != HTTP_CONN_LINGER) { /* then it is thrown away */
+        take_input(c, (struct slice){in, (size_t)n});
     }
-    http_conn_kill(c, is_idle(c) ? HTTP_FAULT_NONE : HTTP_FAULT_CLIENT_LEFT);
 }
 
 struct http_conn *http_conn_new(struct http_listener *l, int fd, struct ssl_st *tls, const char *peer)
@@ -463,6 +509,7 @@ struct http_conn *http_conn_new(struct http_listener *l, int fd, struct ssl_st *
     ensure(c->out != NULL);
     http_proto_init(&c->proto, l->options.max_body_bytes);
     evtimer_assign(&c->timer, l->base, on_timer, c);
+    c->is_tls = tls != NULL;
     if (tls != NULL) {
         c->bev = bufferevent_openssl_socket_new(l->base, fd, tls, BUFFEREVENT_SSL_ACCEPTING, BEV_OPT_CLOSE_ON_FREE);
         ensure(c->bev != NULL);
@@ -471,6 +518,8 @@ struct http_conn *http_conn_new(struct http_listener *l, int fd, struct ssl_st *
         c->state = HTTP_CONN_OPEN;
         c->bev = bufferevent_socket_new(l->base, fd, BEV_OPT_CLOSE_ON_FREE);
         ensure(c->bev != NULL);
+        ensure(evbuffer_unfreeze(bufferevent_get_input(c->bev), 0) == 0); /* it is we who fill it */
+        event_assign(&c->readable, l->base, fd, EV_READ | EV_PERSIST, on_readable, c);
     }
     bufferevent_setcb(c->bev, on_read, on_write, on_event, c);
     TAILQ_INSERT_TAIL(&l->all, c, all);

@@ -17,7 +17,8 @@
 #include "http_listen.h"
 #include "http_write.h"
 
-#define HTTP_PEER_MAX 64
+#define HTTP_PEER_MAX   64
+#define HTTP_READ_BYTES 65536
 
 struct ssl_st;     /* OpenSSL's SSL */
 struct ssl_ctx_st; /* and SSL_CTX */
@@ -35,6 +36,8 @@ struct http_conn {
     enum http_conn_state state; /* set by set_state() in http_conn.c only */
     struct http_listener *listener;
     struct bufferevent *bev;
+    struct event readable; /* plain: bytes are read by us, straight into the parser; TLS: bev reads */
+    bool is_tls;
     struct evbuffer *out; /* replies of this moment; http_conn_settle sends them, or leaves them to bev */
     struct http_proto proto;
     struct http_exchange *receiving;       /* the request being read; NULL before its first byte */
@@ -96,6 +99,7 @@ struct http_listener {
     struct http_counters counters;
     int64_t date_s; /* of date; wall clock */
     char date[HTTP_DATE_MAX];
+    char in[HTTP_READ_BYTES]; /* what a connection has just sent, while it is parsed */
 };
 
 /* Takes fd.  tls: a new SSL for it, or NULL. */
