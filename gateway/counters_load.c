@@ -144,7 +144,7 @@ bool counters_load_ended(struct counters_load *l, enum err *err)
 {
     pthread_mutex_lock(&l->lock);
     bool ended = l->ended && (!l->full || l->cancelled);
-    *err = l->err;
+    *err = l->cancelled ? ERR_UNAVAILABLE : l->err; /* all may have been read, but the last chunk was not used */
     pthread_mutex_unlock(&l->lock);
     return ended;
 }

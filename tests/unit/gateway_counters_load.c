@@ -1,0 +1,93 @@
+/* A store's sends on their way to Redis: all of them were taken, or the load has failed. */
+#include <check.h>
+#include <sqlite3.h>
+#include <stdlib.h>
+
+#include "gateway/counters_load.h"
+#include "gateway/loop.h"
+#include "store_harness.h"
+
+static struct loop *loop;
+static struct counters_load *load;
+
+static void on_ready(void *arg)
+{
+    ++*(int *)arg;
+}
+
+static void setup(void)
+{
+    static const char sql[] =
+        "INSERT INTO send (at_ms, decision, contact_hash, channel, class, category, any_only, subject) "
+        "VALUES (1800000000000, 1, 1, 0, 5, 'news', 0, 7)";
+    sqlite3 *db;
+
+    harness_setup();
+    loop = loop_new();
+    ck_assert_int_eq(sqlite3_open(harness_path, &db), SQLITE_OK);
+    ck_assert_int_eq(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+}
+
+static void teardown(void)
+{
+    counters_load_free(&load);
+    loop_free(&loop);
+    harness_teardown();
+}
+
+/* The only chunk is there. */
+static const struct counters_load_chunk *begin(int *called)
+{
+    struct counters_load_options o = {.store = store, .since_ms = 1, .now_ms = NOW, .ready = on_ready, .arg = called};
+    const struct counters_load_chunk *chunk;
+
+    load = counters_load_new(loop, &o);
+    while ((chunk = counters_load_chunk(load)) == NULL)
+        loop_turn(loop, true);
+    return chunk;
+}
+
+START_TEST(what_was_taken_whole_has_ended_well)
+{
+    int called = 0;
+    enum err err = ERR_LIMIT;
+
+    ck_assert_uint_eq(begin(&called)->n, 1);
+    counters_load_next(load);
+    while (!counters_load_ended(load, &err))
+        loop_turn(loop, true);
+    ck_assert_int_eq(err, OK);
+    ck_assert_int_gt(called, 0);
+}
+END_TEST
+
+/* The connection went away with the last rows in it: the thread has read all, and yet they are not in Redis. */
+START_TEST(a_cancelled_load_has_not_ended_well)
+{
+    int called = 0;
+    enum err err = OK;
+
+    (void)begin(&called);
+    counters_load_cancel(load);
+    while (!counters_load_ended(load, &err))
+        loop_turn(loop, true);
+    ck_assert_int_ne(err, OK);
+    ck_assert_ptr_null(counters_load_chunk(load));
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("gateway/counters_load");
+    TCase *t = tcase_create("load");
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_test(t, what_was_taken_whole_has_ended_well);
+    tcase_add_test(t, a_cancelled_load_has_not_ended_well);
+    suite_add_tcase(suite, t);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
