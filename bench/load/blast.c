@@ -245,8 +245,8 @@ static void build(void)
 {
     char *at = request, *end = request + sizeof request;
     char *head = file_read(opt.head), *body = opt.body != NULL ? file_read(opt.body) : (char[]){""};
-    for (char *line = strtok(head, "\n"); line != NULL; line = strtok(NULL, "\n"))
-        at += snprintf(at, (size_t)(end - at), "%s\r\n", line);
+    for (size_t n; (n = strcspn(head, "\n")) > 0; head += n + (head[n] != '\0'))
+        at += snprintf(at, (size_t)(end - at), "%.*s\r\n", (int)n, head);
     at += snprintf(at, (size_t)(end - at), "Host: 127.0.0.1:%d\r\nContent-Length: %zu\r\n\r\n%s", opt.port,
                    strlen(body), body);
     request_n = (size_t)(at - request);
@@ -259,27 +259,49 @@ static void build(void)
 static void read_options(int argc, char **argv)
 {
     static const struct option known[] = {
-        {"port", 1, NULL, 'p'},   {"connections", 1, NULL, 'c'}, {"seconds", 1, NULL, 's'}, {"messages", 1, NULL, 'n'},
-        {"rate", 1, NULL, 'r'},   {"people", 1, NULL, 'P'},      {"first", 1, NULL, 'f'},   {"in-order", 0, NULL, 'o'},
-        {"head", 1, NULL, 'H'},   {"body", 1, NULL, 'B'},        {NULL, 0, NULL, 0}};
+        {"port", 1, NULL, 'p'}, {"connections", 1, NULL, 'c'}, {"seconds", 1, NULL, 's'}, {"messages", 1, NULL, 'n'},
+        {"rate", 1, NULL, 'r'}, {"people", 1, NULL, 'P'},      {"first", 1, NULL, 'f'},   {"in-order", 0, NULL, 'o'},
+        {"head", 1, NULL, 'H'}, {"body", 1, NULL, 'B'},        {NULL, 0, NULL, 0}};
     for (int c; (c = getopt_long(argc, argv, "", known, NULL)) != -1;) {
         switch (c) {
-        case 'p': opt.port = (int)strtol(optarg, NULL, 10); break;
-        case 'c': opt.connections = (int)strtol(optarg, NULL, 10); break;
-        case 's': opt.seconds = (int)strtol(optarg, NULL, 10); break;
-        case 'n': opt.messages = strtoull(optarg, NULL, 10); break;
-        case 'r': opt.rate = strtoull(optarg, NULL, 10); break;
-        case 'P': opt.people = strtoull(optarg, NULL, 10); break;
-        case 'f': opt.first = strtoull(optarg, NULL, 10); break;
-        case 'o': opt.in_order = true; break;
-        case 'H': opt.head = optarg; break;
-        case 'B': opt.body = optarg; break;
-        default: exit(2);
+        case 'p':
+            opt.port = (int)strtol(optarg, NULL, 10);
+            break;
+        case 'c':
+            opt.connections = (int)strtol(optarg, NULL, 10);
+            break;
+        case 's':
+            opt.seconds = (int)strtol(optarg, NULL, 10);
+            break;
+        case 'n':
+            opt.messages = strtoull(optarg, NULL, 10);
+            break;
+        case 'r':
+            opt.rate = strtoull(optarg, NULL, 10);
+            break;
+        case 'P':
+            opt.people = strtoull(optarg, NULL, 10);
+            break;
+        case 'f':
+            opt.first = strtoull(optarg, NULL, 10);
+            break;
+        case 'o':
+            opt.in_order = true;
+            break;
+        case 'H':
+            opt.head = optarg;
+            break;
+        case 'B':
+            opt.body = optarg;
+            break;
+        default:
+            exit(2);
         }
     }
     if (opt.port == 0 || opt.head == NULL || opt.people == 0 || opt.connections > MAX_CONNECTIONS) {
-        fprintf(stderr, "usage: blast --port N --head FILE [--body FILE] [--connections 64] [--seconds 5 | --messages N]\n"
-                        "             [--rate 0] [--people 20000] [--first 0] [--in-order]\n");
+        fprintf(stderr,
+                "usage: blast --port N --head FILE [--body FILE] [--connections 64] [--seconds 5 | --messages N]\n"
+                "             [--rate 0] [--people 20000] [--first 0] [--in-order]\n");
         exit(2);
     }
 }
