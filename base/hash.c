@@ -81,6 +81,7 @@ static void hmac_parts(const char *digest, struct slice key, const struct slice 
 {
     pthread_once(&once, fetch_once);
     AUTO(mac_ctx_free) EVP_MAC_CTX *ctx = EVP_MAC_CTX_new(hmac);
+    ensure(ctx != NULL);
     char name[16];
     snprintf(name, sizeof name, "%s", digest);
     OSSL_PARAM params[] = {OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, name, 0),

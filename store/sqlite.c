@@ -89,6 +89,8 @@ static bool write_key_file(const char *path, struct errmsg *e)
     bool ok = fd != -1 && write(fd, hex, sizeof hex - 1) == (ssize_t)sizeof hex - 1 && fsync(fd) == 0;
     if (!ok)
         errmsg_set(e, "%s: cannot write the audit key: %s", path, strerror(errno));
+    if (!ok && fd != -1)
+        ignore(unlink(path)); /* a piece of a key would be taken for one at the next start */
     if (fd != -1)
         close(fd);
     return ok;
@@ -245,7 +247,8 @@ static void sqlite_rollback(struct backend *b)
         sqlite3_reset(b->statements[i]);
     /* Some faults have rolled back already; and if this fails too, the fault that led here says more. */
     if (!sqlite3_get_autocommit(b->db))
-        ignore(sqlite3_exec(b->db, "ROLLBACK", NULL, NULL, NULL));
+        ignore(sqlite3_step(b->statements[SQL_ROLLBACK])); /* prepared: it may be memory that is short */
+    sqlite3_reset(b->statements[SQL_ROLLBACK]);
     b->chain = b->chain_committed;
     b->depth = b->depth_committed;
     b->arena_spent = false;

@@ -27,6 +27,7 @@ enum store_fault sql_fault_kind(int rc)
     switch (rc & 0xff) {
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
+    case SQLITE_NOMEM: /* rolled back like any other; the next batch may find memory */
         return FAULT_BUSY;
     case SQLITE_FULL:
         return FAULT_FULL;

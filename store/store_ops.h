@@ -17,7 +17,7 @@ struct backend;
 
 enum store_fault {
     FAULT_NONE,
-    FAULT_BUSY, /* somebody else holds the database: nothing was written, the next batch may work */
+    FAULT_BUSY, /* somebody else holds the database, or memory is short: rolled back, the next batch may work */
     FAULT_FULL, /* the disk is full: rolled back cleanly */
     FAULT_FATAL /* an I/O error or damage: what is on the disk is not known any more */
 };

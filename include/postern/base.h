@@ -92,6 +92,8 @@ void *xcalloc(size_t n, size_t size);
 void *xrealloc(void *p, size_t n, size_t size);
 char *xstrdup(const char *s);
 char *xstrndup(const char *s, size_t n);
+/* uthash takes memory in the same way: by itself it ends the process with exit(-1), saying nothing. */
+#define uthash_malloc(n) xcalloc(1, (n))
 
 /* Always on.  For our own mistakes only; input is never asserted. */
 #define ensure(cond) ((cond) ? (void)0 : ensure_failed(#cond, __FILE__, __LINE__))

@@ -62,6 +62,10 @@ export class FakeServer {
     this.#server = undefined;
   }
 
+  get listening() {
+    return this.#server !== undefined;
+  }
+
   get url() {
     return `http://127.0.0.1:${this.#port}`;
   }

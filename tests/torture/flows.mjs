@@ -1,0 +1,285 @@
+// What is done to a Postern under torture, a flow a row.  prepare: before any call fails; act: while one does, it may
+// hear anything; afterwards: with all well again; judge: what must hold of this flow beyond what holds of all
+// (torment.mjs).  house: how its Postern is set up; ends: the process is to end by it.
+import assert from 'node:assert/strict';
+import { readdir, rm, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { decisionIds } from '../e2e/expect.mjs';
+import { RedisServer } from '../e2e/redis.mjs';
+import { waitFor } from '../e2e/harness.mjs';
+import { yaml } from '../e2e/config.mjs';
+import { accepted, assertDeliberate, lost } from './torment.mjs';
+
+const HOUR_S = 3600;
+const SETTLE_MS = 400; // a look at the queue each 200 ms
+
+const person = async (t) => ({ person: await t.postern.person() });
+const gone = async (t) => {
+  const person = await t.postern.person();
+  await t.postern.optOut(person.email);
+  return { person };
+};
+const later = (t) => ({ send_at: Math.floor(t.postern.now.getTime() / 1000) + HOUR_S });
+
+/** An answer that is an error is one; a 2xx says what it says without the fault. */
+const sound = (answer, ...statuses) => assert.ok([lost, 500, 503, ...statuses].includes(answer.status), `answered ${answer.status}: ${answer.text}`);
+
+/** The row of the queue that an answer speaks of. */
+const rowOf = async (t, answer) => (await t.postern.deferred()).find((row) => answer.ids.includes(row.decision_id));
+
+/** Start; it may end instead. */
+async function launch(t) {
+  try {
+    await t.postern.launch();
+  } catch (error) {
+    assert.match(error.message, /ended before it was ready/);
+  }
+}
+
+export const FLOWS = [
+  {
+    name: 'sendgrid',
+    prepare: person,
+    act: async (t, s) => sound((s.answer = await t.mail(s.person)), 202),
+  },
+  {
+    name: 'twilio',
+    prepare: person,
+    act: async (t, s) => sound((s.answer = await t.sms(s.person)), 201),
+  },
+  {
+    name: 'deferral',
+    prepare: person,
+    act: async (t, s) => sound((s.answer = await t.mail(s.person, { more: later(t) })), 202),
+    judge: async (t, s) => {
+      if (s.answer.status !== 202) return;
+      assert.equal((await rowOf(t, s.answer))?.state, 'waiting', 'what was kept waits');
+    },
+  },
+  {
+    name: 'release',
+    idleMs: SETTLE_MS,
+    prepare: async (t) => {
+      const s = await person(t);
+      s.answer = await t.mail(s.person, { more: later(t) });
+      s.row = await rowOf(t, s.answer);
+      return s;
+    },
+    act: async (t, s) => sound((s.released = await t.call('POST', `/postern/v1/deferred/${s.row.id}/release`)), 200),
+    judge: async (t, s, { intact }) => {
+      const { children } = await t.postern.decision(s.answer.ids[0]);
+      const results = await Promise.all(children.map(async (id) => (await t.postern.decision(id)).result));
+      const seen = t.house.mail.seen(s.answer.mark).length;
+      const what = `seen ${seen} times, released as ${results}`;
+      assert.equal(seen, results.includes('forwarded') || (seen === 1 && results.includes('unknown')) ? 1 : 0, what);
+      assert.ok(seen === 1 || results.includes('unknown') || (await rowOf(t, s.answer)), `it still waits, or left: ${what}`);
+      if (intact) assert.equal(seen, 1, what);
+    },
+    released: true,
+  },
+  {
+    name: 'block',
+    prepare: gone,
+    act: async (t, s) => sound((s.answer = await t.mail(s.person, { key: 'promo' })), 403),
+    judge: (t, s) => assert.equal(t.house.mail.seen(s.answer.mark).length, 0),
+  },
+  {
+    name: 'partial',
+    prepare: async (t) => ({ people: [await t.postern.person(), (await gone(t)).person, await t.postern.person()] }),
+    act: async (t, s) => sound((s.answer = await t.mail(s.people, { key: 'promo' })), 202),
+    judge: (t, s) => {
+      for (const request of t.house.mail.seen(s.answer.mark)) assert.ok(!request.text.includes(s.people[1].email), 'who opted out gets nothing');
+    },
+  },
+  {
+    name: 'callbacks',
+    prepare: async (t) => {
+      const s = await person(t);
+      s.answer = await t.sms(s.person, { callback: `${t.house.callbacks.url}/status` });
+      s.given = t.house.sms.seen(s.answer.mark)[0];
+      s.sid = JSON.parse(s.given.answer.body).sid;
+      return s;
+    },
+    act: async (t, s) => {
+      s.kept = await t.sms(s.person, { callback: `${t.house.callbacks.url}/status` });
+      await t.house.sms.progress(s.sid, 'delivered').catch(() => {});
+    },
+  },
+  {
+    name: 'people',
+    prepare: (t) => ({ person: t.postern.stranger() }),
+    act: async (t, s) => {
+      s.put = await t.call('PUT', `/postern/v1/contacts/${s.person.id}`, { addresses: { email: [s.person.email], sms: [s.person.phone] }, zone: 'America/New_York', preferences: { language: 'fr' } });
+      s.consent = await t.call('POST', `/postern/v1/contacts/${s.person.id}/consents`, {
+        state: 'granted', basis: 'web form', evidence: 'box ticked', source: 'customer', channel: 'email', category: 'newsletter',
+      });
+      s.got = await t.call('GET', `/postern/v1/contacts/${s.person.id}`);
+      sound(s.put, 200, 201);
+      sound(s.consent, 200, 201, 404);
+      sound(s.got, 200, 404);
+    },
+    judge: async (t, s) => {
+      if (!accepted(s.put)) return;
+      const contact = await t.postern.api('GET', `/postern/v1/contacts/${s.person.id}`);
+      assert.equal(contact.preferences.language.value, 'fr', 'what was taken is there');
+    },
+  },
+  {
+    name: 'opt-out',
+    prepare: async (t) => {
+      const s = await person(t);
+      s.waiting = await t.mail(s.person, { key: 'promo', more: later(t) });
+      assert.equal(s.waiting.outcome, 'deferred');
+      return s;
+    },
+    act: async (t, s) => sound((s.answer = await t.optOut(s.person)), 200, 201),
+    judge: async (t, s) => {
+      if (!accepted(s.answer)) return;
+      assert.notEqual((await rowOf(t, s.waiting))?.state, 'waiting', 'what it binds waits no longer');
+    },
+    mayBe: ['opted_out_meanwhile', 'cancelled'],
+  },
+  {
+    name: 'dry run',
+    prepare: person,
+    act: async (t, s) => {
+      s.answer = await t.call('POST', '/postern/v1/decisions', { to: s.person.email, channel: 'email', category: 'invoice', priority: 'P2' });
+      sound(s.answer, 200);
+      if (s.answer.status === 200) assert.equal(JSON.parse(s.answer.text).outcome, 'forward');
+    },
+  },
+  {
+    name: 'idempotent replay',
+    prepare: person,
+    act: async (t, s) => {
+      const mark = t.newMark();
+      const send = () => t.mail(s.person, { mark, headers: { 'Idempotency-Key': mark } });
+      s.mark = mark;
+      s.first = await send();
+      s.second = await send();
+      for (const one of [s.first, s.second]) sound(one, 202, 409);
+    },
+    judge: async (t, s) => {
+      const again = await t.mail(s.person, { mark: s.mark, headers: { 'Idempotency-Key': s.mark } });
+      assert.ok([202, 409].includes(again.status), `${again.status} ${again.text}`);
+      if (s.first.status === 202 && again.status === 202) assert.deepEqual(again.ids, s.first.ids);
+    },
+  },
+  {
+    name: 'dead provider',
+    prepare: async (t) => {
+      await t.house.mail.stop();
+      return person(t);
+    },
+    act: async (t, s) => sound((s.answer = await t.mail(s.person)), 202),
+    afterwards: (t) => t.house.mail.start(),
+  },
+  {
+    name: 'cap in Redis',
+    house: async () => {
+      const redis = await RedisServer.start();
+      return {
+        configure: (settings) => {
+          settings.counters = redis.url;
+          settings.policy.caps = [{ name: 'one', classes: ['marketing'], rolling: '24h', limit: 1 }];
+        },
+        end: () => redis.stop(),
+      };
+    },
+    prepare: async (t) => {
+      await waitFor('the counters', async () => (await t.postern.metric('postern_counters_up')) === 1);
+      return person(t);
+    },
+    act: async (t, s) => {
+      s.answers = [await t.mail(s.person, { key: 'promo' }), await t.mail(s.person, { key: 'promo' })];
+      for (const one of s.answers) sound(one, 202, 403, 429);
+    },
+    judge: (t, s) => assert.ok(s.answers.flatMap((one) => t.house.mail.seen(one.mark)).length <= 1, 'the cap holds'),
+  },
+  {
+    name: 'reload',
+    idleMs: 30,
+    prepare: async (t) => {
+      await writeFile(t.postern.file, `${yaml({ ...t.postern.settings, log_level: 'info' }).trimStart()}\n`);
+      return {};
+    },
+    act: async (t) => {
+      const from = t.postern.log.length;
+      const ended = t.postern.ended.then(() => true);
+      const over = () => /event=(applied|refused)/.test(t.postern.log.slice(from)) || Promise.race([ended, false]);
+      t.postern.signal('SIGHUP');
+      await waitFor('the end of the reload', over, { every: 5, deadline: 1500 }).catch(() => {}); // its line may be lost
+    },
+    judge: async (t, s, { intact }) => {
+      if (intact) assert.ok((await t.postern.metric('postern_reload_total', { result: 'applied' })) > 0);
+    },
+  },
+  {
+    name: 'metrics and health',
+    prepare: () => ({}),
+    act: async (t, s) => {
+      s.answers = [];
+      for (const target of ['/metrics', '/healthz', '/readyz']) s.answers.push(await t.call('GET', target));
+      for (const one of s.answers) sound(one, 200);
+      if (s.answers[0].status === 200) assert.match(s.answers[0].text, /postern_up|postern_build|# EOF|postern_/);
+    },
+  },
+  {
+    name: 'pages',
+    house: () => ({ configure: (settings) => (settings.routes.sms = 'sandbox') }),
+    prepare: async (t) => ({ answer: await t.postern.sms({ to: (await t.postern.person()).phone }, { key: 'billing-sms' }) }),
+    act: async (t, s) => {
+      s.answers = [];
+      for (const target of ['/', '/postern.css', `/o/${decisionIds(s.answer)[0]}`, '/nowhere']) s.answers.push(await t.call('GET', target));
+      for (const one of s.answers) sound(one, 200, 302, 303, 404);
+    },
+  },
+  {
+    name: 'passed on',
+    prepare: () => ({}),
+    act: async (t, s) => sound((s.answer = await t.call('GET', '/v3/asm/groups', undefined, 'shop')), 200, 502, 504),
+  },
+  {
+    name: 'first start',
+    prepare: async (t) => {
+      assert.deepEqual(await t.postern.terminate(), { code: 0, signal: null });
+      const files = (await readdir(t.postern.dir)).filter((name) => name.startsWith('postern.db'));
+      for (const name of files) await rm(path.join(t.postern.dir, name));
+      t.forget();
+      return {};
+    },
+    act: launch,
+  },
+  {
+    name: 'start-up',
+    prepare: async (t) => assert.deepEqual(await t.postern.terminate(), { code: 0, signal: null }) ?? {},
+    act: launch,
+  },
+  {
+    name: 'shutdown',
+    ends: true,
+    prepare: (t) => t.mail(t.postern.stranger()),
+    act: async (t) => {
+      t.postern.signal('SIGTERM');
+      await Promise.race([t.postern.ended, t.postern.idle(10_000)]);
+    },
+  },
+  ...[
+    ['audit verify', ['audit', 'verify']],
+    ['packs', ['packs']],
+    ['replay', ['replay', '--policy', 'postern.yaml', '--since', '2030-01-01T00:00:00Z', '--json']],
+    ['explain', ['explain', '--to', 'person.0@mail.example', '--category', 'invoice']],
+    ['deferred list', ['deferred', 'list']],
+  ].map(([name, args]) => ({
+    name: `posternctl ${name}`,
+    tool: true,
+    idleMs: 0,
+    prepare: () => ({}),
+    act: async (t, s) => (s.how = await t.ctl(args)),
+    judge: async (t, s, { intact }) => {
+      if (s.how.code === 0) assert.ok(s.how.stdout.length > 0, 'it says something');
+      else assertDeliberate(s.how, s.how.stderr + (intact ? '' : s.how.stdout));
+      if (intact) assert.equal(s.how.code, 0, s.how.stderr);
+    },
+  })),
+];

@@ -1,0 +1,329 @@
+// One house under torture: the shim's counters and orders, one trial, and what must hold after it.  It knows no flow:
+// a flow is { prepare, act, settle, judge } and says what its client did and heard.  The one idea: whatever call
+// failed, the process goes on and serves, or it stops itself on purpose and says so; and three witnesses agree
+// afterwards on what was accepted: the client, the provider, the record.
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { closeSync, openSync, readSync, readFileSync, rmSync, writeSync } from 'node:fs';
+import { mkdtemp } from 'node:fs/promises';
+import http from 'node:http';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { KEYS, POSTERND, compiled, sqlite, startHouse, waitFor } from '../e2e/harness.mjs';
+
+export const KINDS = ['alloc', 'read', 'write', 'sync', 'connect', 'open'];
+const WORDS = 5 + KINDS.length; // on, kind, nth, for ever, fired; calls of each kind
+const HANG_MS = 10_000;
+const FOR_EVER_MS = 1000; // so long; a client may have to wait as long, and then must hear something
+const NO_KIND = KINDS.length;
+
+/** Stops that a program makes on purpose, by the signal or code with which it ends, and the line that says why. */
+const DELIBERATE = [
+  { signal: 'SIGABRT', says: /event=out_of_memory|event=ensure_failed/ },
+  { signal: 'SIGTRAP', says: /GLib-ERROR.*failed to allocate/ },
+  { code: 1, says: /\S/ },
+  { code: 2, says: /\S/ }, // posternctl: it could not find out
+];
+
+/** The words that nth_fails.c shares with its driver. */
+class Shim {
+  static async make() {
+    const shim = new Shim();
+    shim.library = await compiled('../torture/nth_fails.c', { shared: true, libraries: ['-ldl'] });
+    shim.dir = await mkdtemp(path.join(tmpdir(), 'postern-torture-'));
+    shim.file = path.join(shim.dir, 'orders');
+    shim.fd = openSync(shim.file, 'w+');
+    writeSync(shim.fd, Buffer.alloc(WORDS * 4));
+    return shim;
+  }
+
+  get env() {
+    const trace = process.env.TORTURE_TRACE ? { TORTURE_TRACE: process.env.TORTURE_TRACE } : {};
+    const asan = process.env.ASAN_OPTIONS ? `${process.env.ASAN_OPTIONS}:` : '';
+    return { LD_PRELOAD: this.library, TORTURE: this.file, ...trace, ASAN_OPTIONS: `${asan}verify_asan_link_order=0` };
+  }
+
+  #word(at, value) {
+    writeSync(this.fd, Buffer.from(Uint32Array.of(value).buffer), 0, 4, at * 4);
+  }
+
+  /** kind: NO_KIND only counts. */
+  arm(kind = NO_KIND, nth = 0, forEver = false) {
+    const words = new Uint32Array(WORDS);
+    words.set([0, kind, nth, forEver ? 1 : 0]);
+    writeSync(this.fd, Buffer.from(words.buffer), 0, WORDS * 4, 0);
+    this.#word(0, 1);
+  }
+
+  /** The calls since arm(), by kind, and how many of them failed. */
+  disarm() {
+    this.#word(0, 0);
+    const words = new Uint32Array(WORDS);
+    readSync(this.fd, words, 0, WORDS * 4, 0);
+    return { fired: words[4], calls: [...words.subarray(5)] };
+  }
+
+  end() {
+    closeSync(this.fd);
+    rmSync(this.dir, { recursive: true });
+  }
+}
+
+/** The status of a call that got no answer: the server went away. */
+export const lost = 0;
+export const accepted = ({ status }) => status >= 200 && status < 300;
+
+/** An HTTP call on a connection of its own: { status, headers, text }, or { status: lost } when the server went away. */
+function exchange(url, { method = 'GET', headers = {}, body } = {}) {
+  return new Promise((resolve, reject) => {
+    const request = http.request(url, { method, agent: false, headers: { ...headers, ...(body === undefined ? {} : { 'Content-Length': Buffer.byteLength(body) }) } });
+    const timer = setTimeout(() => {
+      reject(new Error(`no answer within ${HANG_MS} ms: ${method} ${url}`));
+      request.destroy();
+    }, HANG_MS);
+    const end = (answer) => (clearTimeout(timer), resolve(answer));
+    request.on('error', () => end({ status: lost, headers: {}, text: '' }));
+    request.on('response', async (response) => {
+      let text = '';
+      try {
+        for await (const chunk of response) text += chunk;
+        end({ status: response.statusCode, headers: response.headers, text });
+      } catch {
+        end({ status: lost, headers: {}, text: '' });
+      }
+    });
+    request.end(body);
+  });
+}
+
+export class Torment {
+  #marks = 0;
+  #said = []; // every message that was tried: { mark, ids, status, channel }
+  #optedOut = []; // addresses whose opt-out was acknowledged
+  restarts = 0;
+
+  static async start(flow, options = {}) {
+    const t = new Torment();
+    t.flow = flow;
+    t.shim = await Shim.make();
+    const { configure = () => {}, ...rest } = options;
+    t.house = await startHouse({
+      ...rest,
+      env: t.shim.env,
+      configure: async (settings) => {
+        settings.policy.caps = [];
+        await configure(settings);
+      },
+    });
+    t.postern = t.house.postern;
+    return t;
+  }
+
+  /** Start again without the shim; nothing that was said may be lost; stop, and no leak. */
+  async end() {
+    try {
+      if (await this.#gone(0)) await this.revive();
+      await this.postern.restart();
+      await this.#assertNothingLost(this.#said, this.flow.mayBe);
+      await this.#assertAudited();
+      await this.postern.assertAuditHolds();
+    } finally {
+      await this.house.end();
+      this.shim.end();
+    }
+  }
+
+  // --- what a client does -----------------------------------------------------------------------------------------
+
+  call(method, target, body, key = 'admin', headers = {}) {
+    const { account, secret } = KEYS[key];
+    return exchange(this.postern.url + target, {
+      method,
+      headers: {
+        Authorization: account ? `Basic ${Buffer.from(`${account}:${secret}`).toString('base64')}` : `Bearer ${secret}`,
+        ...(body === undefined ? {} : { 'Content-Type': account ? 'application/x-www-form-urlencoded' : 'application/json' }),
+        ...headers,
+      },
+      body: body === undefined ? undefined : typeof body === 'string' ? body : JSON.stringify(body),
+    });
+  }
+
+  #say(mark, channel, answer) {
+    const ids = (answer.headers['x-postern-decision-id'] ?? '').split(/, ?/).filter(Boolean);
+    const one = { ...answer, mark, ids, channel, outcome: answer.headers['x-postern-outcome'] };
+    this.#said.push(one);
+    return one;
+  }
+
+  /** The store was thrown away, and with it what was said so far. */
+  forget() {
+    this.#said = [];
+    for (const fake of [this.house.mail, this.house.sms]) fake.requests = [];
+  }
+
+  newMark() {
+    return `mark-${process.pid}-${this.#marks++}.`;
+  }
+
+  async mail(people, { key = 'billing', mark = this.newMark(), headers, more = {} } = {}) {
+    const personalizations = [people].flat().map((one) => ({ to: [{ email: one.email }] }));
+    const mail = { personalizations, from: { email: 'news@shop.example' }, subject: 'Spring', content: [{ type: 'text/plain', value: mark }], ...more };
+    return this.#say(mark, 'mail', await this.call('POST', '/v3/mail/send', mail, key, headers));
+  }
+
+  async sms(person, { key = 'billing-sms', mark = this.newMark(), callback } = {}) {
+    const form = new URLSearchParams({ To: person.phone, From: '+12125550199', Body: mark, ...(callback ? { StatusCallback: callback } : {}) });
+    return this.#say(mark, 'sms', await this.call('POST', `/2010-04-01/Accounts/${KEYS[key].account}/Messages.json`, form.toString(), key));
+  }
+
+  async optOut(person) {
+    const answer = await this.call('POST', '/postern/v1/opt-outs', { address: person.email, scope: 'global', source: 'customer', reason: 'asked' });
+    if (accepted(answer)) this.#optedOut.push(person);
+    return answer;
+  }
+
+  // --- a trial ----------------------------------------------------------------------------------------------------
+
+  /** How the process ended, if it does within so many milliseconds. */
+  async #gone(ms) {
+    let timer;
+    const how = await Promise.race([this.postern.ended, new Promise((resolve) => (timer = setTimeout(resolve, ms)))]);
+    clearTimeout(timer);
+    return how;
+  }
+
+  /** Run a flow counting its calls only. */
+  async count(flow) {
+    const state = await flow.prepare(this);
+    await flow.before?.(this, state);
+    this.shim.arm();
+    await flow.act(this, state);
+    await this.postern.idle(flow.idleMs ?? 20);
+    const { calls } = this.shim.disarm();
+    if (flow.ends) await this.revive();
+    await flow.judge?.(this, state, { intact: true });
+    await flow.afterwards?.(this, state);
+    return calls;
+  }
+
+  /** Fail the n-th call of a kind during the flow; throws when something does not hold.  Returns whether it failed. */
+  async trial(flow, kind, nth, forEver) {
+    const saidBefore = this.#said.length;
+    const logBefore = this.postern.log.length;
+    const state = await flow.prepare(this);
+    await flow.before?.(this, state);
+    this.shim.arm(kind, nth, forEver);
+    const well = setTimeout(() => this.shim.disarm(), FOR_EVER_MS);
+    let fired;
+    try {
+      await flow.act(this, state);
+      await this.postern.idle(flow.idleMs ?? 20);
+    } finally {
+      clearTimeout(well);
+      ({ fired } = this.shim.disarm());
+    }
+    await flow.afterwards?.(this, state);
+    if (flow.ends || (await this.#gone(2))) {
+      const how = await this.#gone(HANG_MS);
+      assert.ok(how, 'it ends');
+      await this.postern.idle(2); // its last words
+      assertDeliberate(how, this.postern.log.slice(logBefore), flow.ends);
+      await this.revive();
+    }
+    await this.#stillServes();
+    const intact = fired === 0;
+    await flow.judge?.(this, state, { intact });
+    await this.#assertNothingLost(this.#said.slice(saidBefore), flow.mayBe);
+    assert.doesNotMatch(this.postern.log.slice(logBefore), /ERROR: (?:Address|Leak)Sanitizer|runtime error:/);
+    return fired > 0;
+  }
+
+  /** After a trial that found a fault: whatever runs is killed, and the next trial has a fresh process. */
+  async recover() {
+    this.shim.disarm();
+    if (!this.house.mail.listening) await this.house.mail.start();
+    if (!(await this.#gone(0))) await this.postern.kill();
+    await this.revive();
+  }
+
+  async revive() {
+    this.restarts++;
+    await this.postern.launch();
+  }
+
+  /** A plain message goes through, at once or when what had failed is over; after a failed sync: after a restart. */
+  async #stillServes() {
+    const stranger = this.postern.stranger();
+    await waitFor(
+      'a plain message to be forwarded',
+      async () => {
+        const ready = await exchange(`${this.postern.url}/readyz`);
+        if (ready.status === 503 && /SQLite error/.test(ready.text)) {
+          assert.doesNotMatch(ready.text, /out of memory/, 'memory that was short is no reason to stop for good');
+          assert.deepEqual(await this.postern.terminate(), { code: 0, signal: null });
+          await this.revive();
+        }
+        const { status, outcome, text } = await this.mail(stranger);
+        assert.ok([202, 503, lost].includes(status), `a plain message: ${status} ${text}`);
+        return status === 202 && outcome === 'forwarded';
+      },
+      { deadline: HANG_MS, every: 50 },
+    );
+  }
+
+  // --- what must hold -----------------------------------------------------------------------------------------------
+
+  #seen(mark) {
+    return [...this.house.mail.requests, ...this.house.sms.requests].filter((request) => request.text.includes(mark));
+  }
+
+  async #assertNothingLost(said, mayBe = []) {
+    for (const one of said) {
+      const seen = this.#seen(one.mark).length;
+      const what = `${one.channel} ${one.mark} answered ${one.status} ${one.outcome ?? ''}, seen ${seen} times`;
+      assert.ok(seen <= 1, what);
+      const again = this.#said.some((other) => other !== one && other.mark === one.mark);
+      if (one.status === 503 && !again) assert.equal(seen, 0, `${what}: ${one.text}`);
+      if (!accepted(one)) continue;
+      assert.ok(one.ids.length > 0, what);
+      const results = [];
+      for (const id of one.ids) results.push((await this.postern.decision(id)).result);
+      const told = `${what}, on record as ${results}`;
+      assert.ok(results.every((result) => ['forwarded', 'deferred', 'unknown', 'blocked', ...mayBe].includes(result)), told);
+      if (!this.flow.released && results.every((result) => result !== 'forwarded' && result !== 'unknown')) assert.equal(seen, 0, told);
+      if (results.includes('forwarded')) assert.equal(seen, 1, told);
+      if (one.outcome === 'forwarded') assert.equal(seen, 1, told);
+    }
+    for (const person of this.#optedOut.splice(0)) {
+      const { status } = await this.mail(person, { key: 'promo' });
+      assert.equal(status, 403, 'an acknowledged opt-out holds');
+    }
+  }
+
+  /** Whatever reached a provider has a result on record that says so. */
+  async #assertAudited() {
+    assert.deepEqual(await this.postern.terminate(), { code: 0, signal: null }, this.postern.tail());
+    const file = path.join(this.postern.dir, 'postern.db');
+    const left = Number(await sqlite(file, `SELECT count(DISTINCT ref) FROM audit WHERE kind = 'result' AND (body LIKE '%"forwarded"%' OR body LIKE '%"unknown"%')`));
+    const seen = [...this.house.mail.requests, ...this.house.sms.requests].filter((request) => request.text.includes('mark-')).length;
+    assert.ok(left >= seen, `${seen} left, ${left} are on record`);
+    await this.revive();
+  }
+
+  /** posternctl under the shim: { how, stdout, stderr }. */
+  ctl(args) {
+    return new Promise((resolve) => {
+      const program = path.join(path.dirname(POSTERND), 'posternctl');
+      execFile(program, ['-c', 'postern.yaml', ...args], { cwd: this.postern.dir, env: this.postern.env, timeout: HANG_MS, killSignal: 'SIGKILL' }, (error, stdout, stderr) =>
+        resolve({ code: error ? error.code ?? null : 0, signal: error?.signal ?? null, stdout, stderr }),
+      );
+    });
+  }
+}
+
+/** It ended as it should have (mayEnd), or by its own will and said why. */
+export function assertDeliberate({ code, signal }, said, mayEnd = false) {
+  if (mayEnd && code === 0) return;
+  const fits = DELIBERATE.find((one) => (one.signal ?? null) === signal && (signal !== null || one.code === code) && one.says.test(said));
+  assert.ok(fits, `it ended with ${signal ?? code}:\n${said.split('\n').slice(-25).join('\n')}`);
+}
