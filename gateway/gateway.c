@@ -26,11 +26,12 @@
 #include "revocation.h"
 #include "submission.h"
 
-#define STALL_LOOK_MS 1000
-#define DRAIN_MAX_MS  30000
-#define UNCOUNTED_MS  5000  /* how long a start waits for Redis to answer before it serves without counters ... */
-#define COUNTING_MS   60000 /* ... and for the sends of the store to be read into it */
-#define REBUILD_MS    (INT64_C(32) * MS_PER_DAY) /* the longest calendar window, and a day for zones */
+#define STALL_LOOK_MS      1000
+#define DRAIN_MAX_MS       30000
+#define METRICS_PAGE_BYTES (8u << 20)
+#define UNCOUNTED_MS       5000  /* how long a start waits for Redis to answer before it serves without counters ... */
+#define COUNTING_MS        60000 /* ... and for the sends of the store to be read into it */
+#define REBUILD_MS         (INT64_C(32) * MS_PER_DAY) /* the longest calendar window, and a day for zones */
 
 /* --- requests ------------------------------------------------------------------------ */
 
@@ -55,19 +56,33 @@ static void reply_text(struct http_request *r, int status, struct slice text)
     http_reply(r, &(struct http_reply){.status = status, .content_type = "text/plain; charset=utf-8", .body = text});
 }
 
+/* Made once a turn, however many ask: the page costs a hundred times what its request does. */
+static struct slice metrics_page(struct gateway *g)
+{
+    struct gateway_page *page = &g->metrics_page;
+
+    if (page->text.p == NULL || page->turn != loop_turns(g->loop)) {
+        struct buf b;
+        arena_clear(&page->arena);
+        arena_init(&page->arena, METRICS_PAGE_BYTES);
+        buf_init(&b, &page->arena, METRICS_PAGE_BYTES);
+        metrics_format(g->metrics, g, &b);
+        page->text = b.failed ? (struct slice){0} : buf_slice(&b);
+        page->turn = loop_turns(g->loop);
+    }
+    return page->text;
+}
+
 static void reply_metrics(struct gateway *g, struct http_request *r)
 {
-    struct buf b;
+    struct slice text = metrics_page(g);
 
-    buf_init(&b, r->arena, 8u << 20);
-    metrics_format(g->metrics, g, &b);
-    if (b.failed) {
+    if (text.p == NULL) {
         reply_text(r, 500, SLICE("the page needs more memory than it may have\n"));
         return;
     }
-    http_reply(r, &(struct http_reply){.status = 200,
-                                       .content_type = "text/plain; version=0.0.4; charset=utf-8",
-                                       .body = buf_slice(&b)});
+    http_reply(r, &(struct http_reply){
+                      .status = 200, .content_type = "text/plain; version=0.0.4; charset=utf-8", .body = text});
 }
 
 static void reply_health(struct gateway *g, struct http_request *r)
@@ -485,6 +500,7 @@ void gateway_free(struct gateway **gp)
     bus_free(&g->bus);
     submission_forget_unwritten(g);
     metrics_free(&g->metrics);
+    arena_clear(&g->metrics_page.arena);
     confs_free(&g->confs);
     loop_free(&g->loop);
     free(g);

@@ -21,6 +21,13 @@ struct submission; /* submission.c */
 struct posted;     /* submission_act.c */
 struct reload;     /* reload.c */
 
+/* A page of the turn in which it was first asked for. */
+struct gateway_page {
+    struct arena arena;
+    struct slice text; /* in the arena */
+    uint64_t turn;
+};
+
 struct gateway {
     struct loop *loop;
     struct confs *confs;
@@ -48,6 +55,7 @@ struct gateway {
     bool listener_empty; /* nothing is open there any more */
     int64_t drain_until_mono_ms;
     int64_t started_mono_ms;
+    struct gateway_page metrics_page;
 };
 
 /* Where a worker stands among those of its parent (workers.c). */

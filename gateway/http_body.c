@@ -15,7 +15,8 @@
 #define ARENA_BODY_BYTES 16384u /* most messages; larger ones go to the heap */
 #define FIRST_BODY_BYTES 4096u  /* of unknown length */
 #define FIRST_HEAP_BYTES 65536u
-#define INFLATE_BYTES    49152u /* zlib's state: a window of 32 KiB and tables */
+#define SMALL_BODY_BYTES (FIRST_HEAP_BYTES + INFLATE_BYTES) /* of the budget */
+#define INFLATE_BYTES    49152u                             /* zlib's state: a window of 32 KiB and tables */
 #define GZIP_ONLY        (16 + MAX_WBITS)
 
 struct http_inflate {
@@ -23,9 +24,23 @@ struct http_inflate {
     bool begun, ended;
 };
 
+/* Large bodies leave an eighth to small ones: attachments that wait for room must not keep messages out. */
+static size_t budget_for(const struct http_body *b, size_t cap)
+{
+    size_t all = b->budget->max_bytes;
+    size_t most = all - all / 8;
+    return cap <= SMALL_BODY_BYTES || most < b->max ? all : most;
+}
+
+static bool has_room(const struct http_body *b, size_t n)
+{
+    size_t most = budget_for(b, b->reserved_bytes + n);
+    return n <= most && b->budget->used_bytes <= most - n;
+}
+
 static bool reserve(struct http_body *b, size_t n)
 {
-    if (n > b->budget->max_bytes || b->budget->used_bytes > b->budget->max_bytes - n) {
+    if (!has_room(b, n)) {
         return false;
     }
     b->budget->used_bytes += n;
@@ -127,7 +142,7 @@ enum http_fault http_body_init(struct http_body *b, const struct http_head *head
                                struct http_budget *budget)
 {
     *b = (struct http_body){.max = max, .arena = arena, .budget = budget};
-    if (budget->used_bytes + head->content_length > budget->max_bytes) {
+    if (!has_room(b, (size_t)head->content_length)) {
         return HTTP_FAULT_TOO_MANY_BYTES; /* said before the client sends it; not reserved yet */
     }
     if (!head->gzip) {

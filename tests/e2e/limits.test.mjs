@@ -3,9 +3,9 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import net from 'node:net';
 import { describe, it } from 'node:test';
 import { KEYS, POSTERND, startHouse, waitFor } from './harness.mjs';
+import { Raw, memoryMib, withClients } from './load.mjs';
 
 const MIB = 1 << 20;
 const BODY_MAX = 30 * MIB;
@@ -16,62 +16,6 @@ const MAIL = (length, more = '') =>
   `POST /v3/mail/send HTTP/1.1\r\nHost: p\r\nAuthorization: Bearer ${KEYS.billing.secret}\r\nContent-Type: application/json\r\nContent-Length: ${length}\r\n${more}\r\n`;
 const SMS = (length) =>
   `POST /2010-04-01/Accounts/${KEYS['billing-sms'].account}/Messages.json HTTP/1.1\r\nHost: p\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: ${length}\r\n\r\n`;
-
-/** A raw client: what it received so far, and whether it was closed. */
-class Raw {
-  text = '';
-  closed = false;
-  constructor(port) {
-    this.socket = net.connect(port, '127.0.0.1').setEncoding('latin1');
-    this.socket.on('data', (text) => (this.text += text)).on('error', () => {}).on('close', () => (this.closed = true));
-    this.connected = new Promise((resolve) => this.socket.once('connect', resolve).once('close', resolve));
-  }
-  get status() {
-    return Number(/^HTTP\/1\.1 (\d{3})/.exec(this.text)?.[1]);
-  }
-  get body() {
-    return JSON.parse(this.text.slice(this.text.indexOf('\r\n\r\n') + 4));
-  }
-  write(bytes) {
-    if (!this.closed) this.socket.write(bytes);
-  }
-  end() {
-    this.socket.destroy();
-  }
-}
-
-async function withClients(postern, n, use) {
-  const clients = Array.from({ length: n }, () => new Raw(postern.port));
-  try {
-    await Promise.all(clients.map((one) => one.connected));
-    return await use(clients);
-  } finally {
-    for (const one of clients) one.end();
-  }
-}
-
-const percentile = (values, p) => values.sort((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * p))];
-
-/** Milliseconds of so many mails, sent four at a time. */
-async function latencies(postern, n) {
-  const ada = await postern.person();
-  const body = JSON.stringify({ personalizations: [{ to: [{ email: ada.email }] }], from: { email: 'a@shop.example' }, subject: 's', content: [{ type: 'text/plain', value: 'v' }] });
-  const took = [];
-  const lane = async () => {
-    while (took.length < n) {
-      const began = performance.now();
-      const answer = await postern.raw('POST', '/v3/mail/send', body, { key: 'billing' });
-      took.push(performance.now() - began);
-      assert.equal(answer.status, 202, answer.text);
-    }
-  };
-  await Promise.all([lane(), lane(), lane(), lane()]);
-  return took;
-}
-
-async function rssMib(postern, what = 'VmRSS') {
-  return Number(new RegExp(`^${what}:\\s+(\\d+) kB`, 'm').exec(await readFile(`/proc/${postern.pid}/status`, 'utf8'))[1]) / 1024;
-}
 
 /** Seconds of processor time that the process has used. */
 async function cpuSeconds(postern) {
@@ -89,23 +33,6 @@ async function withHouse(limits, use, options = {}) {
 }
 
 describe('slow clients', { timeout: 40_000 }, () => {
-  it('a thousand that send a byte a second do not slow the others', (t) =>
-    withHouse({}, async ({ postern }) => {
-      await latencies(postern, 100);
-      const before = percentile(await latencies(postern, 400), 0.99);
-      await withClients(postern, 1000, async (slow) => {
-        let at = 0;
-        const head = MAIL(1000);
-        const drip = () => slow.forEach((one) => one.write(head[at]), at++);
-        drip();
-        const timer = setInterval(drip, 1000);
-        const during = percentile(await latencies(postern, 400), 0.99);
-        clearInterval(timer);
-        t.diagnostic(`p99 of a mail: ${before.toFixed(1)} ms alone, ${during.toFixed(1)} ms beside 1,000 slow clients`);
-        if (!SANITIZED) assert.ok(during < 3 * before + 20, `${during} ms`);
-      });
-    }));
-
   it('have an absolute deadline for the head, and a least rate for the body', (t) =>
     withHouse({ head_ms: 500 }, async ({ postern }) => {
       await withClients(postern, 1, async ([slow]) => {
@@ -168,7 +95,7 @@ describe('caps', { timeout: 40_000 }, () => {
 
   it('64 bodies of 30 MiB at once: as many as fit, 503 for the rest, memory bounded', (t) =>
     withHouse({ inflight_bytes: 4 * BODY_MAX + MIB }, async ({ postern }) => {
-      const before = await rssMib(postern);
+      const before = await memoryMib(postern);
       await withClients(postern, 64, async (clients) => {
         const piece = Buffer.alloc(MIB, ' ');
         const send = async (one) => {
@@ -176,17 +103,14 @@ describe('caps', { timeout: 40_000 }, () => {
           for (let i = 0; i < 30 && !one.status && !one.closed; i++) {
             // The last byte stays behind: what is held is held until all have been told.
             const last = i === 29 ? piece.subarray(1) : piece;
-            await new Promise((resolve) => {
-              one.socket.once('close', resolve);
-              one.socket.write(last, resolve);
-            });
+            await one.push(last);
           }
           one.sent = !one.status && !one.closed;
         };
         await Promise.all(clients.map(send));
         await waitFor('an answer to those that do not fit', () => clients.every((one) => one.sent || one.status === 503 || one.closed));
         const held = clients.filter((one) => !one.status && !one.closed);
-        const peak = await rssMib(postern, 'VmHWM');
+        const peak = await memoryMib(postern, 'VmHWM');
         const refused = clients.filter((one) => one.status === 503);
         t.diagnostic(`held ${held.length}, refused ${refused.length}; RSS ${before.toFixed(0)} MiB before, at most ${peak.toFixed(0)} MiB for ${4 * 30 + 1} MiB of bodies`);
         assert.ok(held.length >= 1 && held.length <= 4, `${held.length} held`);

@@ -1,0 +1,73 @@
+// What a Postern under attack is asked beside it: how long a mail takes, how much memory and time the process uses.
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import net from 'node:net';
+
+export const percentile = (values, p) => values.toSorted((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * p))];
+export const median = (values) => percentile(values, 0.5);
+
+/** Milliseconds of so many mails, some at a time. */
+export async function latencies(postern, n, { lanes = 4, person } = {}) {
+  const ada = person ?? (await postern.person());
+  const body = JSON.stringify({ personalizations: [{ to: [{ email: ada.email }] }], from: { email: 'a@shop.example' }, subject: 's', content: [{ type: 'text/plain', value: 'v' }] });
+  const took = [];
+  const lane = async () => {
+    while (took.length < n) {
+      const began = performance.now();
+      const answer = await postern.raw('POST', '/v3/mail/send', body, { key: 'billing' });
+      took.push(performance.now() - began);
+      assert.equal(answer.status, 202, answer.text);
+    }
+  };
+  await Promise.all(Array.from({ length: lanes }, lane));
+  return took;
+}
+
+/** MiB; what: VmRSS, VmHWM, VmSize. */
+export async function memoryMib(postern, what = 'VmRSS') {
+  return Number(new RegExp(`^${what}:\\s+(\\d+) kB`, 'm').exec(await readFile(`/proc/${postern.pid}/status`, 'utf8'))[1]) / 1024;
+}
+
+/** A raw client: what it received so far, and whether it was closed. */
+export class Raw {
+  text = '';
+  closed = false;
+  constructor(port) {
+    this.socket = net.connect(port, '127.0.0.1').setEncoding('latin1');
+    this.socket.on('data', (text) => (this.text += text)).on('error', () => {}).on('close', () => (this.closed = true));
+    this.connected = new Promise((resolve) => this.socket.once('connect', resolve).once('close', resolve));
+  }
+  get status() {
+    return Number(/^HTTP\/1\.1 (\d{3})/.exec(this.text)?.[1]);
+  }
+  get body() {
+    return JSON.parse(this.text.slice(this.text.indexOf('\r\n\r\n') + 4));
+  }
+  write(bytes) {
+    if (!this.closed) this.socket.write(bytes);
+  }
+  /** Write, and wait until the kernel has it or the other side is gone. */
+  async push(bytes) {
+    if (this.closed) return;
+    await new Promise((resolve) => {
+      this.socket.once('close', resolve);
+      this.socket.write(bytes, () => {
+        this.socket.off('close', resolve);
+        resolve();
+      });
+    });
+  }
+  end() {
+    this.socket.destroy();
+  }
+}
+
+export async function withClients(postern, n, use) {
+  const clients = Array.from({ length: n }, () => new Raw(postern.port));
+  try {
+    await Promise.all(clients.map((one) => one.connected));
+    return await use(clients);
+  } finally {
+    for (const one of clients) one.end();
+  }
+}
