@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include "place.h"
 #include "postern/secret.h"
 #include "postern/zone.h"
 
@@ -82,9 +83,15 @@ enum err conf_date(struct conf_build *b, const char *text, const char *at, int32
 
 enum err conf_region(struct conf_build *b, const char *text, const char *at, struct region *out)
 {
-    if (text == NULL || region_parse(slice_of(text), out))
+    if (text == NULL || place_region_read(slice_of(text), out))
         return OK;
-    return REFUSE(b, at, "\"%.40s\" is no region: write a country (US) or a part of one (US-FL), as ISO 3166 does", text);
+    if (region_parse(slice_of(text), out))
+        return REFUSE(b, at,
+                      "there is no region \"%s\": nobody would be bound by it; ISO 3166 has GB for the United Kingdom, "
+                      "US-FL for Florida",
+                      text);
+    return REFUSE(b, at, "\"%.40s\" is no region: write a country (US) or a part of one (US-FL), as ISO 3166 does",
+                  text);
 }
 
 #define DURATION_MAX_S (INT64_C(3660) * 86400) /* ten years: beyond is a slip of the pen */

@@ -344,20 +344,60 @@ size_t place_zones(const struct region *r, const struct zone **out, size_t max)
     return n;
 }
 
-bool place_region(struct slice text, struct region *out)
+/* In form, and by the name that it has here. */
+static bool canonical(struct slice text, struct region *out)
 {
     static const char *const territories[] = {"PR", "VI", "GU", "AS", "MP"};
-    const struct zone *any;
 
-    ensure(tables.loaded);
     if (!region_parse(text, out))
         return false;
     for (size_t i = 0; i < N_ELEMENTS(territories); i++) {
         if (slice_eq_cstr(text, territories[i]))
             *out = (struct region){"US", {territories[i][0], territories[i][1]}};
     }
-    bool listed = strcmp(out->country, "US") == 0 || strcmp(out->country, "CA") == 0;
-    if (listed && out->division[0] != '\0')
-        return division_of(out) != NULL;
-    return zone_of_country(out->country, &any, 1) > 0;
+    return true;
+}
+
+/* Of these countries all parts are known. */
+static bool is_known_division(const struct region *r)
+{
+    return r->division[0] != '\0' && (strcmp(r->country, "US") == 0 || strcmp(r->country, "CA") == 0);
+}
+
+static bool country_exists(const struct region *r)
+{
+    const struct zone *any;
+    return zone_of_country(r->country, &any, 1) > 0;
+}
+
+bool place_region(struct slice text, struct region *out)
+{
+    ensure(tables.loaded);
+    if (!canonical(text, out))
+        return false;
+    return is_known_division(out) ? division_of(out) != NULL : country_exists(out);
+}
+
+static bool has_region(const struct nanp_row *row, const struct region *r)
+{
+    struct region one;
+
+    for (const char *names = row->regions != NULL ? row->regions : ""; *names != '\0';) {
+        if (region_parse(next_word(&names), &one) && memcmp(&one, r, sizeof(one)) == 0)
+            return true;
+    }
+    return false;
+}
+
+bool place_region_read(struct slice text, struct region *out)
+{
+    bool found = false;
+
+    if (!canonical(text, out))
+        return false;
+    if (!is_known_division(out))
+        return country_exists(out);
+    for (size_t i = 0; i < NANP_CODES && !found; i++)
+        found = has_region(&nanp_rows[i], out);
+    return found;
 }

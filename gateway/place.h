@@ -33,5 +33,8 @@ size_t place_zones(const struct region *r, const struct zone **out, size_t max);
  * as US-PR.  False for others; states of the US and provinces of Canada are known, other parts are taken as they are.
  */
 bool place_region(struct slice text, struct region *out);
+/* The same without the tables, and slowly: of a configuration, which is read before they are made or beside the loop.
+ */
+bool place_region_read(struct slice text, struct region *out);
 
 #endif

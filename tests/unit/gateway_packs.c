@@ -442,6 +442,18 @@ START_TEST(a_pack_binds_its_region_only)
 }
 END_TEST
 
+/* Whoever is there is known as a part of the US: a territory by its own code must be the same one. */
+START_TEST(a_territory_is_one_by_either_name)
+{
+    AUTO(conf_free) struct conf *c = load("us-fl", "  default_region: PR\n");
+    const struct region *r = &c->policy.default_region;
+
+    ck_assert(region_overlaps(r, &place_of_number("+17875550100")->regions[0]));
+    ck_assert_str_eq(r->country, "US");
+    ck_assert_str_eq(r->division, "PR");
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("gateway/packs");
@@ -455,6 +467,7 @@ int main(void)
     tcase_add_test(t, hours_at_their_boundaries);
     tcase_add_test(t, hours_as_the_sources_say);
     tcase_add_test(t, a_pack_binds_its_region_only);
+    tcase_add_test(t, a_territory_is_one_by_either_name);
     suite_add_tcase(suite, t);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
