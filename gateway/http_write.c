@@ -69,7 +69,7 @@ struct writer {
 
 static void put(struct writer *w, struct slice s)
 {
-    if (w->n + s.n <= w->cap) {
+    if (s.n > 0 && w->n + s.n <= w->cap) {
         memcpy(w->out + w->n, s.p, s.n);
     }
     w->n += s.n;

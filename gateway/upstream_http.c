@@ -82,6 +82,18 @@ static void idle_remove(struct connection *c)
     c->prev = c->next = NULL;
 }
 
+static struct connection *idle_pop(struct upstream_http *http)
+{
+    struct connection *c = http->idle;
+    if (!c)
+        return NULL;
+    http->idle = c->next;
+    if (c->next)
+        c->next->prev = NULL;
+    c->next = NULL;
+    return c;
+}
+
 static void idle_add(struct connection *c)
 {
     struct upstream_http *http = c->http;
@@ -116,8 +128,7 @@ static struct connection *idle_take(struct upstream_http *http)
 {
     int64_t now_ms = clock_mono_ms();
     struct connection *c;
-    while ((c = http->idle)) {
-        idle_remove(c);
+    while ((c = idle_pop(http))) {
         if (now_ms - c->idle_since_ms < IDLE_MAX_MS && upstream_link_is_quiet(c->link))
             return c;
         connection_free(c);
@@ -360,11 +371,9 @@ void upstream_http_free(struct upstream_http **pp)
     for (uint32_t i = 0; i < http->max_transfers; i++)
         if (http->transfers[i].connection)
             connection_free(http->transfers[i].connection);
-    while (http->idle) {
-        struct connection *c = http->idle;
-        idle_remove(c);
+    struct connection *c;
+    while ((c = idle_pop(http)))
         connection_free(c);
-    }
     upstream_links_free(&http->links);
     free(http->transfers);
     free(http);
