@@ -49,18 +49,20 @@ struct law_dates law_dates(const struct law *law, const struct zone *z)
     };
 }
 
+/* A day that is over in one zone before it begins in another is one stretch all the same. */
 bool law_holds(const struct facts *f, const struct law *law, int64_t at_ms)
 {
     const struct zone *const *zones;
+    bool begun = false, ended = true;
     if (law->from_days == INT32_MIN && law->to_days == INT32_MAX)
         return true;
     size_t n = facts_zones(f, &zones);
     for (size_t i = 0; i < n; i++) {
         struct law_dates d = law_dates(law, zones[i]);
-        if (at_ms >= d.from_ms && at_ms < d.to_ms)
-            return true;
+        begun = begun || at_ms >= d.from_ms;
+        ended = ended && at_ms >= d.to_ms;
     }
-    return false;
+    return begun && !ended;
 }
 
 bool law_in_force(const struct facts *f, const struct law *law, int64_t at_ms)

@@ -93,7 +93,8 @@ char *local_words(const struct zone *z, int64_t at_ms, char out[LOCAL_WORDS_MAX]
 
 /* --- law.c ---------------------------------------------------------------------- */
 
-/* Is the law about this recipient and channel, about this class too, does its date hold in one of the zones, all? */
+/* Is it about this recipient and channel, this class too, does its date hold (begun in one zone, not ended in all),
+ * all? */
 bool law_reaches(const struct facts *f, const struct law *law);
 bool law_binds(const struct facts *f, const struct law *law);
 bool law_holds(const struct facts *f, const struct law *law, int64_t at_ms);

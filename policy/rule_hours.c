@@ -96,21 +96,37 @@ bool rule_schedule(const struct facts *f, struct violation *v)
 
 /* --- legal hours --------------------------------------------------------------- */
 
-/* What the law leaves open with that set of hours by the clock of z. */
-static struct opening open_by_law(const struct law *law, const struct window_set *s, const struct zone *z,
-                                  int64_t margin_ms, int64_t at_ms)
+/* A law that binds, by the clock of one zone. */
+struct dated_hours {
+    const struct law *law;
+    const struct window_set *set;
+    const struct zone *zone;
+    int64_t margin_ms;
+    struct law_dates dates;
+};
+
+/* What it leaves open at or after at_ms, while it holds. */
+static struct opening open_while_held(const struct dated_hours *h, int64_t at_ms)
 {
-    struct law_dates d = law_dates(law, z);
-    struct opening o = opening_always(at_ms);
-    if (at_ms >= d.to_ms)
-        return o;
-    if (at_ms < d.from_ms)
-        return earlier_end(o, d.from_ms);
-    o = open_in_zone(s, z, margin_ms, at_ms);
-    if (o.from_ms >= d.to_ms)
-        o = (struct opening){.from_ms = d.to_ms, .until_ms = NEVER_MS, .zone = z};
-    o.law = law;
+    struct opening o = open_in_zone(h->set, h->zone, h->margin_ms, at_ms);
+    if (o.from_ms >= h->dates.to_ms)
+        o = (struct opening){.from_ms = h->dates.to_ms, .until_ms = NEVER_MS, .zone = h->zone};
+    else if (o.until_ms >= h->dates.to_ms)
+        o.until_ms = NEVER_MS;
+    o.law = h->law;
     return o;
+}
+
+/* What it leaves open: all before it begins and after it has ended. */
+static struct opening open_by_law(const struct dated_hours *h, int64_t at_ms)
+{
+    struct opening o = opening_always(at_ms);
+    if (at_ms >= h->dates.to_ms)
+        return o;
+    if (at_ms >= h->dates.from_ms)
+        return open_while_held(h, at_ms);
+    struct opening first = open_while_held(h, h->dates.from_ms);
+    return earlier_end(o, first.from_ms > h->dates.from_ms ? h->dates.from_ms : first.until_ms);
 }
 
 /* Narrows *o by a law that binds, in every candidate zone. */
@@ -119,8 +135,10 @@ static void narrow_by(const struct facts *f, const struct law *law, const struct
 {
     const struct zone *const *zones;
     size_t n = facts_zones(f, &zones);
-    for (size_t i = 0; i < n && o->from_ms != NEVER_MS; i++)
-        meet(o, open_by_law(law, s, zones[i], margin_s * 1000, o->from_ms));
+    for (size_t i = 0; i < n && o->from_ms != NEVER_MS; i++) {
+        struct dated_hours h = {law, s, zones[i], margin_s * 1000, law_dates(law, zones[i])};
+        meet(o, open_by_law(&h, o->from_ms));
+    }
 }
 
 static void narrow_by_law(const struct facts *f, const struct legal_window *w, struct opening *o)

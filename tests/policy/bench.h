@@ -27,6 +27,7 @@ struct bench {
     struct law cap_laws[CAP_CHECKS_MAX];
     struct legal_window legal[ROWS_MAX];
     bool remembers; /* the policy has a memo of its hours */
+    bool promises;  /* nothing but time changes while a message waits */
     struct hours_memo memo;
     struct legal_consent legal_consents[ROWS_MAX];
     struct legal_opt_out legal_opt_outs[ROWS_MAX];
