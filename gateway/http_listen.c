@@ -340,6 +340,17 @@ bool http_listen_sockets(const char *address, int *fds, size_t n, struct errmsg 
     return false;
 }
 
+/* Linux: a listening socket that is shut down leaves its group and stays bound. */
+void http_listen_pause(int fd)
+{
+    ensure(shutdown(fd, SHUT_RD) == 0 || errno == ENOTCONN); /* it does not listen already */
+}
+
+bool http_listen_again(int fd)
+{
+    return listen(fd, ACCEPT_BACKLOG) == 0;
+}
+
 struct http_listener *http_listener_new(struct event_base *base, const struct http_listen_options *options,
                                         struct errmsg *e)
 {

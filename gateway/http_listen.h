@@ -111,6 +111,12 @@ uint16_t http_listener_port(const struct http_listener *l);
  * who accepts from it.  False with the reason in e; fds is then left as it was.
  */
 bool http_listen_sockets(const char *address, int *fds, size_t n, struct errmsg *e) NODISCARD;
+/*
+ * Nobody will accept from that socket for a while: who waits in its queue is turned away, and the kernel gives new
+ * connections to the others, until it listens again.
+ */
+void http_listen_pause(int fd);
+bool http_listen_again(int fd) NODISCARD; /* false, with errno */
 
 /*
  * Stop accepting, close idle connections, finish what was begun, then call

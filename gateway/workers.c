@@ -383,14 +383,20 @@ static _Noreturn void worker_main(struct workers *ws, struct worker *me, int bus
     gateway_exit(&g, gateway_run(g));
 }
 
+static void cannot_start(const struct worker *w)
+{
+    log_line(LOG_ERROR_, NULL, "workers", "cannot_start", "worker=%u why=\"%s\"", w->n, strerror(errno));
+    http_listen_pause(w->listen_fd);
+}
+
 static void worker_start(struct workers *ws, struct worker *w)
 {
     pid_t parent = getpid();
     int ends[2];
 
     w->restart_mono_ms = clock_mono_ms() + WAIT_MIN_MS; /* should it fail for want of memory or descriptors */
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == -1) {
-        log_line(LOG_ERROR_, NULL, "workers", "cannot_start", "worker=%u why=\"%s\"", w->n, strerror(errno));
+    if (!http_listen_again(w->listen_fd) || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == -1) {
+        cannot_start(w);
         return;
     }
     pid_t pid = fork();
@@ -400,7 +406,7 @@ static void worker_start(struct workers *ws, struct worker *w)
     }
     close(ends[1]);
     if (pid == -1) {
-        log_line(LOG_ERROR_, NULL, "workers", "cannot_start", "worker=%u why=\"%s\"", w->n, strerror(errno));
+        cannot_start(w);
         close(ends[0]);
         return;
     }
@@ -462,6 +468,8 @@ static void plan_restart(struct workers *ws, struct worker *w)
     if (w->wait_ms > WAIT_MAX_MS)
         w->wait_ms = WAIT_MAX_MS;
     w->restart_mono_ms = now_ms + w->wait_ms;
+    if (w->wait_ms > 0)
+        http_listen_pause(w->listen_fd); /* or clients would wait as long, for nobody */
 }
 
 static void worker_died(struct workers *ws, struct worker *w, int how)

@@ -300,6 +300,21 @@ describe('the whole', () => {
     await postern.assertAuditHolds();
   });
 
+  it('while a worker that keeps dying is not started, no connection waits for it', async () => {
+    await killed(1);
+    const ends = () => postern.log.match(/event=worker_ended worker=1/g).length;
+    const before = ends();
+    process.kill(postern.workers[1], 'SIGKILL'); /* it lived for less than 5 s: the next one comes after a second or two */
+    await waitFor('its end', () => ends() > before, { every: 2 });
+    const asked = Array.from({ length: 40 }, () => fetch(`${postern.url}/healthz`, { headers: { Connection: 'close' }, signal: AbortSignal.timeout(700) }));
+    const answers = await Promise.allSettled(asked);
+    assert.deepEqual(answers.filter((one) => one.value?.status !== 200).map((one) => `${one.reason}`), []);
+    assert.equal(await postern.metric('postern_worker_up'), WORKERS - 1, 'it is still away');
+    await waitFor('the next one in its place', async () => (await postern.metric('postern_worker_up')) === WORKERS);
+    const lanes = await Promise.all([0, 1, 2].map((n) => Lane.to((worker) => worker === n))); /* and all take connections again */
+    for (const lane of lanes) lane.end();
+  });
+
   it('drains: what was begun is finished', async () => {
     const person = await postern.person();
     mail.when(() => true, behave.late(500));
