@@ -25,6 +25,13 @@ static char harness_path[96];
 static struct store *store;
 static struct arena arena; /* of requests */
 
+/* How often a test repeats itself: the environment's say, else as often as CI can afford. */
+UNUSED static size_t harness_count(const char *name, size_t count)
+{
+    const char *text = getenv(name);
+    return text == NULL ? count : (size_t)strtoul(text, NULL, 10);
+}
+
 UNUSED static void harness_open(int64_t reserve_bytes)
 {
     struct errmsg e = {{0}};

@@ -3,14 +3,14 @@
  * each record was acknowledged.  Then images of the disk are made as a cut at a
  * random operation could leave them: what was synced is there, of what was not any
  * part may be missing or torn.  Each image must open, hold its chain, and hold
- * every record that was acknowledged before the cut.
+ * every record that was acknowledged before the cut.  STORE_IMAGES=1000 for a long run.
  */
 #include "tests/unit/store_harness.h"
 #include "tests/unit/store_shim.h"
 
 #include <stdatomic.h>
 
-#define IMAGES    150
+#define IMAGES    150 /* unless STORE_IMAGES says otherwise */
 #define RECORDS   240
 #define IN_FLIGHT 6
 #define BIG_BYTES 400000 /* of facts, in some: enough in all for checkpoints to fall into the run */
@@ -236,6 +236,7 @@ static size_t check_image(size_t cut)
 
 START_TEST(a_power_cut_loses_nothing_acknowledged)
 {
+    size_t n_images = harness_count("STORE_IMAGES", IMAGES);
     ops = calloc(OPS_MAX, sizeof *ops);
     shim_register((struct shim_hooks){.write = on_write, .sync = on_sync, .truncate = on_truncate});
     harness_new_dir();
@@ -249,7 +250,7 @@ START_TEST(a_power_cut_loses_nothing_acknowledged)
         db_syncs += ops[i].kind == OP_SYNC && ops[i].file == DB;
     ck_assert_uint_gt(db_syncs, 0); /* checkpoints fell into the run */
     struct image images[FILES] = {{.bytes = malloc(FILE_MAX)}, {.bytes = malloc(FILE_MAX)}};
-    for (int k = 0; k < IMAGES; k++) {
+    for (size_t k = 0; k < n_images; k++) {
         size_t cut = k == 0 ? n_ops : next_random() % n_ops;
         memcpy(images[DB].bytes, start.bytes, start.n);
         images[DB].n = start.n;
@@ -260,7 +261,7 @@ START_TEST(a_power_cut_loses_nothing_acknowledged)
         write_file("-wal", &images[WAL]);
         asked += check_image(cut);
     }
-    ck_assert_uint_gt(asked, IMAGES * RECORDS / 4);
+    ck_assert_uint_gt(asked, n_images * RECORDS / 4);
     for (size_t i = 0; i < n_ops; i++)
         free(ops[i].bytes);
     free(ops);
@@ -275,7 +276,7 @@ int main(void)
 {
     Suite *s = suite_create("store_powercut");
     TCase *c = tcase_create("images");
-    tcase_set_timeout(c, 240);
+    tcase_set_timeout(c, 240 + (double)harness_count("STORE_IMAGES", IMAGES));
     tcase_add_test(c, a_power_cut_loses_nothing_acknowledged);
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);
