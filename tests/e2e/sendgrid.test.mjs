@@ -506,6 +506,7 @@ describe('SendGrid: scheduled sends', () => {
   });
 
   it('keeps a mail of 20 MB for two recipients, and sends each a copy of it', async () => {
+    await postern.reconfigure((settings) => settings.providers.forEach((one) => one.kind === 'sendgrid' && (one.total_ms = 30_000)));
     await postern.newDay('09:00');
     const [ada, bob] = [await postern.subscriber(), await postern.subscriber()];
     const at = postern.at('11:00');
@@ -514,7 +515,7 @@ describe('SendGrid: scheduled sends', () => {
     assertOutcome(answer, { status: 202, outcome: 'deferred' });
     await postern.passRelease(header(answer, 'X-Postern-Release-At'));
     for (const one of [ada, bob]) {
-      await waitFor('the large mail', () => mail.sends(one.email).length === 1);
+      await waitFor('the large mail', () => mail.sends(one.email).length === 1, { deadline: 30_000 });
       assert.deepEqual(addresses(mail.sends(one.email)[0]), [{ to: [one.email] }]);
       assert.equal(mail.sends(one.email)[0].json.attachments[0].content.length, attachments[0].content.length);
     }
