@@ -76,7 +76,8 @@ static char ascii_lower(char c)
 /* RFC 5322 section 3.2.3, with RFC 6531's UTF8-non-ascii. */
 static bool is_atext(char c)
 {
-    return is_alnum(c) || (c & 0x80) != 0 || (c != '\0' && strchr("!#$%&'*+-/=?^_`{|}~", c) != NULL);
+    static const char others[] = "!#$%&'*+-/=?^_`{|}~";
+    return is_alnum(c) || (c & 0x80) != 0 || memchr(others, c, sizeof others - 1) != NULL;
 }
 
 static bool is_dot_atom(struct slice s)
@@ -100,7 +101,7 @@ static bool has_any(struct slice s, const char *characters)
     return false;
 }
 
-/* What an unquoted local part that is no dot-atom most probably is; the first row that fits. */
+/* What an unquoted local part that is no dot-atom most probably is; the first row that fits, and the last fits all. */
 static enum err explain_local(struct slice s, struct errmsg *e)
 {
     static const struct {
@@ -116,11 +117,10 @@ static enum err explain_local(struct slice s, struct errmsg *e)
     };
     if (s.n == 0)
         return fault(ERR_SYNTAX, e, "e-mail address has nothing before the @; write name@domain");
-    for (size_t i = 0; i < N_ELEMENTS(rows); i++) {
-        if (has_any(s, rows[i].has))
-            return fault(ERR_SYNTAX, e, rows[i].text);
-    }
-    return fault(ERR_SYNTAX, e, "e-mail address has a character before the @ that is not allowed there");
+    size_t i = 0;
+    while (i + 1 < N_ELEMENTS(rows) && !has_any(s, rows[i].has))
+        i++;
+    return fault(ERR_SYNTAX, e, rows[i].text);
 }
 
 /* A local part under way to its canonical form. */
@@ -129,7 +129,7 @@ struct local {
     size_t n;
 };
 
-/* The content of a quoted string without its quotes and backslashes; false when it is not one. */
+/* The content of a quoted string, at most LOCAL_MAX, without its quotes and backslashes; false when it is not one. */
 static bool unquote(struct slice quoted, struct local *content)
 {
     content->n = 0;
@@ -140,8 +140,6 @@ static bool unquote(struct slice quoted, struct local *content)
         if (quoted.p[i] == '"')
             return false;
         if (quoted.p[i] == '\\' && (++i == end || (quoted.p[i] & 0x80) != 0))
-            return false;
-        if (content->n == LOCAL_MAX)
             return false;
         content->text[content->n++] = quoted.p[i];
     }
@@ -192,7 +190,7 @@ static bool is_host_name(struct slice s)
 {
     size_t start = 0;
     bool only_digits = true;
-    for (size_t i = 0; i <= s.n; i++) {
+    for (size_t i = 0;; i++) {
         if (i < s.n && s.p[i] != '.') {
             if (!is_alnum(s.p[i]) && s.p[i] != '-')
                 return false;
@@ -207,7 +205,6 @@ static bool is_host_name(struct slice s)
         start = i + 1;
         only_digits = true;
     }
-    return false;
 }
 
 static void free_text(char **p)
@@ -231,11 +228,12 @@ static enum err idn_domain(const char *domain, char out[DOMAIN_MAX + 1], struct 
         rc = idn2_to_unicode_8z8z(ascii, &unicode, 0);
     if (rc == IDN2_OK)
         rc = idn2_to_ascii_8z(unicode, &again, flags);
-    if (rc == IDN2_TOO_BIG_DOMAIN || rc == IDN2_TOO_BIG_LABEL)
+    if (rc == IDN2_TOO_BIG_DOMAIN || rc == IDN2_TOO_BIG_LABEL || rc == IDN2_PUNYCODE_BIG_OUTPUT)
         return fault(ERR_LIMIT, e, "e-mail address has a domain longer than 253, or a label longer than 63 bytes");
-    if (rc != IDN2_OK || strcmp(ascii, again) != 0) {
-        errmsg_set(e, "e-mail address has a domain that is no international name (IDNA 2008)%s%s",
-                   rc == IDN2_OK ? "" : ": ", rc == IDN2_OK ? "" : idn2_strerror(rc));
+    if (rc == IDN2_OK && strcmp(ascii, again) != 0) /* libidn2 before 2.0.5 does not look */
+        rc = IDN2_ALABEL_ROUNDTRIP_FAILED;
+    if (rc != IDN2_OK) {
+        errmsg_set(e, "e-mail address has a domain that is no international name (IDNA 2008): %s", idn2_strerror(rc));
         return ERR_SYNTAX;
     }
     if (strlen(ascii) > DOMAIN_MAX)
@@ -310,7 +308,7 @@ static enum err parse_normal(struct slice s, struct address *out, struct errmsg 
     err = canonical_domain(domain_text, domain, e);
     if (err != OK)
         return err;
-    if (local.n > LOCAL_MAX || local.n + 1 + strlen(domain) > EMAIL_MAX)
+    if (local.n + 1 + strlen(domain) > EMAIL_MAX)
         return fault(ERR_LIMIT, e, "e-mail address is longer than 254 bytes (RFC 5321, 4.5.3.1.3)");
     snprintf(out->text, sizeof out->text, "%.*s@%s", (int)local.n, local.text, domain);
     out->kind = ADDRESS_EMAIL;

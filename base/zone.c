@@ -81,8 +81,8 @@ static void file_close(FILE **f)
 static bool path_of(const char *file, char path[PATH_BYTES])
 {
     const char *dir = getenv("TZDIR"); /* as GLib reads it */
-    int n = snprintf(path, PATH_BYTES, "%s/%s", dir != NULL && dir[0] != '\0' ? dir : DEFAULT_DIR, file);
-    return n > 0 && n < PATH_BYTES;
+    int n = snprintf(path, PATH_BYTES, "%s/%s", dir != NULL ? dir : DEFAULT_DIR, file);
+    return n < PATH_BYTES;
 }
 
 static FILE *open_tzdata(const char *file)
@@ -150,7 +150,7 @@ static void read_names(struct zone_tables *t)
     }
 }
 
-/* zone.tab: country, coordinates, name, comment, parted by tabs.  When tzdata.zi is missing its names are the t-> */
+/* zone.tab: country, coordinates, name, comment, parted by tabs.  When tzdata.zi is missing, its names are the list. */
 static void read_countries(struct zone_tables *t)
 {
     AUTO(file_close) FILE *f = open_tzdata("zone.tab");
@@ -290,7 +290,7 @@ static struct zone *zone_from_glib(const char *name)
     return z;
 }
 
-/* A link shares its target's table, and is read itself only where the target is not on the in_force. */
+/* A link shares its target's table, and is read itself only where the target is not on the list. */
 static const struct zone *row_load(struct zone_tables *t, struct zone_row *row)
 {
     if (row->tried)
@@ -428,13 +428,13 @@ struct zone_tables *zone_data_read(void)
 
     read_list(t);
     size_t known = t->n;
-    for (size_t i = 0; i < in_force.n && known > 0; i++)
+    for (size_t i = 0; i < in_force.n; i++)
         keep_name(t, known, &in_force.rows[i]);
     qsort(t->rows, t->n, sizeof *t->rows, compare_rows);
     t->stamp = stamp_of(t); /* with those */
     load_rows(t);
     struct zone_row *utc = find_row(t, "UTC");
-    if (utc == NULL || utc->zone == NULL || stamp_of(t) != t->stamp) /* not there, or just being written */
+    if (utc == NULL || stamp_of(t) != t->stamp) /* not there, or just being written */
         zone_data_free(&t);
     return t;
 }
@@ -487,9 +487,8 @@ void zone_data_adopt(struct zone_tables **tp)
     struct zone_tables *t = *tp, old = in_force;
 
     for (size_t i = 0; i < old.n; i++) {
-        struct zone_row *fresh = old.rows[i].zone == NULL ? NULL : find_row(t, old.rows[i].name);
-        if (fresh != NULL)
-            row_adopt(fresh, &old.rows[i]);
+        if (old.rows[i].zone != NULL)
+            row_adopt(find_row(t, old.rows[i].name), &old.rows[i]); /* keep_name saw to it that there is one */
     }
     in_force = *t;
     *t = old;

@@ -33,10 +33,10 @@ const char *claims_key(enum claim c)
 static bool is_key(struct slice s)
 {
     for (size_t i = 0; i < s.n; i++) {
-        if (s.p[i] < '!' || s.p[i] > '~')
+        if ((unsigned char)(s.p[i] - '!') > '~' - '!')
             return false;
     }
-    return s.n >= 1 && s.n <= LIMIT_IDEMPOTENCY_BYTES;
+    return s.n <= LIMIT_IDEMPOTENCY_BYTES;
 }
 
 enum err claims_say(struct claims *c, enum claim claim, struct slice value, struct fault *f)

@@ -100,7 +100,7 @@ static enum err check_once(const struct reader *r, const struct form *f, const c
         if (before == i || may_repeat(name, repeatable))
             continue;
         errmsg_set(r->e, "Form at byte %zu: field %.*s stands twice; give it once", f->fields[i].start,
-                   (int)(name.n < 64 ? name.n : 64), name.p);
+                   SLICE_HEAD(name, 64));
         return ERR_SYNTAX;
     }
     return OK;

@@ -245,7 +245,9 @@ static bool scan_digits(struct scanner *s)
     const uint8_t *first = s->p;
     while (s->p < s->end && *s->p >= '0' && *s->p <= '9')
         s->p++;
-    return s->p > first || fail(s, "expected a digit");
+    if (s->p == first)
+        return fail(s, "expected a digit");
+    return true;
 }
 
 static bool scan_number(struct scanner *s)
@@ -402,13 +404,15 @@ static bool scan_all(struct scanner *s)
             return false;
     }
     skip_blanks(s);
-    return s->p == s->end || fail(s, "expected nothing more after the end of the value");
+    if (s->p < s->end)
+        return fail(s, "expected nothing more after the end of the value");
+    return true;
 }
 
 char *json_scan_place(struct slice text, size_t at_byte, char out[JSON_PLACE_MAX])
 {
     size_t line = 1, line_start = 0;
-    for (size_t i = 0; i < at_byte && i < text.n; i++) {
+    for (size_t i = 0; i < at_byte; i++) {
         if (text.p[i] == '\n') {
             line++;
             line_start = i + 1;

@@ -76,8 +76,7 @@ int json_text_next(struct json_text *t)
 struct slice json_text_key(const struct json_scan *s, uint32_t node)
 {
     const struct json_node *n = &s->nodes[node];
-    if (n->key_end == 0)
-        return (struct slice){NULL, 0};
+    ensure(n->key_end > 0); /* a member of an object */
     return (struct slice){s->text.p + n->key_start + 1, n->key_end - n->key_start - 2};
 }
 

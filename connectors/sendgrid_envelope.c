@@ -238,7 +238,7 @@ static enum err check_once(struct sendgrid_reading *g, uint32_t first, uint32_t 
         return wire_fault(g->fault, FAULT_SYNTAX, field,
                           "Each unique email address in the personalizations array should only be included once. You "
                           "have included [%.*s] more than once.",
-                          (int)(m->to_text.n < 80 ? m->to_text.n : 80), m->to_text.p);
+                          SLICE_HEAD(m->to_text, 80));
     }
     return OK;
 }

@@ -316,7 +316,7 @@ enum err sendgrid_parse(const struct wire_request *r, const struct route *route,
     struct slice type = wire_field_get(r->fields, r->n_fields, "Content-Type");
     if (!wire_is_media_type(type, "application/json"))
         return wire_fault(fault, FAULT_MEDIA_TYPE, NULL, "Content-Type must be application/json; it is \"%.*s\".",
-                          (int)(type.n < 80 ? type.n : 80), type.n == 0 ? "" : type.p);
+                          SLICE_HEAD(type, 80));
     struct sendgrid *sg = arena_alloc(a, sizeof *sg);
     struct sendgrid_reading g = {.request = r, .now_ms = now_ms, .arena = a, .sg = sg, .out = out, .fault = fault};
     if (sg == NULL)

@@ -55,6 +55,7 @@ enum err sendgrid_reply(const struct send_report *report, struct arena *a, struc
 {
     struct wire_tally tally;
     struct buf b;
+    bool spent = false;
     *out = (struct wire_reply){0};
     buf_init(&b, a, WIRE_BODY_MAX);
     wire_tally(report, &tally);
@@ -64,12 +65,15 @@ enum err sendgrid_reply(const struct send_report *report, struct arena *a, struc
         out->status = 200; /* it would have been kept; sandbox_mode keeps nothing, so there is no id to give */
     } else if (tally.kept + tally.unknown > 0) {
         out->status = 202;
-        if (report->kept_id[0] != '\0')
-            wire_reply_add(out, "X-Message-Id", arena_slice(a, slice_of(report->kept_id)));
+        if (report->kept_id[0] != '\0') {
+            struct slice id = arena_slice(a, slice_of(report->kept_id));
+            wire_reply_add(out, "X-Message-Id", id);
+            spent = id.p == NULL;
+        }
     } else {
         reply_blocked(report, &tally, &b, out);
     }
-    return b.failed ? ERR_LIMIT : wire_add_fields(out, report, &tally, a);
+    return spent || b.failed ? ERR_LIMIT : wire_add_fields(out, report, &tally, a);
 }
 
 /* --- faults --------------------------------------------------------------------------------- */

@@ -61,7 +61,7 @@ static const char *sign(struct slice url, const struct form *sorted, struct slic
 /* What follows scheme and authority; "/" when nothing does. */
 static struct slice target_of(struct slice url, struct arena *a)
 {
-    const char *authority = url.p == NULL ? NULL : memmem(url.p, url.n, "://", 3);
+    const char *authority = memmem(url.p, url.n, "://", 3);
     if (authority == NULL)
         return (struct slice){NULL, 0};
     const char *end = url.p + url.n;
@@ -97,8 +97,9 @@ static enum err make_post(struct slice url, struct form *f, struct slice secret,
     if (body.failed || signature == NULL)
         return ERR_LIMIT;
     *out = (struct outgoing){.method = SLICE("POST"), .path_and_query = target, .body = buf_slice(&body)};
-    enum err err = wire_outgoing_add(out, "Content-Type", SLICE("application/x-www-form-urlencoded; charset=utf-8"));
-    return err != OK ? err : wire_outgoing_add(out, "X-Twilio-Signature", slice_of(signature));
+    out->fields[out->n_fields++] =
+        (struct wire_field){SLICE("Content-Type"), SLICE("application/x-www-form-urlencoded; charset=utf-8")};
+    return wire_outgoing_add(out, "X-Twilio-Signature", slice_of(signature));
 }
 
 /* --- our own posts -------------------------------------------------------------------- */

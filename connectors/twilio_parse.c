@@ -68,7 +68,6 @@ static struct slice without_channel(struct slice to)
 static enum err read_to(struct reading *g, struct message *m)
 {
     struct slice to = get(g, "To");
-    int shown = (int)(to.n < 80 ? to.n : 80);
     struct errmsg why;
     if (to.n == 0)
         return wire_fault(g->fault, FAULT_NO_RECIPIENT, "To", "A 'To' phone number is required.");
@@ -78,10 +77,10 @@ static enum err read_to(struct reading *g, struct message *m)
         return wire_fault(g->fault, FAULT_ADDRESS, "To",
                           "The 'To' number %.*s is not a valid phone number. Messenger is not carried here; give a "
                           "number in E.164.",
-                          shown, to.p);
+                          SLICE_HEAD(to, 80));
     if (address_parse_phone(without_channel(to), &m->to, &why) != OK)
         return wire_fault(g->fault, FAULT_ADDRESS, "To", "The 'To' number %.*s is not a valid phone number. (%s)",
-                          shown, to.p, why.text);
+                          SLICE_HEAD(to, 80), why.text);
     return OK;
 }
 
@@ -208,7 +207,7 @@ static enum err check_request(const struct wire_request *r, struct fault *fault)
     if (!wire_is_media_type(type, "application/x-www-form-urlencoded"))
         return wire_fault(fault, FAULT_MEDIA_TYPE, NULL,
                           "Content-Type must be application/x-www-form-urlencoded; it is \"%.*s\".",
-                          (int)(type.n < 80 ? type.n : 80), type.n == 0 ? "" : type.p);
+                          SLICE_HEAD(type, 80));
     if (r->query.n > 0)
         return wire_fault(fault, FAULT_SYNTAX, NULL, "Parameters of a message belong in the body, not in the URL.");
     return OK;

@@ -310,10 +310,14 @@ enum err wire_add_fields(struct wire_reply *reply, const struct send_report *r, 
     add_field(reply, a, "X-Postern-Outcome", word);
     add_field(reply, a, "X-Postern-Level", level_word(t->speaks));
     add_field(reply, a, "X-Postern-Code", wire_code(r, t->speaks, code));
-    if (is_overridable(t->speaks))
+    if (is_overridable(t->speaks)) {
         add_override_fields(reply, a, t->speaks);
-    if (t->release_at_ms != 0)
+        wanted += t->speaks->token[0] != '\0' ? 2 : 1;
+    }
+    if (t->release_at_ms != 0) {
         add_field(reply, a, "X-Postern-Release-At", rfc3339_format(t->release_at_ms, time));
+        wanted++;
+    }
     if (strcmp(word, "partial") == 0) {
         add_count(reply, a, "X-Postern-Forwarded", t->forwarded);
         add_count(reply, a, "X-Postern-Blocked", t->blocked);

@@ -64,7 +64,7 @@ static bool grow(struct http_body *b, size_t limit)
         cap = b->likely;
     }
     bool to_heap = cap > ARENA_BODY_BYTES;
-    if (to_heap && !b->on_heap && cap < FIRST_HEAP_BYTES) {
+    if (to_heap && !b->on_heap) { /* twice what fits the arena at most, and so less */
         cap = FIRST_HEAP_BYTES;
     }
     if (cap > limit) {

@@ -20,7 +20,7 @@ static unsigned classes_of(char c)
         return TOKEN | UNRESERVED | HEX;
     }
     if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')) {
-        bool hex = (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
+        bool hex = (c >= 'a' && c <= 'f') || c <= 'F';
         return TOKEN | UNRESERVED | (hex ? (unsigned)HEX : 0u);
     }
     switch (c) {

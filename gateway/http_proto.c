@@ -73,7 +73,7 @@ static bool is_text(char c)
 /* Slices into the bytes follow them when they move.  The old block stays valid: arenas do not free. */
 static void rebase(struct slice *s, const char *from, size_t n, const char *to)
 {
-    if (from != NULL && s->p != NULL && s->p >= from && s->p <= from + n) { /* not the literal "/" */
+    if (s->p != NULL && (uintptr_t)s->p - (uintptr_t)from <= n) { /* not the literal "/" */
         s->p = to + (s->p - from);
     }
 }
@@ -132,7 +132,7 @@ static bool take_line(struct http_proto *p, struct slice *in, size_t room, enum 
             n++;
         }
         bool ends = c == '\n' && p->after_cr;
-        bool cr = c == '\r' && !p->after_cr;
+        bool cr = c == '\r';
         if (n == 0 && !ends && !cr) {
             enum http_fault other = is_text(c) ? too_long : HTTP_FAULT_CONTROL_BYTE;
             refuse(p, c == '\n' ? HTTP_FAULT_BARE_LF : other, p->at);
@@ -166,8 +166,7 @@ static struct slice finish_line(struct http_proto *p)
 
 static enum http_event refuse_at(struct http_proto *p, enum http_fault f, const char *where)
 {
-    bool inside = where >= p->bytes && where <= p->bytes + p->n_bytes;
-    return refuse(p, f, p->bytes_at + (inside ? (uint64_t)(where - p->bytes) : 0));
+    return refuse(p, f, p->bytes_at + (uint64_t)(where - p->bytes));
 }
 
 static enum http_event step_request_line(struct http_proto *p, struct slice *in)

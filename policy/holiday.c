@@ -91,11 +91,11 @@ bool holiday_is(const struct holiday_calendar *c, int32_t days)
     return false;
 }
 
-/* Exactly n digits; false on anything else. */
+/* Exactly n digits, which s has room for; false on anything else. */
 static bool digits(struct slice s, size_t at, size_t n, int32_t *out)
 {
     uint64_t value;
-    if (s.n < at + n || !slice_to_u64((struct slice){s.p + at, n}, INT32_MAX, &value))
+    if (!slice_to_u64((struct slice){s.p + at, n}, INT32_MAX, &value))
         return false;
     *out = (int32_t)value;
     return true;
@@ -203,6 +203,6 @@ enum err holiday_parse(struct slice text, struct holiday *out, struct errmsg *e)
         read = from_rule(w[0], w[1], w[2], out) || nth_rule(w[0], w[1], w[2], out);
     if (read)
         return OK;
-    errmsg_set(e, "\"%.*s\" is not a holiday: " HOLIDAY_FORMS, (int)(text.n < QUOTE_MAX ? text.n : QUOTE_MAX), text.p);
+    errmsg_set(e, "\"%.*s\" is not a holiday: " HOLIDAY_FORMS, SLICE_HEAD(text, QUOTE_MAX));
     return ERR_SYNTAX;
 }

@@ -28,10 +28,10 @@ static void mix(struct key *k, uint64_t v)
 static uint64_t region_bits(const struct region *r)
 {
     uint64_t v = 0;
-    for (size_t i = 0; i < sizeof r->country && r->country[i] != '\0'; i++)
-        v = v << 8 | (uint8_t)r->country[i];
-    for (size_t i = 0; i < sizeof r->division && r->division[i] != '\0'; i++)
-        v = v << 8 | (uint8_t)r->division[i];
+    for (const char *c = r->country; *c != '\0'; c++)
+        v = v << 8 | (uint8_t)*c;
+    for (const char *c = r->division; *c != '\0'; c++)
+        v = v << 8 | (uint8_t)*c;
     return v;
 }
 

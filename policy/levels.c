@@ -74,12 +74,10 @@ static const struct row {
 
 static const struct grade *grade_of(char letter)
 {
-    for (size_t i = 0; i < N_ELEMENTS(grades); i++) {
-        if (grades[i].letter == letter)
-            return &grades[i];
-    }
-    ensure(letter == grades[0].letter);
-    return &grades[0];
+    size_t i = 0;
+    while (grades[i].letter != letter)
+        ensure(++i < N_ELEMENTS(grades));
+    return &grades[i];
 }
 
 enum severity rule_severity(enum rule r)

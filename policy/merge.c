@@ -137,12 +137,10 @@ static const char *const digest_words[3] = {"none", "daily", "weekly"};
 static const char *const notify_words[3] = {"all", "summary", "action"};
 static const char *const urgency_words[3] = {"none", "P0", "P1"};
 
-/* -1 = no cap: null.  What is no number is 0: none may be sent. */
+/* What is no number is 0: none may be sent. */
 static int32_t cap_of(struct slice text)
 {
     uint64_t n = 0;
-    if (text.n == 0)
-        return -1;
     return slice_to_u64(text, INT32_MAX, &n) ? (int32_t)n : 0;
 }
 

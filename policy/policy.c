@@ -31,7 +31,7 @@ static void settle_redirect(const struct facts *f, struct violation *v)
         return;
     }
     size_t n = strlen(v->detail);
-    snprintf(v->detail + n, sizeof v->detail - n, "%sredirect to %s", n == 0 ? "" : "; ", channel_name(to));
+    snprintf(v->detail + n, sizeof v->detail - n, "; redirect to %s", channel_name(to));
 }
 
 static void settle_wait(struct violation *v)

@@ -48,9 +48,10 @@ static void ending_of(const struct decision *d, char *out, size_t out_size)
         snprintf(out, out_size, ". It cannot be sent.");
 }
 
+/* Of a phrase, which begins with a letter or a digit. */
 static char upper(char c)
 {
-    return (char)(c >= 'a' && c <= 'z' ? c - 'a' + 'A' : c);
+    return (char)(c >= 'a' ? c - 'a' + 'A' : c);
 }
 
 static char lower(char c)

@@ -140,8 +140,10 @@ static struct cap_check concrete(const struct facts *f, const struct cap *c)
 
 static void add_check(struct facts *f, const struct cap *c)
 {
-    if (f->n_checks < CAP_CHECKS_MAX && matches(f, c))
-        f->checks[f->n_checks++] = concrete(f, c);
+    if (!matches(f, c))
+        return;
+    ensure(f->n_checks < CAP_CHECKS_MAX);
+    f->checks[f->n_checks++] = concrete(f, c);
 }
 
 static struct cap customer_cap(const struct facts *f, enum cap_period period)
@@ -253,8 +255,7 @@ static bool cap_full(const struct facts *f, enum cap_origin origin, enum reason 
 {
     int64_t slot_ms;
     size_t i = fullest(f, origin, &slot_ms);
-    if (i == f->n_checks)
-        return false;
+    ensure(i < f->n_checks); /* the rule fires when there is one */
     char span[CAP_SPAN_MAX];
     const struct cap_check *check = &f->checks[i];
     const char *when = span_words(check->cap, v->cap_span, span);

@@ -167,7 +167,8 @@ struct opening rule_hours_legal_opening(const struct facts *f, int64_t at_ms)
 static const char *law_behind(const struct facts *f, enum rule rule)
 {
     const struct law *law = rules_open(f, RULE_BIT(rule), f->now_ms).law;
-    return law != NULL ? law->name : "legal hours";
+    ensure(law != NULL);
+    return law->name;
 }
 
 static void describe_opening(const struct facts *f, struct violation *v, const char *whose)

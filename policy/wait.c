@@ -59,7 +59,7 @@ static void narrow(const struct facts *f, uint32_t rules, struct opening *o)
     const int64_t at_ms = o->from_ms;
     o->until_ms = NEVER_MS;
     for (unsigned rule = 0; rule < RULE_N; rule++) {
-        if ((rules & RULE_BIT(rule)) == 0 || openings[rule] == NULL)
+        if ((rules & RULE_BIT(rule)) == 0)
             continue;
         struct opening here = openings[rule](f, at_ms);
         if (here.from_ms > o->from_ms) {
@@ -86,13 +86,13 @@ struct opening rules_open(const struct facts *f, uint32_t rules, int64_t at_ms)
     return (struct opening){.from_ms = NEVER_MS, .until_ms = NEVER_MS, .law = o.law};
 }
 
-/* The rules that a release must meet: those that act on this class and sender. */
+/* The rules that a release must meet: those that act on this class and sender.  (A policy in shadow releases none.) */
 static uint32_t binding(const struct facts *f)
 {
     uint32_t rules = 0;
     for (unsigned rule = 0; rule < RULE_N; rule++) {
         const struct verdict *cell = facts_verdict(f, (enum rule)rule);
-        if (openings[rule] != NULL && cell->outcome != OUTCOME_FORWARD && !cell->shadow && !f->policy->shadow)
+        if (openings[rule] != NULL && cell->outcome != OUTCOME_FORWARD && !cell->shadow)
             rules |= RULE_BIT(rule);
     }
     return rules;

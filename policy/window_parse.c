@@ -15,7 +15,7 @@
 
 /* For "%.*s" of the operator's or contact's own text: how much of it an error quotes. */
 #define QUOTE_MAX 40
-#define QUOTE(s)  (int)((s).n < QUOTE_MAX ? (s).n : QUOTE_MAX), (s).p
+#define QUOTE(s)  SLICE_HEAD(s, QUOTE_MAX)
 
 #define HOLIDAYS_BIT 7u
 
@@ -56,7 +56,7 @@ static bool read_time(struct slice s, uint16_t *minute)
 /* The bytes of s before the first c, which is dropped, and what follows it in *after; s whole when there is none. */
 static struct slice cut(struct slice s, char c, struct slice *after)
 {
-    const char *at = s.n == 0 ? NULL : memchr(s.p, c, s.n);
+    const char *at = memchr(s.p, c, s.n);
     size_t n = at == NULL ? s.n : (size_t)(at - s.p);
     *after = at == NULL ? (struct slice){NULL, 0} : (struct slice){at + 1, s.n - n - 1};
     return (struct slice){s.p, n};
@@ -138,8 +138,7 @@ static enum err group_name(struct group *g, struct slice s, struct errmsg *e)
     struct holiday date;
     bool first = g->first.n == 0;
     unsigned days = read_days(s);
-    bool is_date = days == 0 && s.n > 0 && s.p[0] >= '0' && s.p[0] <= '9' && holiday_parse(s, &date, NULL) == OK &&
-                   date.kind == HOLIDAY_DATE;
+    bool is_date = days == 0 && holiday_parse(s, &date, NULL) == OK && date.kind == HOLIDAY_DATE;
     if (days == 0 && !is_date) {
         errmsg_set(e, "\"%.*s\" is not a day: write " DAY_FORMS, QUOTE(s));
         return ERR_SYNTAX;

@@ -67,6 +67,13 @@ struct slice {
 /* For printf's "%.*s". */
 #define SLICE_ARG(s) (int)(s).n, (s).p
 
+/* The same, of a text of any length: a message shows no more than max bytes of it. */
+static inline int slice_shown_bytes(struct slice s, size_t max)
+{
+    return (int)(s.n < max ? s.n : max);
+}
+#define SLICE_HEAD(s, max) slice_shown_bytes(s, max), (s).p
+
 /* NULL gives the empty slice.  Here, so that the length of a literal costs nothing. */
 static inline struct slice slice_of(const char *cstr)
 {

@@ -141,6 +141,40 @@ START_TEST(total_length)
     ck_assert_uint_eq(strlen(a.text), 254);
     ck_assert_int_eq(address_parse_email(long_address(text, 64, 255), &a, &e), ERR_LIMIT);
     ck_assert_int_eq(address_parse_email(long_address(text, 64, 1999), &a, &e), ERR_LIMIT);
+    ck_assert_int_eq(address_parse_email(long_address(text, 1, 1 + 1 + 254), &a, &e), ERR_LIMIT);
+    ck_assert(strstr(e.text, "domain longer than 253") != NULL);
+}
+END_TEST
+
+/* In ASCII an international domain is longer than it was written, and composed characters may be too. */
+START_TEST(lengths_after_conversion)
+{
+    char text[1100] = "a@\xC3\xBC";
+    struct address a;
+    struct errmsg e;
+    struct slice s = {text, 4 + 62};
+    memset(text + 4, 'a', sizeof text - 4); /* xn--...: 64 bytes become 70 */
+    ck_assert_int_eq(address_parse_email(s, &a, &e), ERR_LIMIT);
+    ck_assert(strstr(e.text, "63 bytes") != NULL);
+    snprintf(text + 4 + 62, sizeof text - 4 - 62, ".\xC3\xBC.example");
+    memcpy(text + 2, "aaaaaa", 6); /* a long one in ASCII, beside one that is not */
+    ck_assert_int_eq(address_parse_email((struct slice){text, strlen(text)}, &a, &e), ERR_LIMIT);
+
+    memset(text + 4, 'a', sizeof text - 4);
+    memcpy(text + 2, "\xC3\xBC", 2);
+    for (size_t i = 4 + 30; i < 300; i += 31) /* labels of 30 */
+        text[i] = '.';
+    for (s.n = 4 + 200; s.n < 4 + 300; s.n++) { /* whichever of libidn2's limits and ours comes first */
+        enum err err = s.p[s.n - 1] == '.' ? ERR_SYNTAX : address_parse_email(s, &a, &e);
+        ck_assert_msg(err != OK || strlen(a.text) <= 254, "%zu bytes", s.n);
+        ck_assert_msg(err == ERR_SYNTAX || (err == OK) == (s.n <= 248), "%zu bytes", s.n);
+    }
+
+    static const char breve[] = "\xF0\x9D\x85\xA0"; /* U+1D160: NFC makes twelve bytes of its four */
+    for (size_t i = 0; i < 250; i++)
+        memcpy(text + 4 * i, breve, 4);
+    memcpy(text + 1000, "@b.example", 10);
+    ck_assert_int_eq(address_parse_email((struct slice){text, 1010}, &a, &e), ERR_LIMIT);
 }
 END_TEST
 
@@ -200,6 +234,8 @@ START_TEST(masks)
     ck_assert_int_eq(strncmp(address_mask(&a, out), "a***@...", 8), 0);
     ck_assert_uint_lt(strlen(out), ADDRESS_MASKED_MAX);
     ck_assert_str_eq(address_mask(&(struct address){.kind = ADDRESS_NONE}, out), "***");
+    /* A number too short for its middle to hide anything shows nothing. */
+    ck_assert_str_eq(address_mask(&(struct address){.kind = ADDRESS_PHONE, .text = "+12345"}, out), "***");
 }
 END_TEST
 
@@ -212,6 +248,7 @@ int main(void)
     tcase_add_test(tests, total_length);
     tcase_add_test(tests, fold_of_growing_text);
     tcase_add_test(tests, fold_may_be_in_place);
+    tcase_add_test(tests, lengths_after_conversion);
     tcase_add_test(tests, masks);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);

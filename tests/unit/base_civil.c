@@ -4,6 +4,7 @@
  */
 #include <check.h>
 #include <glib.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "postern/civil.h"
@@ -303,6 +304,32 @@ START_TEST(rfc3339_refused)
 }
 END_TEST
 
+/* No byte of a date can be another one, and none can be left out at the end. */
+static void each_byte_counts(const char *good, bool (*parse)(struct slice s, int64_t *wall_ms))
+{
+    char text[64];
+    int64_t wall_ms;
+    size_t n = strlen(good);
+    ck_assert(parse(slice_of(good), &wall_ms));
+    for (size_t i = 0; i < n; i++) {
+        snprintf(text, sizeof text, "%s", good);
+        text[i] = '?';
+        ck_assert_msg(!parse(slice_of(text), &wall_ms), "%s was read", text);
+        ck_assert_msg(!parse((struct slice){good, i}, &wall_ms), "%.*s was read", (int)i, good);
+    }
+}
+
+START_TEST(each_byte_of_a_date_counts)
+{
+    each_byte_counts("2026-11-22T10:00:00Z", rfc3339_parse);
+    each_byte_counts("2026-11-22T10:00:00+05:30", rfc3339_parse);
+    each_byte_counts("Thu, 24 Aug 2023 05:01:45 GMT", http_date_parse);
+    each_byte_counts("Thursday, 24-Aug-23 05:01:45 GMT", http_date_parse);
+    each_byte_counts("Thu Aug 24 05:01:45 2023", http_date_parse);
+    each_byte_counts("Sun Nov  6 08:49:37 1994", http_date_parse);
+}
+END_TEST
+
 START_TEST(http_dates)
 {
     static const char *const good[] = {"Thu, 24 Aug 2023 05:01:45 GMT", "Thursday, 24-Aug-23 05:01:45 GMT",
@@ -366,6 +393,7 @@ int main(void)
     tcase_add_test(tests, rfc3339);
     tcase_add_test(tests, rfc3339_refused);
     tcase_add_test(tests, http_dates);
+    tcase_add_test(tests, each_byte_of_a_date_counts);
     tcase_add_test(tests, retry_after);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);

@@ -214,6 +214,9 @@ static const struct slice invalid[] = {
     TEXT("{\"\\/\":1,\"/\":2}"),
     TEXT("{\"\\uD83D\\uDE00\":1,\"\xF0\x9F\x98\x80\":2}"),
     TEXT("[{\"a\":[{\"b\":1,\"b\":1}]}]"),
+    TEXT("[\"\\\0\"]"),
+    TEXT("[\"\\u12"),
+    TEXT("[\"\\u123"),
 };
 
 START_TEST(valid_texts)
@@ -375,6 +378,31 @@ START_TEST(a_spent_arena_is_a_limit)
 }
 END_TEST
 
+/* Keys are compared in memory of the arena: where it ends, so does the reading, and no key is passed over. */
+START_TEST(keys_in_a_spent_arena)
+{
+    static const char text[] =
+        "{\"k1\":1,\"k2\":2,\"k3\":3,\"k4\":4,\"k5\":5,\"k6\":6,\"k7\":7,\"k8\":8,\"k9\":9,\"ka\":1,"
+        "\"kb\":2,\"kc\":3,\"kd\":4,\"ke\":5,\"kf\":6,\"kg\":7,\"\\u006bh\":8,\"k\\u0067\":9}";
+    unsigned limits = 0;
+    for (size_t bytes = 16; bytes < 8192; bytes += 16) {
+        struct arena small;
+        struct errmsg e;
+        arena_init(&small, bytes);
+        struct json_scan s = {.arena = &small};
+        enum err err = json_scan_parse(&s, SLICE(text), &e);
+        ck_assert(err == ERR_LIMIT || err == ERR_SYNTAX);
+        limits += err == ERR_LIMIT;
+        arena_clear(&small);
+    }
+    ck_assert_uint_gt(limits, 0);
+    struct json_scan s = {.arena = &arena};
+    struct errmsg e;
+    ck_assert_int_eq(json_scan_parse(&s, SLICE(text), &e), ERR_SYNTAX);
+    ck_assert_int_eq(json_scan_parse(&s, (struct slice){text, UINT32_MAX}, &e), ERR_LIMIT);
+}
+END_TEST
+
 START_TEST(keys_compare_with_and_without_case)
 {
     static const struct {
@@ -387,6 +415,7 @@ START_TEST(keys_compare_with_and_without_case)
         {"{\"a\xC5\xBFm\":1}", "asm", JSON_KEY_FOLDS}, {"{\"a\\u017fm\":1}", "asm", JSON_KEY_FOLDS},
         {"{\"\xE2\x84\xAA\":1}", "k", JSON_KEY_FOLDS}, {"{\"\xC5\xBE\":1}", "s", JSON_KEY_OTHER},
         {"{\"\xE2\x84\xAB\":1}", "k", JSON_KEY_OTHER}, {"{\"\":1}", "", JSON_KEY_SAME},
+        {"{\"\xE2\x80\x9C\":1}", "k", JSON_KEY_OTHER}, {"{\"{\":1}", "k", JSON_KEY_OTHER},
     };
     for (size_t i = 0; i < N_ELEMENTS(rows); i++) {
         struct json_scan s;
@@ -430,6 +459,7 @@ int main(void)
     tcase_add_test(tcase, nodes_of_the_caller_are_a_limit);
     tcase_add_test(tcase, a_spent_arena_is_a_limit);
     tcase_add_test(tcase, keys_compare_with_and_without_case);
+    tcase_add_test(tcase, keys_in_a_spent_arena);
     tcase_add_test(tcase, offsets_are_those_of_the_text);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);

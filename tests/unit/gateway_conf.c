@@ -192,6 +192,37 @@ START_TEST(files_refused)
     ck_assert_ptr_null(conf_load(dir, &e));
     snprintf(want, sizeof want, "%s: cannot be read: Is a directory", dir);
     ck_assert_str_eq(e.text, want);
+
+    /* Of a long path the end is shown: the error behind it has room. */
+    char path[300];
+    snprintf(path, sizeof path, "/nonexistent/%0200d/postern.yaml", 7);
+    ck_assert_ptr_null(conf_load(path, &e));
+    ck_assert_msg(slice_starts(slice_of(e.text), "...000"), "%s", e.text);
+    ck_assert_ptr_nonnull(strstr(e.text, "7/postern.yaml: cannot be opened: No such file or directory"));
+}
+END_TEST
+
+START_TEST(bytes_refused)
+{
+    static char large[1048577];
+    struct errmsg e;
+    ck_assert_ptr_null(conf_load_bytes("x.yaml", (struct slice){NULL, 0}, NULL, &e));
+    ck_assert_str_eq(e.text, "x.yaml: is empty");
+    memset(large, '#', sizeof large);
+    ck_assert_ptr_null(conf_load_bytes("x.yaml", (struct slice){large, sizeof large}, NULL, &e));
+    ck_assert_str_eq(e.text, "x.yaml: is larger than 1048576 bytes");
+}
+END_TEST
+
+START_TEST(secrets_with_controls)
+{
+    struct errmsg e;
+    setenv("POSTERN_TEST_NOTHING", "a secret\x01with a control", 1);
+    write_file(file, "listen: { http: 127.0.0.1:0 }\nkeys:\n"
+                     "  - { name: a, secret: \"env:POSTERN_TEST_NOTHING\", roles: [sender] }\n");
+    ck_assert_ptr_null(conf_load(file, &e));
+    ck_assert_ptr_nonnull(strstr(e.text, "keys[0].secret: the secret holds control characters"));
+    unsetenv("POSTERN_TEST_NOTHING");
 }
 END_TEST
 
@@ -638,6 +669,8 @@ int main(void)
     tcase_add_test(t, pack_that_is_not_there);
     tcase_add_test(t, files_refused);
     tcase_add_test(t, no_secret_in_errors);
+    tcase_add_test(t, bytes_refused);
+    tcase_add_test(t, secrets_with_controls);
     tcase_add_test(t, smallest);
     tcase_add_loop_test(t, counters_by_url, 0, (int)N_ELEMENTS(counters_urls));
     tcase_add_test(t, sample_of_the_documentation);

@@ -10,6 +10,7 @@
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <zlib.h>
 
 #include "gateway/http_body.h"
 #include "gateway/http_write.h"
@@ -122,10 +123,10 @@ static void run_feed(struct run *r, const char *p, size_t n)
 }
 
 /* The events of input cut into pieces: first bytes alone, then step bytes each. */
-static char *transcript(struct slice input, size_t first, size_t step)
+static char *transcript_in(size_t arena_bytes, struct slice input, size_t first, size_t step)
 {
     struct run r = {.budget = {.max_bytes = 1u << 20}};
-    arena_init(&r.request, 1u << 20);
+    arena_init(&r.request, arena_bytes);
     arena_init(&r.text, 1u << 20);
     buf_init(&r.out, &r.text, TRANSCRIPT_BYTES);
     http_proto_init(&r.proto, MAX_BODY_BYTES);
@@ -146,6 +147,11 @@ static char *transcript(struct slice input, size_t first, size_t step)
         text[n - 1] = '\0';
     }
     return text;
+}
+
+static char *transcript(struct slice input, size_t first, size_t step)
+{
+    return transcript_in(1u << 20, input, first, step);
 }
 
 static void expect_cut(const char *name, struct slice input, const char *expected, size_t first, size_t step)
@@ -256,6 +262,111 @@ START_TEST(test_header_count)
         free(got);
         arena_clear(&a);
     }
+}
+END_TEST
+
+/* With any byte replaced by any that means something somewhere, the cut changes nothing, and nobody reads too far. */
+START_TEST(test_mutations)
+{
+    static const char *const requests[] = {
+        "GET http://a.example:80/x?y=%20 HTTP/1.0\r\nX-A: b\r\n\r\n",
+        "GET /%2Ea%7F/b%3b HTTP/1.1\r\nHost: [::1]:80\r\n\r\n",
+        "POST /a%40b?x[]=1 HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\nabc",
+        "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nT: b\r\n\r\n",
+    };
+    static const char bytes[] = "\r\n\t \x01\x7F\xC3\xFF/\\?#%&*+-.:;<=@[]^_`|~!,\"(){}0129AFGafgxz";
+    for (size_t i = 0; i < N_ELEMENTS(requests); i++) {
+        for (size_t at = 0; at < strlen(requests[i]); at++) {
+            for (const char *c = bytes; *c != '\0'; c++) {
+                char text[256];
+                int n = snprintf(text, sizeof(text), "%s", requests[i]);
+                text[at] = *c;
+                struct slice input = {text, (size_t)n};
+                char *whole = transcript(input, input.n, 1), *by_byte = transcript(input, 0, 1);
+                if (strcmp(whole, by_byte) != 0)
+                    ck_abort_msg("%s:\n  %s\n  %s", text, whole, by_byte);
+                free(whole);
+                free(by_byte);
+            }
+        }
+    }
+}
+END_TEST
+
+/* A head that the arena has no room for is refused as too large, wherever the arena ends. */
+START_TEST(test_short_of_bytes)
+{
+    static const char head[] = "GET http://a.example HTTP/1.1\r\nHost: a.example\r\n";
+    char text[4096];
+    size_t n = (size_t)snprintf(text, sizeof(text), "%s", head);
+    for (int i = 0; i < 60; i++)
+        n += (size_t)snprintf(text + n, sizeof(text) - n, "X-Field-%d: something to say\r\n", i);
+    n += (size_t)snprintf(text + n, sizeof(text) - n, "\r\n");
+    struct slice input = {text, n};
+    for (size_t bytes = 16; bytes < 16384; bytes += 16) {
+        char *got = transcript_in(bytes, input, 0, 97);
+        ck_assert_msg(slice_starts(slice_of(got), "414 ") || slice_starts(slice_of(got), "431 ") ||
+                          strcmp(got, "GET / host=a.example headers=61 | body 0") == 0,
+                      "%zu bytes: %s", bytes, got);
+        free(got);
+    }
+}
+END_TEST
+
+/* Trailers are few, as headers are. */
+START_TEST(test_trailer_count)
+{
+    char text[2048];
+    for (size_t trailers = LIMIT_HTTP_HEADERS; trailers <= LIMIT_HTTP_HEADERS + 1; trailers++) {
+        size_t n = (size_t)snprintf(text, sizeof(text),
+                                    "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n");
+        for (size_t i = 0; i < trailers; i++)
+            n += (size_t)snprintf(text + n, sizeof(text) - n, "a: b\r\n");
+        n += (size_t)snprintf(text + n, sizeof(text) - n, "\r\n");
+        char *got = transcript((struct slice){text, n}, 0, 5);
+        bool good = trailers == LIMIT_HTTP_HEADERS;
+        ck_assert_msg((strstr(got, "431 trailers_too_large") == NULL) == good, "%zu: %s", trailers, got);
+        free(got);
+    }
+}
+END_TEST
+
+/* What a body may not be, whoever calls: longer than said, or than there are bytes for. */
+START_TEST(test_body_limits)
+{
+    struct arena a;
+    struct http_body b;
+    arena_init(&a, 1u << 20);
+    struct http_budget budget = {.max_bytes = 50000};
+    struct http_head head = {.chunked = true};
+    char bytes[1001] = {0};
+    ck_assert_int_eq(http_body_init(&b, &head, 1000, &a, &budget), HTTP_FAULT_NONE);
+    ck_assert_int_eq(http_body_add(&b, (struct slice){bytes, 1001}), HTTP_FAULT_BODY_TOO_LARGE);
+    http_body_clear(&b);
+
+    Bytef zipped[256];
+    z_stream z = {0};
+    static Bytef zeros[20000];
+    ck_assert_int_eq(deflateInit2(&z, 9, Z_DEFLATED, 16 + MAX_WBITS, 9, Z_DEFAULT_STRATEGY), Z_OK);
+    z.next_in = zeros;
+    z.avail_in = sizeof(zeros);
+    z.next_out = zipped;
+    z.avail_out = sizeof(zipped);
+    ck_assert_int_eq(deflate(&z, Z_FINISH), Z_STREAM_END);
+    struct slice gzip = {(const char *)zipped, z.total_out};
+    deflateEnd(&z);
+    head.gzip = true;
+    for (budget.max_bytes = 1000; budget.max_bytes < 90000; budget.max_bytes += 1000) {
+        enum http_fault f = http_body_init(&b, &head, sizeof(zeros), &a, &budget);
+        if (f == HTTP_FAULT_NONE)
+            f = http_body_add(&b, gzip);
+        if (f == HTTP_FAULT_NONE)
+            f = http_body_end(&b);
+        ck_assert_int_eq(f, budget.max_bytes < 70000 ? HTTP_FAULT_TOO_MANY_BYTES : HTTP_FAULT_NONE);
+        http_body_clear(&b);
+        ck_assert_uint_eq(budget.used_bytes, 0);
+    }
+    arena_clear(&a);
 }
 END_TEST
 
@@ -370,6 +481,10 @@ int main(int argc, char **argv)
     tcase_add_test(t, test_limits);
     tcase_add_test(t, test_header_count);
     tcase_add_test(t, test_budget);
+    tcase_add_test(t, test_mutations);
+    tcase_add_test(t, test_short_of_bytes);
+    tcase_add_test(t, test_trailer_count);
+    tcase_add_test(t, test_body_limits);
     tcase_add_test(t, test_write);
     tcase_add_test(t, test_clean_headers);
     tcase_add_test_raise_signal(t, test_dirty_header_aborts, 6);

@@ -36,7 +36,12 @@ static const struct row rows[] = {
     {OK_HEAD "Transfer-Encoding: chunked\r\n\r\n3\r\nab", UPSTREAM_PARSE_CHUNK, 200, "ab", "", 1, 0, 0},
     {"HTTP/1.1 20", UPSTREAM_PARSE_STATUS, 0, "", "", 0, 0, 0},
     {OK_HEAD "X-A: b\r", UPSTREAM_PARSE_FIELDS, 200, "", "", 0, 0, 0},
+    {OK_HEAD "Connection: keep-alive, x, y\r\nContent-Length: 0\r\n\r\n", WHOLE, 200, "", "", 2, 0, 0},
     /* What can be read two ways, or not at all. */
+    {"\n", BAD, 0, "", "", 0, 0, 0},
+    {"HTTP/1.1 099 x\r\n", BAD, 0, "", "", 0, 0, 0},
+    {"HTTP/1.1x200 x\r\n", BAD, 0, "", "", 0, 0, 0},
+    {OK_HEAD "X-A: \x7F\r\n", BAD, 200, "", "", 0, 0, 0},
     {"+OK POP3 ready\r\n", BAD, 0, "", "", 0, 0, 0},
     {"\r\n" OK_HEAD, BAD, 0, "", "", 0, 0, 0},
     {"HTTP/1.1 99 x\r\n", BAD, 0, "", "", 0, 0, 0},
@@ -111,11 +116,64 @@ START_TEST(answers)
 }
 END_TEST
 
+/* A byte replaced by any that means something somewhere: however it is cut, the same is read. */
+START_TEST(answers_mutated)
+{
+    static const char bytes[] = "\r\n\t \x01\x7F\xFF:,;/.0129AFafgx";
+    const struct row *r = &rows[_i];
+    size_t n = strlen(r->bytes);
+    for (size_t at = 0; at < n; at++) {
+        for (const char *c = bytes; *c != '\0'; c++) {
+            char text[512];
+            struct arena arena;
+            struct upstream_answer answer[2];
+            struct upstream_parse p[2];
+            ck_assert_uint_lt(n, sizeof text);
+            memcpy(text, r->bytes, n + 1);
+            text[at] = *c;
+            arena_init(&arena, 1u << 20);
+            for (size_t i = 0; i < 2; i++) {
+                upstream_answer_init(&answer[i], &arena, ANSWER_MAX);
+                upstream_parse_init(&p[i], &answer[i], r->to_head);
+                read_row(&(struct row){.bytes = text}, i == 0 ? n : 1, &p[i]);
+            }
+            bool same = p[0].state == p[1].state && p[0].http_status == p[1].http_status &&
+                        answer[0].n_fields == answer[1].n_fields &&
+                        (p[0].state == BAD || slice_eq(buf_slice(&answer[0].body), buf_slice(&answer[1].body)));
+            ck_assert_msg(same, "row %d, byte %zu is %d", _i, at, *c);
+            arena_clear(&arena);
+        }
+    }
+}
+END_TEST
+
+/* Where memory ends the answer is bad, and not half of one. */
+START_TEST(answers_short_of_bytes)
+{
+    const struct row *r = &rows[_i];
+    for (size_t bytes = 16; bytes < 4096; bytes += 16) {
+        struct arena arena;
+        struct upstream_answer answer;
+        struct upstream_parse p;
+        arena_init(&arena, bytes);
+        upstream_answer_init(&answer, &arena, ANSWER_MAX);
+        upstream_parse_init(&p, &answer, r->to_head);
+        read_row(r, 5, &p);
+        ck_assert_msg(p.state == r->state || (p.state == BAD && p.why != NULL), "row %d, %zu bytes", _i, bytes);
+        if (p.state == WHOLE)
+            ck_assert_uint_eq(answer.n_fields, r->n_fields);
+        arena_clear(&arena);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("gateway_upstream_parse");
     TCase *t = tcase_create("all");
     tcase_add_loop_test(t, answers, 0, (int)N_ELEMENTS(rows));
+    tcase_add_loop_test(t, answers_mutated, 0, (int)N_ELEMENTS(rows));
+    tcase_add_loop_test(t, answers_short_of_bytes, 0, (int)N_ELEMENTS(rows));
     suite_add_tcase(suite, t);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

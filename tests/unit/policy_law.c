@@ -78,7 +78,8 @@ START_TEST(deadlines_of_where_somebody_may_be)
     give_words(&b, SLICE("region=US-FL law_opt_out=\"us/marketing/*/US/within=10b\" "
                          "law_opt_out=\"fl/marketing/sms/US-FL/within=15d\" law_opt_out=\"mail/*/email/*/within=2d\" "
                          "law_opt_out=\"fr/marketing/*/FR/within=1d\" law_opt_out=\"ask/marketing/*/US/reask=12mo\" "
-                         "law_opt_out=\"new@2026-03-11../marketing/*/US/within=1d\""));
+                         "law_opt_out=\"new@2026-03-11../marketing/*/US/within=1d\" "
+                         "law_opt_out=\"gone@..2026-03-01/marketing/*/US/within=1d\""));
     /* 03:59 UTC is still the 10th in New York. */
     ck_assert_uint_eq(deadlines(0, "2026-03-11T03:59Z", d, 4), 3);
     ck_assert_str_eq(d[0].law->name, "mail");

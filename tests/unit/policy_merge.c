@@ -147,11 +147,42 @@ START_TEST(merges)
 }
 END_TEST
 
+/* Of what one place states: the value that stands, whether it is in dispute, and else what took it back. */
+static const struct {
+    const char *stated;
+    size_t of, stands; /* places in stated; SIZE_MAX: none */
+    bool flagged;
+} standing[] = {
+    {"language contact customer any t1 - high de", 0, 0, false},
+    {"language contact customer any t1 - high de / language contact customer any t2 - high en", 0, 1, false},
+    {"language contact customer any t1 - high de / language contact customer topic:hats t2 - high en", 0, 0, false},
+    {"language contact customer topic:shoes t1 - high de / language contact customer topic:hats t2 - high en", 0, 0,
+     false},
+    {"language contact customer any t1 - high de / format contact customer any t2 - high brief", 0, 0, false},
+    {"language contact import any t1 a high de / language contact import any t1 b high en", 0, 0, true},
+    {"language contact customer any t1 - high de / language contact customer any t2 - high -", 0, 1, false},
+    {"language contact customer any t1 - high - / language contact customer any t2 - high -", 0, 1, false},
+    {"language contact customer any t3 - high - / language contact customer any t2 - high -", 0, 0, false},
+};
+
+START_TEST(what_stands)
+{
+    struct preference values[VALUES_MAX];
+    size_t n = read_values(slice_of(standing[_i].stated), values);
+    bool flagged = !standing[_i].flagged;
+    const struct preference *p = merge_standing(values, n, &values[standing[_i].of], &flagged);
+    ck_assert_ptr_eq(p, &values[standing[_i].stands]);
+    ck_assert(flagged == standing[_i].flagged);
+    ck_assert_ptr_eq(merge_standing(values, n, &values[standing[_i].of], NULL), p);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("policy_merge");
     TCase *table = tcase_create("table");
     tcase_add_test(table, merges);
+    tcase_add_loop_test(table, what_stands, 0, (int)N_ELEMENTS(standing));
     suite_add_tcase(suite, table);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
