@@ -40,6 +40,13 @@ static _Thread_local struct kept {
     size_t n;
 } kept[KEPT_SIZES];
 
+/* NULL: no memory for one that is large. */
+static struct arena_block *block_taken(size_t size)
+{
+    return size >= LARGE_BYTES ? malloc(sizeof(struct arena_block) + size)
+                               : xrealloc(NULL, 1, sizeof(struct arena_block) + size);
+}
+
 /* NULL: blocks of that size are not kept. */
 static struct kept *kept_of(size_t size)
 {
@@ -58,8 +65,10 @@ static struct arena_block *block_new(size_t size)
         k->first = block->next;
         k->n--;
     } else {
-        block = xrealloc(NULL, 1, sizeof *block + size);
+        block = block_taken(size);
     }
+    if (block == NULL)
+        return NULL;
     *block = (struct arena_block){.size = size};
     return block;
 }
@@ -93,7 +102,10 @@ void arena_clear(struct arena *a)
     *a = (struct arena){.max_bytes = a->max_bytes};
 }
 
-/* A block with room for n bytes becomes the head, unless n fills a block alone: then the head keeps its free room. */
+/*
+ * A block with room for n bytes becomes the head, unless n fills a block alone: then the head keeps its free room.
+ * NULL: no memory.
+ */
 static struct arena_block *block_for(struct arena *a, size_t n)
 {
     size_t size = BLOCK_MIN_BYTES;
@@ -101,6 +113,8 @@ static struct arena_block *block_for(struct arena *a, size_t n)
         size *= 2;
     bool alone = n > size / 2;
     struct arena_block *block = block_new(alone ? n : size);
+    if (block == NULL)
+        return NULL;
     a->held_bytes += block->size;
     if (alone && a->head != NULL) {
         block->next = a->head->next;
@@ -124,6 +138,8 @@ void *arena_bytes(struct arena *a, size_t n)
     struct arena_block *block = a->head;
     if (block == NULL || block->size - block->used < rounded)
         block = block_for(a, rounded);
+    if (block == NULL)
+        return NULL;
     void *p = block->bytes + block->used;
     block->used += rounded;
     a->used_bytes += rounded;

@@ -5,9 +5,30 @@
  */
 #include "postern/json.h"
 
+#include <errno.h>
 #include <jansson.h>
+#include <stdlib.h>
 
 #include "postern/limits.h"
+
+/*
+ * Where memory is short, jansson 2.14 cuts a string that it reads, and leaves out a member that is set, without a word:
+ * an opt-out would be that of another address.  So small pieces abort, and a large one that was missed spoils the
+ * whole.
+ */
+static _Thread_local bool starved;
+
+static void *json_alloc(size_t n)
+{
+    void *p = n < LARGE_BYTES ? xcalloc(n, 1) : malloc(n);
+    starved = starved || p == NULL;
+    return p;
+}
+
+__attribute__((constructor)) static void use_our_heap(void)
+{
+    json_set_alloc_funcs(json_alloc, free);
+}
 
 /* The offset of the bracket that goes too deep, or n.  Right for valid JSON; jansson refuses the rest anyway. */
 static size_t find_too_deep(struct slice text)
@@ -35,6 +56,7 @@ static size_t find_too_deep(struct slice text)
 
 struct json_t *json_parse(struct slice text, struct errmsg *e)
 {
+    errno = 0;
     if (text.n == 0) {
         errmsg_set(e, "JSON is empty; an object or array is expected");
         return NULL;
@@ -50,7 +72,14 @@ struct json_t *json_parse(struct slice text, struct errmsg *e)
         return NULL;
     }
     json_error_t error;
+    starved = false;
     json_t *root = json_loadb(text.p, text.n, JSON_REJECT_DUPLICATES, &error);
+    if (starved) {
+        json_decref(root);
+        errmsg_set(e, "JSON of %zu bytes: there is no memory for it now", text.n);
+        errno = ENOMEM;
+        return NULL;
+    }
     if (root == NULL) {
         /* jansson ends with "near '...'", a piece of the input, which may be a credential. */
         const char *near = strstr(error.text, " near '");

@@ -7,6 +7,7 @@
  */
 #include "api.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -328,7 +329,7 @@ static bool read_body(struct api_call **cp)
     }
     c->body = json_parse(c->r->body, &e);
     if (c->body == NULL) {
-        api_problem(cp, 400, "%s", e.text);
+        api_problem(cp, errno == ENOMEM ? 503 : 400, "%s", e.text);
         return false;
     }
     if (!json_is_object(c->body)) {

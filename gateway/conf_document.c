@@ -172,6 +172,18 @@ static void close_file(FILE **f)
         fclose(*f);
 }
 
+/* A reload that finds no memory is refused like any other; a start ends with it. */
+static enum err refuse_memory(const struct conf_document *d, struct errmsg *e)
+{
+    return conf_refuse_line(d, e, 0, "", "there is no memory to read it now");
+}
+
+static bool take_text(struct conf_document *d)
+{
+    d->text = calloc(1, CONF_FILE_BYTES + 1);
+    return d->text != NULL;
+}
+
 enum err conf_document_read(struct conf_document *d, struct errmsg *e)
 {
     AUTO(close_file) FILE *f = fopen(d->path, "re");
@@ -179,7 +191,8 @@ enum err conf_document_read(struct conf_document *d, struct errmsg *e)
     if (f == NULL)
         return conf_refuse_line(d, e, 0, "", "cannot be opened: %s", strerror(errno));
     setbuf(f, NULL); /* no copy of secrets in stdio's buffer */
-    d->text = xcalloc(1, CONF_FILE_BYTES + 1);
+    if (!take_text(d))
+        return refuse_memory(d, e);
     d->n = fread(d->text, 1, CONF_FILE_BYTES + 1, f);
     if (ferror(f))
         return conf_refuse_line(d, e, 0, "", "cannot be read: %s", strerror(errno));
@@ -190,6 +203,8 @@ enum err conf_document_read(struct conf_document *d, struct errmsg *e)
 
 static enum err refuse_syntax(const struct conf_document *d, const yaml_parser_t *parser, struct errmsg *e)
 {
+    if (parser->error == YAML_MEMORY_ERROR)
+        return refuse_memory(d, e);
     /* Errors of the reader (bytes that are no UTF-8) know an offset and no mark. */
     size_t line = parser->problem_mark.line + 1;
     for (size_t i = 0; parser->error == YAML_READER_ERROR && i < parser->problem_offset && i < d->n; i++)
@@ -272,7 +287,8 @@ enum err conf_document_parse(struct conf_document *d, const char *path, struct s
     *d = (struct conf_document){.path = path};
     if (bytes.n > CONF_FILE_BYTES)
         return conf_refuse_line(d, e, 0, "", "is larger than %u bytes", CONF_FILE_BYTES);
-    d->text = xcalloc(1, CONF_FILE_BYTES + 1);
+    if (!take_text(d))
+        return refuse_memory(d, e);
     if (bytes.n > 0)
         memcpy(d->text, bytes.p, bytes.n);
     d->n = bytes.n;

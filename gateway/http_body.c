@@ -73,8 +73,11 @@ static bool grow(struct http_body *b, size_t limit)
     if (!reserve(b, cap - b->cap)) {
         return false;
     }
-    char *p = b->on_heap ? xrealloc(b->p, 1, cap) : (to_heap ? xrealloc(NULL, 1, cap) : arena_alloc(b->arena, cap));
-    ensure(p != NULL); /* the arena is sized for this */
+    char *p = to_heap ? realloc(b->on_heap ? b->p : NULL, cap) : arena_alloc(b->arena, cap);
+    if (p == NULL) {
+        unreserve(b, cap - b->cap);
+        return false;
+    }
     if (!b->on_heap && b->n > 0) {
         memcpy(p, b->p, b->n);
     }
@@ -121,6 +124,9 @@ static enum http_fault add_gzip(struct http_body *b, struct slice piece)
             return HTTP_FAULT_BODY_TOO_LARGE;
         }
         i->ended = rc == Z_STREAM_END;
+        if (rc == Z_MEM_ERROR) {
+            return HTTP_FAULT_TOO_MANY_BYTES;
+        }
         if (rc != Z_OK && rc != Z_STREAM_END && rc != Z_BUF_ERROR) {
             return HTTP_FAULT_GZIP_BROKEN;
         }
@@ -153,8 +159,9 @@ enum http_fault http_body_init(struct http_body *b, const struct http_head *head
         return HTTP_FAULT_TOO_MANY_BYTES;
     }
     b->inflate = xcalloc(1, sizeof(*b->inflate));
-    ensure(inflateInit2(&b->inflate->z, GZIP_ONLY) == Z_OK);
-    return HTTP_FAULT_NONE;
+    int rc = inflateInit2(&b->inflate->z, GZIP_ONLY);
+    ensure(rc == Z_OK || rc == Z_MEM_ERROR);
+    return rc == Z_OK ? HTTP_FAULT_NONE : HTTP_FAULT_TOO_MANY_BYTES;
 }
 
 enum http_fault http_body_add(struct http_body *b, struct slice piece)

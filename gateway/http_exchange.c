@@ -125,6 +125,11 @@ static void encode(struct http_exchange *x, const struct http_reply *reply, stru
     bool with_body = x->request.method != HTTP_HEAD && http_write_has_body(reply->status);
     size_t body_n = with_body ? reply->body.n : 0;
     size_t room = http_write_room(reply) + (body_n <= COPY_TOGETHER ? body_n : 0);
+    if (body_n >= LARGE_BYTES && evbuffer_expand(out, room + body_n) != 0) {
+        /* What the body says may be done already: no Retry-After. */
+        encode(x, &(struct http_reply){.status = 500, .close = true}, out);
+        return;
+    }
     struct evbuffer_iovec space;
     ensure(evbuffer_reserve_space(out, (ev_ssize_t)room, &space, 1) == 1);
     size_t n = http_write_head(reply, persistence, date, space.iov_base, room);

@@ -98,9 +98,11 @@ static struct redis_reply *reply_new(const redisReadTask *task, enum redis_kind 
 
 static void *reply_text(const redisReadTask *task, char *p, size_t n)
 {
-    struct redis_reply *r = reply_new(task, task->type == REDIS_REPLY_ERROR ? REDIS_ERROR : REDIS_TEXT);
-    char *copy = xcalloc(n + 1, 1);
+    char *copy = calloc(n + 1, 1);
+    if (copy == NULL)
+        return NULL; /* the connection is given up */
     memcpy(copy, p, n);
+    struct redis_reply *r = reply_new(task, task->type == REDIS_REPLY_ERROR ? REDIS_ERROR : REDIS_TEXT);
     r->text = (struct slice){copy, n};
     return r;
 }

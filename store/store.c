@@ -15,6 +15,7 @@
 
 #include "postern/clock.h"
 #include "postern/hash.h"
+#include "postern/log.h"
 #include "store/store_ops.h"
 
 #define RECHECK_MS 200  /* how often free space is looked at while the disk is full */
@@ -183,6 +184,8 @@ static void take_fault(struct store *s, bool writes)
         if (!writes || is_failed(s))
             return; /* a read that failed has harmed nothing */
         s->failed_why = why;
+        log_line(LOG_ERROR_, NULL, "store", "failed", "why=%s then=\"nothing is written until the next start\"",
+                 LOG_Q(slice_of(why.text)));
         s->ops->stop_writing(s->backend);
         atomic_store(&s->health, STORE_FAILED);
         return;

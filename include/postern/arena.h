@@ -24,7 +24,7 @@ void arena_clear(struct arena *a);
 
 /*
  * n zeroed bytes aligned for any type, valid until arena_clear.
- * NULL when the budget is spent (the only way it fails): answer ERR_LIMIT.
+ * NULL when the budget is spent, or when there is no memory for a large piece: answer ERR_LIMIT.
  */
 void *arena_alloc(struct arena *a, size_t n) NODISCARD;
 /* The same, not zeroed: for bytes that are written at once. */

@@ -99,6 +99,8 @@ void *xcalloc(size_t n, size_t size);
 void *xrealloc(void *p, size_t n, size_t size);
 char *xstrdup(const char *s);
 char *xstrndup(const char *s, size_t n);
+/* From here on a peer's bytes decide: such a piece is asked for with malloc, and that there is none is answered. */
+#define LARGE_BYTES 65536u
 /* uthash takes memory in the same way: by itself it ends the process with exit(-1), saying nothing. */
 #define uthash_malloc(n) xcalloc(1, (n))
 

@@ -6,7 +6,7 @@
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
@@ -495,12 +495,18 @@ export async function sqlite(file, sql) {
 /** A C program (or, with shared, a library) of this directory, compiled once: its path. */
 export async function compiled(source, { shared = false, libraries = [] } = {}) {
   const out = path.join(OUT, `${path.basename(source, '.c')}${shared ? '.so' : ''}-${process.pid}`);
-  if (existsSync(out)) return out;
+  if (!compilations.has(out)) compilations.set(out, compile(source, { out, shared, libraries }));
+  await compilations.get(out);
+  return out;
+}
+
+const compilations = new Map();
+
+async function compile(source, { out, shared, libraries }) {
   await mkdir(OUT, { recursive: true });
   const kind = shared ? ['-shared', '-fPIC'] : [];
   await promisify(execFile)('gcc', ['-std=c17', '-D_GNU_SOURCE', '-O1', '-Wall', ...kind, '-o', out, path.join(HERE, source), ...libraries]);
   process.once('exit', () => rmSync(out, { force: true }));
-  return out;
 }
 
 /** How posternd ends when it is started with this file: { code, signal, output }. */

@@ -1,12 +1,14 @@
 // What is done to a Postern under torture, a flow a row.  prepare: before any call fails; act: while one does, it may
 // hear anything; afterwards: with all well again; judge: what must hold of this flow beyond what holds of all
-// (torment.mjs).  house: how its Postern is set up; ends: the process is to end by it.
+// (torment.mjs).  house: how its Postern is set up; ends: the process is to end by it; own: what it reads is the
+// operator's, whose sizes no peer chooses; tool: it is posternctl that is tortured.
 import assert from 'node:assert/strict';
 import { readdir, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { decisionIds } from '../e2e/expect.mjs';
 import { RedisServer } from '../e2e/redis.mjs';
 import { waitFor } from '../e2e/harness.mjs';
+import { behave } from '../fakes/server.mjs';
 import { yaml } from '../e2e/config.mjs';
 import { accepted, assertDeliberate, lost } from './torment.mjs';
 
@@ -27,12 +29,12 @@ const sound = (answer, ...statuses) => assert.ok([lost, 500, 503, ...statuses].i
 /** The row of the queue that an answer speaks of. */
 const rowOf = async (t, answer) => (await t.postern.deferred()).find((row) => answer.ids.includes(row.decision_id));
 
-/** Start; it may end instead. */
+/** Start; it may end instead, or be up and not ready: what follows looks at both. */
 async function launch(t) {
   try {
     await t.postern.launch();
   } catch (error) {
-    assert.match(error.message, /ended before it was ready/);
+    assert.match(error.message, /ended before it was ready|fetch failed|waited .* ready/);
   }
 }
 
@@ -68,7 +70,8 @@ export const FLOWS = [
     act: async (t, s) => sound((s.released = await t.call('POST', `/postern/v1/deferred/${s.row.id}/release`)), 200),
     judge: async (t, s, { intact }) => {
       const { children } = await t.postern.decision(s.answer.ids[0]);
-      const results = await Promise.all(children.map(async (id) => (await t.postern.decision(id)).result));
+      const results = [];
+      for (const id of children) results.push(await t.result(id));
       const seen = t.house.mail.seen(s.answer.mark).length;
       const what = `seen ${seen} times, released as ${results}`;
       assert.equal(seen, results.includes('forwarded') || (seen === 1 && results.includes('unknown')) ? 1 : 0, what);
@@ -76,6 +79,18 @@ export const FLOWS = [
       if (intact) assert.equal(seen, 1, what);
     },
     released: true,
+  },
+  {
+    name: 'large mail',
+    prepare: person,
+    act: async (t, s) => {
+      const attachments = [{ content: 'QUJD'.repeat(100_000), filename: 'a.txt' }];
+      s.answer = await t.mail(s.person, { more: { attachments } });
+      const mark = t.newMark();
+      s.packed = await t.mail(s.person, { mark, more: { attachments }, packed: true });
+      s.kept = await t.mail(s.person, { more: { ...later(t), attachments } });
+      for (const one of [s.answer, s.packed, s.kept]) sound(one, 202);
+    },
   },
   {
     name: 'block',
@@ -114,6 +129,7 @@ export const FLOWS = [
         state: 'granted', basis: 'web form', evidence: 'box ticked', source: 'customer', channel: 'email', category: 'newsletter',
       });
       s.got = await t.call('GET', `/postern/v1/contacts/${s.person.id}`);
+      sound(await t.call('POST', '/postern/v1/opt-outs', { address: t.postern.stranger().email, reason: 'x'.repeat(200_000) }), 400);
       sound(s.put, 200, 201);
       sound(s.consent, 200, 201, 404);
       sound(s.got, 200, 404);
@@ -198,6 +214,7 @@ export const FLOWS = [
   },
   {
     name: 'reload',
+    own: true,
     idleMs: 30,
     prepare: async (t) => {
       await writeFile(t.postern.file, `${yaml({ ...t.postern.settings, log_level: 'info' }).trimStart()}\n`);
@@ -236,8 +253,16 @@ export const FLOWS = [
   },
   {
     name: 'passed on',
-    prepare: () => ({}),
-    act: async (t, s) => sound((s.answer = await t.call('GET', '/v3/asm/groups', undefined, 'shop')), 200, 502, 504),
+    prepare: (t) => {
+      t.house.mail.forget();
+      t.house.mail.when('/v3/templates', behave.answer(200, { 'Content-Type': 'application/json' }, `["${'x'.repeat(300_000)}"]`));
+      return {};
+    },
+    act: async (t, s) => {
+      sound((s.small = await t.call('GET', '/v3/asm/groups', undefined, 'shop')), 200, 502, 504);
+      sound((s.large = await t.call('GET', '/v3/templates', undefined, 'shop')), 200, 502, 504);
+      if (s.large.status === 200) assert.equal(s.large.text.length, 300_004, 'an answer is whole or none');
+    },
   },
   {
     name: 'first start',
@@ -248,11 +273,13 @@ export const FLOWS = [
       t.forget();
       return {};
     },
+    own: true,
     act: launch,
   },
   {
     name: 'start-up',
     prepare: async (t) => assert.deepEqual(await t.postern.terminate(), { code: 0, signal: null }) ?? {},
+    own: true,
     act: launch,
   },
   {

@@ -20,7 +20,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum kind { ALLOC, READ, WRITE, SYNC, CONNECT, OPEN, KINDS };
+enum kind { ALLOC, LARGE, READ, WRITE, SYNC, CONNECT, OPEN, KINDS };
 
 /* In words of 32 bits; torture.mjs knows the order. */
 struct torture {
@@ -108,6 +108,12 @@ static int io_fails(enum kind kind, int fd)
 
 /* --- the heap ----------------------------------------------------------------------------------------------------- */
 
+/* From so many bytes on it is peers that decide how many (LARGE_BYTES of postern/base.h). */
+static int heap_fails(size_t n)
+{
+    return fails(n >= 65536 ? LARGE : ALLOC, ENOMEM, ENOMEM);
+}
+
 KEEP(malloc);
 KEEP(calloc);
 KEEP(realloc);
@@ -116,27 +122,27 @@ KEEP(aligned_alloc);
 
 void *malloc(size_t n)
 {
-    return fails(ALLOC, ENOMEM, ENOMEM) ? NULL : REAL(malloc)(n);
+    return heap_fails(n) ? NULL : REAL(malloc)(n);
 }
 
 void *calloc(size_t n, size_t size)
 {
-    return fails(ALLOC, ENOMEM, ENOMEM) ? NULL : REAL(calloc)(n, size);
+    return heap_fails(n * size) ? NULL : REAL(calloc)(n, size);
 }
 
 void *realloc(void *p, size_t n)
 {
-    return fails(ALLOC, ENOMEM, ENOMEM) ? NULL : REAL(realloc)(p, n);
+    return heap_fails(n) ? NULL : REAL(realloc)(p, n);
 }
 
 int posix_memalign(void **p, size_t alignment, size_t n)
 {
-    return fails(ALLOC, ENOMEM, ENOMEM) ? ENOMEM : REAL(posix_memalign)(p, alignment, n);
+    return heap_fails(n) ? ENOMEM : REAL(posix_memalign)(p, alignment, n);
 }
 
 void *aligned_alloc(size_t alignment, size_t n)
 {
-    return fails(ALLOC, ENOMEM, ENOMEM) ? NULL : REAL(aligned_alloc)(alignment, n);
+    return heap_fails(n) ? NULL : REAL(aligned_alloc)(alignment, n);
 }
 
 /* --- bytes in ----------------------------------------------------------------------------------------------------- */

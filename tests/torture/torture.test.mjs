@@ -1,7 +1,7 @@
 // Torture: over each flow, the n-th call to the heap, read, write, fsync, connect or open fails, once and from then
 // on.  What must hold after each is in torment.mjs, the flows in flows.mjs.  A counting run says how many calls of
 // each kind a flow makes; then so many of them fail, one a trial.
-//   TORTURE_SHALLOW=3   trials a kind and flow (the default; heap calls, which are most, get three times as many)
+//   TORTURE_SHALLOW=2   trials a kind and flow (the default; heap calls, which are most, get three times as many)
 //   TORTURE=full        every call, once and for ever: minutes a flow
 //   TORTURE_FLOWS=a,b   only these flows;  TORTURE_KINDS=alloc,read  only these kinds;  TORTURE_NTH=57,58  only these
 //   TORTURE_SEED        repeats a run;  TORTURE_TRACE=file  whose call failed;  TORTURE_VERBOSE=1  the log's end, too
@@ -11,7 +11,7 @@ import { FLOWS } from './flows.mjs';
 import { KINDS, Torment } from './torment.mjs';
 
 const FULL = process.env.TORTURE === 'full';
-const SHALLOW = Number(process.env.TORTURE_SHALLOW ?? 3);
+const SHALLOW = Number(process.env.TORTURE_SHALLOW ?? 2);
 const SEED = Number(process.env.TORTURE_SEED ?? Date.now() % 2 ** 31);
 const NTH = (process.env.TORTURE_NTH ?? '').split(',').filter(Boolean).map(Number);
 const only = (list) => (one) => !list || list.split(',').includes(one);
