@@ -99,13 +99,17 @@ bool sqlite_audit_open(struct backend *b, bool read_only, struct errmsg *e)
 enum err sqlite_audit_note(struct backend *b, struct store_audit_note *r)
 {
     struct arena *a = scratch_new(b);
-    struct buf body;
+    struct buf body, personal;
     char *kind = arena_strndup(a, r->kind.p, r->kind.n);
     buf_init(&body, a, r->json.n);
     buf_add_slice(&body, r->json);
-    if (kind == NULL)
+    buf_init(&personal, a, LIMIT_JSON_API_BYTES);
+    audit_personal_open(&personal);
+    audit_add_text(&personal, "path", r->path);
+    buf_add_cstr(&personal, "}");
+    if (kind == NULL || personal.failed)
         return ERR_LIMIT;
-    audit_append(b, r->now_ms, kind, 0, &body, NULL);
+    audit_append(b, r->now_ms, kind, 0, &body, r->path.n > 0 ? &personal : NULL);
     return sql_done(b, OK);
 }
 

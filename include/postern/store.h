@@ -531,6 +531,7 @@ struct store_audit_note {
     int64_t now_ms;
     struct slice kind; /* "pass", "start", "policy" */
     struct slice json; /* a JSON object without personal data */
+    struct slice path; /* of a call that is passed on, or empty; may name a person: kept where an erasure finds it */
 };
 
 /* --- synchronous, for start and for posternctl ------------------------------------- */

@@ -423,7 +423,8 @@ END_TEST
 
 START_TEST(notes_are_in_the_chain)
 {
-    struct store_audit_note note = {.now_ms = NOW, .kind = SLICE("pass"), .json = SLICE("{\"path\":\"/v3/asm\"}")};
+    struct store_audit_note note = {
+        .now_ms = NOW, .kind = SLICE("pass"), .json = SLICE("{\"status\":200}"), .path = SLICE("/v3/asm")};
     ASK_OK(&note, AUDIT_NOTE);
     ck_assert_uint_eq(verify().rows, 1);
     assert_chain_holds();
