@@ -161,7 +161,7 @@ static void on_settled(enum err status, const struct redis_reply *reply, void *a
 static void batch_send(struct batch *b)
 {
     struct shared *c = b->shared;
-    struct slice args[BATCH_MAX + 7];
+    struct slice args[BATCH_MAX + 8]; /* four words before the contacts' keys, four behind */
     char keys[BATCH_MAX][COUNTERS_KEY], n_keys[12], acts[BATCH_MAX];
     uint8_t entries[BATCH_MAX * COUNTERS_ENTRY_BYTES];
     const struct settle *s;

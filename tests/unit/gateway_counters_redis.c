@@ -387,6 +387,29 @@ START_TEST(four_hundred_at_once_get_three_slots)
 }
 END_TEST
 
+/* More than one script takes: the first ones are full to the last place. */
+START_TEST(two_hundred_commits_in_one_turn_count_each)
+{
+    static struct seen seen[200];
+    memset(seen, 0, sizeof seen);
+    wait_until_up(10000);
+    for (uint64_t i = 0; i < N_ELEMENTS(seen); i++) {
+        struct counters_request r = one(i + 1);
+        r.n_checks = 0;
+        (void)counters_reserve(shared, &r, on_answer, &seen[i]);
+    }
+    for (size_t i = 0; i < N_ELEMENTS(seen); i++) {
+        while (!seen[i].called)
+            turn();
+    }
+    for (size_t i = 0; i < N_ELEMENTS(seen); i++)
+        counters_commit(shared, seen[i].reservation, START);
+    wait_settled();
+    ck_assert_int_eq(count_now(), N_ELEMENTS(seen));
+    ck_assert_uint_eq(counters_state(shared).losses, 0);
+}
+END_TEST
+
 /* --- a big store ------------------------------------------------------------------------------------ */
 
 START_TEST(a_big_log_is_loaded_without_a_long_turn)
@@ -432,6 +455,7 @@ int main(void)
     tcase_add_test(t, commits_of_the_lost_epoch_count_once_and_releases_not_at_all);
     tcase_add_test(t, a_cancelled_question_keeps_no_slot);
     tcase_add_test(t, four_hundred_at_once_get_three_slots);
+    tcase_add_test(t, two_hundred_commits_in_one_turn_count_each);
     tcase_add_test(t, a_big_log_is_loaded_without_a_long_turn);
     tcase_set_timeout(t, 120);
     suite_add_tcase(suite, t);
