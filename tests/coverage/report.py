@@ -98,9 +98,9 @@ class Source:
 def measure(build):
     """Path -> Source, of the daemon's rooms."""
     sources = {}
-    counted = [p for p in build.rglob('*.gcda') if not str(p.relative_to(build)).startswith('tests')]
+    counted = [p for p in build.rglob('*.gcno') if not str(p.relative_to(build)).startswith('tests')]
     if not counted:
-        sys.exit(f'report.py: no .gcda under {build}: was it built with the preset "coverage", and run?')
+        sys.exit(f'report.py: no .gcno under {build}: was it built with the preset "coverage"?')
     out = subprocess.run(['gcov', '--branch-probabilities', '--branch-counts', '--json-format', '--stdout', *map(str, counted)],
                          check=True, capture_output=True, text=True, cwd=build).stdout
     for document in filter(None, out.splitlines()):
