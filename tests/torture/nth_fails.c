@@ -162,7 +162,7 @@ KEEP(pread64);
 
 ssize_t read(int fd, void *p, size_t n)
 {
-    return io_fails(READ, fd) ? -1 : REAL(read)(fd, p, n);
+    return !is_wake_up(fd, n) && io_fails(READ, fd) ? -1 : REAL(read)(fd, p, n);
 }
 
 ssize_t readv(int fd, const struct iovec *v, int n)
@@ -191,7 +191,7 @@ KEEP(ftruncate64);
 
 ssize_t write(int fd, const void *p, size_t n)
 {
-    return io_fails(WRITE, fd) ? -1 : REAL(write)(fd, p, n);
+    return !is_wake_up(fd, n) && io_fails(WRITE, fd) ? -1 : REAL(write)(fd, p, n);
 }
 
 ssize_t writev(int fd, const struct iovec *v, int n)
