@@ -12,8 +12,8 @@ import { promisify } from 'node:util';
 import { POSTERND, freePort, runToEnd, startHouse, waitFor } from '../e2e/harness.mjs';
 import { decisionIds } from '../e2e/expect.mjs';
 
-const OFFSETS = Number(process.env.DISK_OFFSETS ?? 24);
-const FLIPS = Number(process.env.DISK_FLIPS ?? 40);
+const OFFSETS = Number(process.env.DISK_OFFSETS ?? 16);
+const FLIPS = Number(process.env.DISK_FLIPS ?? 32);
 const SEED = Number(process.env.DISK_SEED ?? Date.now() % 2 ** 31);
 const KIB = 1024;
 const BODY = 64 * KIB; // the largest: the disk is called full below 96 KiB

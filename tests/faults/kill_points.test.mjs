@@ -11,7 +11,7 @@ import { after, before, describe, it } from 'node:test';
 import { decisionIds, header } from '../e2e/expect.mjs';
 import { compiled, sqlite, startHouse, waitFor } from '../e2e/harness.mjs';
 
-const POINTS = process.env.KILL_POINTS ?? '8';
+const POINTS = process.env.KILL_POINTS ?? '5';
 const SEED = Number(process.env.KILL_SEED ?? Date.now() % 2 ** 31);
 const MANY = 1_000_000_000;
 
