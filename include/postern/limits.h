@@ -18,9 +18,9 @@
 #define LIMIT_HTTP_SPARE_MS         1000      /* idle for this long: may be closed for a new one when all are taken */
 #define LIMIT_HTTP_BODY_MIN_BYTES_S 1024u     /* averaged over the window below; slower is closed; replies too */
 #define LIMIT_HTTP_BODY_WINDOW_MS   10000
-#define LIMIT_HTTP_WRITE_MS         30000    /* window for a reply that the client does not read */
-#define LIMIT_HTTP_LINGER_MS        2000     /* reading on after the last reply, so that a RST does not destroy it */
-#define LIMIT_HTTP_OUTPUT_BYTES     65536u   /* unread replies of one connection; beyond: no more requests are read */
+#define LIMIT_HTTP_WRITE_MS         30000  /* window for a reply that the client does not read */
+#define LIMIT_HTTP_LINGER_MS        2000   /* reading on after the last reply, so that a RST does not destroy it */
+#define LIMIT_HTTP_OUTPUT_BYTES     65536u /* unread replies of one connection; beyond: no more requests are read */
 #define LIMIT_HTTP_REFUSED_CONNECTIONS                                                                                 \
     64u                               /* above the cap on connections: these still hear 503, others are dropped        \
                                        */
