@@ -111,8 +111,9 @@ START_TEST(odd_lines)
     install("2026a",
             "# version 2026b\n# redo posix_only\nZ\nL\nL UTC\nZ Factory 0 - -00\nZ " LONG_NAME " 0 - X\nL " LONG_NAME
             " Some/Alias\nZ Here/City -8 - PST\nZ Not/Installed 1 - CET\nL Here/City A/City\nL A/City B/City\n"
-            "L Not/Installed Also/Not\n",
-            UTC_ZONE "Zone Here/City -8 - PST\nLink Here/City A/City\nLink Here/City B/City\n");
+            "L Not/Installed Also/Not\nL Here/City There/City\n",
+            UTC_ZONE
+            "Zone Here/City -8 - PST\nLink Here/City A/City\nLink Here/City B/City\nLink Here/City There/City\n");
     write_file("zone.tab", "# comment\nXX\t+1-1\nXX\t+1-1\t" LONG_NAME "\nXXX\t+1-1\tHere/City\n"
                            "XX\t+1-1\tNot/Installed\nXX\t+1-1\tHere/City\tcomment\n");
     ck_assert(!zone_data_changed()); /* nobody has looked yet */

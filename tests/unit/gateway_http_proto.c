@@ -344,6 +344,14 @@ START_TEST(test_body_limits)
     ck_assert_int_eq(http_body_add(&b, (struct slice){bytes, 1001}), HTTP_FAULT_BODY_TOO_LARGE);
     http_body_clear(&b);
 
+    struct arena small;
+    arena_init(&small, 100);
+    ck_assert_int_eq(http_body_init(&b, &head, 1000, &small, &budget), HTTP_FAULT_NONE);
+    ck_assert_int_eq(http_body_add(&b, (struct slice){bytes, 1000}), HTTP_FAULT_TOO_MANY_BYTES);
+    http_body_clear(&b);
+    ck_assert_uint_eq(budget.used_bytes, 0);
+    arena_clear(&small);
+
     Bytef zipped[256];
     z_stream z = {0};
     static Bytef zeros[20000];
