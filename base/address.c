@@ -422,7 +422,7 @@ void address_fold(const struct address *a, struct address *out)
     struct address result = {.kind = ADDRESS_EMAIL};
     char hex[2 * SHA256_BYTES + 1];
     if (s.n + strlen(at) >= sizeof result.text)
-        s = slice_of(hash_hex(hash_sha256(s.p, s.n).b, SHA256_BYTES, hex));
+        s = (struct slice){hash_hex(hash_sha256(s.p, s.n).b, SHA256_BYTES, hex), sizeof hex - 1};
     memcpy(result.text, s.p, s.n);
     memcpy(result.text + s.n, at, strlen(at));
     *out = result;

@@ -61,6 +61,7 @@ static void narrow(const struct facts *f, uint32_t rules, struct opening *o)
     for (unsigned rule = 0; rule < RULE_N; rule++) {
         if ((rules & RULE_BIT(rule)) == 0)
             continue;
+        ensure(openings[rule] != NULL);
         struct opening here = openings[rule](f, at_ms);
         if (here.from_ms > o->from_ms) {
             o->from_ms = here.from_ms;
