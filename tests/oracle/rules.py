@@ -684,7 +684,7 @@ class Decision:
                 self.refuse(names)
                 return "block", "hard", reason, result
             if outcome == "digest":
-                base = release
+                base = max(release, case.not_before)
             expires = base + case.expiry
             if case.valid_until:
                 expires = min(expires, case.valid_until)
