@@ -51,7 +51,7 @@ static enum err check_login(struct conf_build *b, const struct yaml_provider *y,
     return conf_origin(b, y->url, AT("providers[%zu].url", i), is_relay ? relay : web);
 }
 
-#define OPERATION_MAX_MS (INT64_C(10) * 60000)
+#define CALL_MAX_MS (LIMIT_RESERVATION_MS - 10000) /* a slot that is reserved for a call must outlive it */
 
 /* What a provider may be asked in all becomes what each worker may ask of it. */
 static enum err share(struct conf_build *b, const char *at, int64_t *n)
@@ -70,10 +70,9 @@ static enum err build_pace(struct conf_build *b, const struct yaml_provider *y, 
 {
     int64_t concurrency = 0, rate = 0;
 
-    enum err err =
-        conf_number(b, y->connect_ms, AT("providers[%zu].connect_ms", i), 1, OPERATION_MAX_MS, &p->connect_ms);
+    enum err err = conf_number(b, y->connect_ms, AT("providers[%zu].connect_ms", i), 1, CALL_MAX_MS, &p->connect_ms);
     if (err == OK)
-        err = conf_number(b, y->total_ms, AT("providers[%zu].total_ms", i), 1, OPERATION_MAX_MS, &p->total_ms);
+        err = conf_number(b, y->total_ms, AT("providers[%zu].total_ms", i), 1, CALL_MAX_MS, &p->total_ms);
     if (err == OK)
         err = conf_number(b, y->max_concurrency, AT("providers[%zu].max_concurrency", i), 1, 10000, &concurrency);
     if (err == OK)

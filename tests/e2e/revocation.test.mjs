@@ -17,7 +17,7 @@ before(async () => {
   house = await startHouse({
     configure: (settings) => {
       settings.policy.caps = [];
-      for (const provider of settings.providers) if (provider.kind !== 'sandbox') Object.assign(provider, { max_concurrency: 1, total_ms: 60_000 });
+      for (const provider of settings.providers) if (provider.kind !== 'sandbox') Object.assign(provider, { max_concurrency: 1, total_ms: 50_000 });
     },
   });
   ({ postern, mail, sms } = house);

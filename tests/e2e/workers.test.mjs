@@ -26,7 +26,7 @@ before(async () => {
       Object.assign(settings, { workers: WORKERS, counters: redis.url, redis: { deadline_ms: 500 } });
       settings.policy.caps = [];
       /* Of each worker one call at a time: what is sent waits inside Postern, decided and recorded. */
-      for (const provider of settings.providers) if (provider.kind !== 'sandbox') Object.assign(provider, { max_concurrency: WORKERS, total_ms: 60_000 });
+      for (const provider of settings.providers) if (provider.kind !== 'sandbox') Object.assign(provider, { max_concurrency: WORKERS, total_ms: 50_000 });
     },
   });
   ({ postern, mail, sms } = house);
@@ -129,8 +129,13 @@ describe('three workers', () => {
 
   it('keep messages that the first of them releases, each once', async () => {
     await postern.newDay('22:00', 'tue');
-    const all = await people(12);
-    const answers = await Promise.all(all.map((person) => postern.sms({ to: person.phone })));
+    const all = [], answers = [];
+    do {
+      /* which worker a connection meets is the kernel's choice */
+      const more = await people(12);
+      answers.push(...(await Promise.all(more.map((person) => postern.sms({ to: person.phone })))));
+      all.push(...more);
+    } while ((await workersOf(answers)).length < 2 && all.length < 120);
     for (const answer of answers) assert.equal(outcomeOf(answer), 'deferred');
     assert.ok((await workersOf(answers)).length > 1, 'kept by several');
     await postern.passRelease(postern.at('08:00', 1));

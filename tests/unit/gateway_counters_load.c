@@ -55,10 +55,9 @@ START_TEST(what_was_taken_whole_has_ended_well)
 
     ck_assert_uint_eq(begin(&called)->n, 1);
     counters_load_next(load);
-    while (!counters_load_ended(load, &err))
+    while (called == 0 || !counters_load_ended(load, &err)) /* never called: Check's time runs out */
         loop_turn(loop, true);
     ck_assert_int_eq(err, OK);
-    ck_assert_int_gt(called, 0);
 }
 END_TEST
 
