@@ -602,7 +602,7 @@ class Scene:
             case.valid_until = now + pick((-SECOND, -1, 0, 1, HOUR, 8 * HOUR, 24 * HOUR, 300 * HOUR))
             say("valid_until=" + stamp(case.valid_until))
         if wants(HOURS, 0.25):
-            case.inbound = now - pick((0, MINUTE, 5 * MINUTE, 15 * MINUTE, 15 * MINUTE - 1, 15 * MINUTE + 1, -MINUTE))
+            case.inbound = now - pick((0, MINUTE, 5 * MINUTE, 15 * MINUTE, 15 * MINUTE - 1, 15 * MINUTE + 1))
             say("inbound=" + stamp(case.inbound))
         if r() < 0.2:
             case.deferrals = int(r() * 7)

@@ -59,7 +59,7 @@ def local_rule(d):
     zone, wall = d.zones[0], None
     if isinstance(setter, Zone):
         zone, wall = setter, setter.wall(at)
-    elif isinstance(setter, Violation) and at == d.digest_time(d.case.now, d.wishes.digest):
+    elif d.outcome == "digest" and isinstance(setter, Violation) and at == d.digest_time(d.case.now, d.wishes.digest):
         for z in d.zones:
             if wall is None and z.wall(at) % DAY == DIGEST_AT:
                 zone, wall = z, z.wall(at)

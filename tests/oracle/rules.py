@@ -574,11 +574,11 @@ class Decision:
             self.to_digest(self.add("min_gap", gap))
 
     def to_digest(self, violation):
-        """Automated support at P3 that meets a cap goes into the digest instead of waiting."""
+        """Support at P3 that would wait for a cap goes into the digest."""
         case = self.case
         if violation is None or violation.outcome != "defer" or violation.level != "soft":
             return
-        if case.class_ == "support" and case.by == "automated" and case.priority == "P3":
+        if case.class_ == "support" and case.priority == "P3":
             violation.outcome = "digest"
             violation.due = max(violation.passes, self.digest_time(case.now, self.wishes.digest))
 
@@ -626,16 +626,17 @@ class Decision:
 
     # --- together
 
-    def release(self, acting):
+    def release(self, acting, digest):
         """(release, end of its window, who set it) when all that acts and all hours that bind pass together."""
         case = self.case
         at, setter = case.now, None
         for v in acting:
+            due = v.due if digest or v.rule in HOURS_RULES else v.passes
             if v.due == NEVER:
                 return NEVER, 0, None
-            if v.due > at and (v.rule not in HOURS_RULES or v.outcome == "digest"):
-                at, setter = v.due, v
-            elif v.due == at and setter is not None:
+            if due > at and (v.rule not in HOURS_RULES or digest and v.outcome == "digest"):
+                at, setter = due, v
+            elif due == at and setter is not None:
                 setter = TWO
         rules = []
         for rule, of in self.hours.items():
@@ -655,6 +656,9 @@ class Decision:
             return NEVER, 0, None
         if by is None and at > case.now and opens == at and next_common(rules, at - 1, {})[0] == at:
             by = TWO
+        if by is not None and by is not TWO:  # hours of two zones that open together
+            just = [z for rule in rules for z in rule.zones if rule.next_in(z, opens - 1)[0] == opens]
+            by = by if all(z is by for z in just) else TWO
         return opens, closes if closes != NEVER else 0, by if by is not None else setter
 
     def is_shadow(self, rule):
@@ -678,7 +682,7 @@ class Decision:
             return "block", "hard", "expired", result
         binding = [v for v in obstacles if v.due]
         if outcome in ("defer", "digest"):
-            release, end, setter = self.release(binding)
+            release, end, setter = self.release(binding, outcome == "digest")
             began = self.digest_time(case.now, self.wishes.digest) if outcome == "digest" else case.now
             if release == NEVER or release > began + HORIZON:
                 self.refuse(names)
@@ -697,7 +701,7 @@ class Decision:
                 return "block", "hard", "would_expire", result
             result.update(release=release, end=end, setter=setter)
         elif outcome == "soft_block" and result["timing"]:
-            release, end, setter = self.release(binding)
+            release, end, setter = self.release(binding, False)
             if release <= case.now + HORIZON and all(v.passes for v in obstacles):
                 result.update(release=release, end=end, setter=setter)
         return outcome, level, reason, result
