@@ -204,8 +204,11 @@ void bus_free(struct bus **bp)
     struct bus *b = take(bp);
     if (b == NULL)
         return;
-    while (b->waiting != NULL)
-        waiting_free(b->waiting);
+    for (struct waiting *w = b->waiting, *next; w != NULL; w = next) {
+        next = w->next;
+        loop_cancel(&w->task);
+        free(w);
+    }
     loop_watch_free(&b->watch);
     bus_pipe_free(&b->pipe);
     free(b);

@@ -216,7 +216,7 @@ enum err conf_listen_address(struct conf_build *b, const char *text, const char 
     struct slice port, host = split_port(slice_of(text), &port);
 
     if (host.n < sizeof v4_text)
-        memcpy(v4_text, host.p, host.n);
+        snprintf(v4_text, sizeof v4_text, "%.*s", SLICE_ARG(host));
     bool is_v4 = inet_pton(AF_INET, v4_text, &v4) == 1;
     bool is_v6 = is_ipv6(host, &v6);
     if ((!is_v4 && !is_v6) || !is_port(port, 0))

@@ -108,7 +108,7 @@ static void note(struct connection *c, int64_t at_ns)
     by_class[status >= 100 && status < 600 ? status / 100 : 0]++;
     answered++;
     max_ns = took > max_ns ? took : max_ns;
-    if (took < FINE * 10000)
+    if (took < INT64_C(10000) * FINE)
         fine[took / 10000]++;
     else
         coarse[took / 1000000 < COARSE ? took / 1000000 : COARSE - 1]++;
