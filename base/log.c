@@ -116,9 +116,9 @@ void log_line(enum log_level level, const char *id, const char *module, const ch
         return;
     char raw[LINE_MAX_BYTES];
     char ts[RFC3339_MAX];
-    int head = snprintf(raw, sizeof raw, "ts=%s level=%s%s%s%s module=%s event=%s ",
-                        rfc3339_format(clock_wall_ms(), ts), level_names[level], process, id == NULL ? "" : " id=",
-                        id == NULL ? "" : id, module, event);
+    int head =
+        snprintf(raw, sizeof raw, "ts=%s level=%s%s%s%s module=%s event=%s ", rfc3339_format(clock_wall_ms(), ts),
+                 level_names[level], process, id == NULL ? "" : " id=", id == NULL ? "" : id, module, event);
     size_t n = head < 0 ? 0 : (size_t)head;
     if (n < sizeof raw) {
         va_list args;

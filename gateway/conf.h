@@ -61,7 +61,7 @@ struct conf_law {
     int32_t as_of_days, review_days;
     int32_t from_days, to_days; /* in force in [from, to); INT32_MIN, INT32_MAX: no bound */
     bool on;                    /* part of the policy; its dates are asked at each decision */
-    const char *switched;       /* why somebody switched it on or off by policy.pack_rules; NULL: its confidence decides */
+    const char *switched; /* why somebody switched it on or off by policy.pack_rules; NULL: its confidence decides */
 };
 
 struct conf_pack {
@@ -150,7 +150,8 @@ void conf_free(struct conf **c);
 
 /* Is it on, and do its dates hold that day (local date, days since 1970-01-01)? */
 bool conf_law_in_force(const struct conf_law *l, int32_t today);
-/* "switched off: ...", "confidence C", "begins 2027-01-31", "ended 2026-08-11"; "" when it is in force.  Returns out. */
+/* "switched off: ...", "confidence C", "begins 2027-01-31", "ended 2026-08-11"; "" when it is in force.  Returns out.
+ */
 #define CONF_WHY_MAX 128
 char *conf_law_why_off(const struct conf_law *l, int32_t today, char out[CONF_WHY_MAX]);
 /* Days since the oldest as_of of its rules that are on (all of them when none is), and days until the first review. */

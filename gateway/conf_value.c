@@ -5,6 +5,7 @@
  */
 #include "conf_build.h"
 
+#include <stdio.h>
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>

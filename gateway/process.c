@@ -50,8 +50,8 @@ static void raise_descriptors(void)
 }
 
 /*
- * One heap for both threads, and what was freed stays: the store's thread would otherwise give pages back and fault them
- * in again with each batch.  Large bodies keep their own mappings, which growing moves instead of copying.
+ * One heap for both threads, and what was freed stays: the store's thread would otherwise give pages back and fault
+ * them in again with each batch.  Large bodies keep their own mappings, which growing moves instead of copying.
  */
 static void keep_heap(void)
 {

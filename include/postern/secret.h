@@ -1,4 +1,5 @@
-/* Secrets by reference: "env:NAME", "file:/path" (mode 0600 or stricter), "credential:NAME" (of systemd), or the value. */
+/* Secrets by reference: "env:NAME", "file:/path" (mode 0600 or stricter), "credential:NAME" (of systemd), or the value.
+ */
 #ifndef POSTERN_SECRET_H
 #define POSTERN_SECRET_H
 
