@@ -566,11 +566,12 @@ static bool drained(const struct gateway *g)
 static void on_look(void *arg)
 {
     struct gateway *g = arg;
+    bool soon = g->draining || starting(g) != NULL; /* somebody waits for it */
     metrics_loop_stall(g->metrics, loop_take_longest_turn_ms(g->loop));
     metrics_publish(g->metrics, g);
     submission_watch(g);
     submission_sweep_keys(g);
-    (void)loop_after(g->loop, g->draining ? 20 : STALL_LOOK_MS, on_look, g);
+    (void)loop_after(g->loop, soon ? 20 : STALL_LOOK_MS, on_look, g);
 }
 
 int gateway_run(struct gateway *g)
