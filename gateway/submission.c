@@ -235,6 +235,29 @@ void submission_release_slot(struct submission *s, struct item *item)
     item->reservation = 0;
 }
 
+static void on_reserved(const struct counters_answer *a, void *arg);
+
+/* n_checks: of how many caps there must be room; 0: it goes whatever they hold, and is counted. */
+static void ask_counters(struct submission *s, struct item *item, size_t n_checks)
+{
+    const struct category *category = item->message->category;
+    struct counters_request r = {
+        .decision = item->id,
+        .contact_hash = item->contact_hash,
+        .checks = item->facts.checks,
+        .n_checks = n_checks,
+        .class = category->class,
+        .channel = item->message->channel,
+        .category_id = category->id,
+        .subject_id = message_subject_id(item->message),
+        .counts = category->counts,
+        .now_ms = s->now_ms,
+    };
+    s->waiting++;
+    item->reserve = s->parsed.sandbox_mode ? counters_peek(s->g->counters, &r, on_reserved, item)
+                                           : counters_reserve(s->g->counters, &r, on_reserved, item);
+}
+
 static void on_reserved(const struct counters_answer *a, void *arg)
 {
     struct item *item = arg;
@@ -253,33 +276,18 @@ static void on_reserved(const struct counters_answer *a, void *arg)
         memcpy(item->facts.counts, a->counts, a->n_checks * sizeof(a->counts[0]));
         item->facts.counts_known = KNOWN;
         policy_decide(&item->facts, &item->decision);
+        /* A full cap that only notes, or is in shadow: the send counts like any other. */
+        if (item->decision.outcome == OUTCOME_FORWARD && !s->parsed.sandbox_mode && a->n_checks > 0)
+            ask_counters(s, item, 0);
     }
     submission_resume(s);
 }
 
 static void reserve_item(struct submission *s, struct item *item)
 {
-    const struct category *category = item->message->category;
-    struct facts *f = &item->facts;
-
-    policy_caps(f);
-    if (f->n_checks == 0 && category->counts == COUNTS_NOWHERE)
-        return;
-    struct counters_request r = {
-        .decision = item->id,
-        .contact_hash = item->contact_hash,
-        .checks = f->checks,
-        .n_checks = f->n_checks,
-        .class = category->class,
-        .channel = item->message->channel,
-        .category_id = category->id,
-        .subject_id = message_subject_id(item->message),
-        .counts = category->counts,
-        .now_ms = s->now_ms,
-    };
-    s->waiting++;
-    item->reserve = s->parsed.sandbox_mode ? counters_peek(s->g->counters, &r, on_reserved, item)
-                                           : counters_reserve(s->g->counters, &r, on_reserved, item);
+    policy_caps(&item->facts);
+    if (item->facts.n_checks > 0 || item->message->category->counts != COUNTS_NOWHERE)
+        ask_counters(s, item, item->facts.n_checks);
 }
 
 static enum step_next submission_reserve(struct submission *s)

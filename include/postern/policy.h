@@ -426,8 +426,8 @@ void policy_caps(struct facts *f);
 /*
  * Decide what happens to one message.
  *
- * Pure: reads only its arguments, allocates nothing, keeps nothing.  Always fills *out and cannot
- * fail: an unknown fact is a value, and each rule says what unknown means for it.
+ * Pure: reads only its arguments, allocates nothing, keeps nothing but answers in the policy's hours_memo.  Always
+ * fills *out and cannot fail: an unknown fact is a value, and each rule says what unknown means for it.
  */
 void policy_decide(const struct facts *f, struct decision *out);
 

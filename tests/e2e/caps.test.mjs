@@ -122,3 +122,29 @@ describe('caps of one and of none', () => {
     assert.deepEqual(mail.sends(never.email), []);
   });
 });
+
+describe('a cap in shadow', () => {
+  let house, postern;
+  before(async () => {
+    house = await startHouse({
+      configure: (settings) => {
+        settings.policy.caps = [{ name: 'one', classes: ['marketing'], rolling: '24h', limit: 1 }];
+        settings.policy.levels = [{ rule: 'cap_organisation', shadow: true }];
+      },
+    });
+    ({ postern } = house);
+  });
+  after(() => house.end());
+
+  it('counts what it lets through: what would have been is told from all that was sent', async () => {
+    await postern.newDay('12:00');
+    const ada = await postern.subscriber();
+    let answer;
+    for (let i = 0; i < 3; i++) {
+      answer = await postern.mail({ to: ada.email, text: `offer ${i}` });
+      assert.equal(answer.status, 202);
+    }
+    const { violations } = await postern.decision(header(answer, 'X-Postern-Decision-Id'));
+    assert.match(violations.find((one) => one.rule === 'cap_organisation').detail, /2 of 1/);
+  });
+});
