@@ -30,8 +30,12 @@ static void ctx_free(void *ctx)
 static void fetch_once(void)
 {
     ensure(pthread_key_create(&ctx_key, ctx_free) == 0);
-    sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
-    hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
+    /* A context of our own: OpenSSL 3.0 does not look whether its default one could be made, and reads through NULL
+       when memory was out in that moment. */
+    OSSL_LIB_CTX *library = OSSL_LIB_CTX_new();
+    ensure(library != NULL);
+    sha256 = EVP_MD_fetch(library, "SHA256", NULL);
+    hmac = EVP_MAC_fetch(library, "HMAC", NULL);
     ensure(sha256 != NULL && hmac != NULL);
     hash_random((uint8_t *)sip_key, sizeof sip_key);
 }

@@ -1,4 +1,4 @@
-/* The files of web/, embedded at build (web/embed.cmake): one slice each, named after the file. */
+/* The files of web/, embedded at build (gateway/embed.cmake): one slice each, named after the file. */
 #ifndef GATEWAY_PAGES_WEB_H
 #define GATEWAY_PAGES_WEB_H
 
