@@ -82,8 +82,9 @@ static enum err sendgrid_pass(const struct wire_request *r, const struct route *
     return out->path_and_query.p == NULL ? ERR_LIMIT : sendgrid_outgoing_fields(r, login, a, out);
 }
 
-static void sendgrid_classify(const struct provider_answer *answer, struct send_result *out)
+static void sendgrid_classify(const struct provider_answer *answer, size_t nth, struct send_result *out)
 {
+    (void)nth; /* all or none */
     *out = (struct send_result){.status = SEND_UNKNOWN};
     if (answer->status >= 200 && answer->status < 300) {
         out->status = SEND_ACCEPTED;

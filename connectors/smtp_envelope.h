@@ -20,14 +20,20 @@ struct smtp_fault {
 };
 
 enum smtp_ret { SMTP_RET_UNSAID, SMTP_RET_FULL, SMTP_RET_HDRS };
-enum smtp_notify { SMTP_NOTIFY_UNSAID = 0, SMTP_NOTIFY_NEVER = 1, SMTP_NOTIFY_SUCCESS = 2, SMTP_NOTIFY_FAILURE = 4, SMTP_NOTIFY_DELAY = 8 };
+enum smtp_notify {
+    SMTP_NOTIFY_UNSAID = 0,
+    SMTP_NOTIFY_NEVER = 1,
+    SMTP_NOTIFY_SUCCESS = 2,
+    SMTP_NOTIFY_FAILURE = 4,
+    SMTP_NOTIFY_DELAY = 8
+};
 
 /* All slices borrow from the argument. */
 struct smtp_mail {
-    struct slice path;  /* between < and >, as sent; empty: the null sender */
-    struct slice size;  /* digits as sent, or empty */
+    struct slice path; /* between < and >, as sent; empty: the null sender */
+    struct slice size; /* digits as sent, or empty */
     uint64_t size_bytes;
-    bool body_8bit;     /* BODY=8BITMIME */
+    bool body_8bit; /* BODY=8BITMIME */
     bool smtputf8;
     enum smtp_ret ret;
     struct slice envid; /* xtext as sent, or empty */

@@ -170,12 +170,13 @@ static enum err twilio_pass(const struct wire_request *r, const struct route *ro
 
 #define ANSWER_NODES 256 /* a message object has 24 values */
 
-static void twilio_classify(const struct provider_answer *answer, struct send_result *out)
+static void twilio_classify(const struct provider_answer *answer, size_t nth, struct send_result *out)
 {
     struct json_node nodes[ANSWER_NODES];
     struct json_scan s = {.nodes = nodes, .cap = ANSWER_NODES};
     struct errmsg why;
     bool readable = json_scan_parse(&s, answer->body, &why) == OK;
+    (void)nth; /* one message a request */
     *out = (struct send_result){.status = SEND_UNKNOWN};
     if (answer->status >= 200 && answer->status < 300) {
         out->status = SEND_ACCEPTED;

@@ -163,7 +163,7 @@ void callbacks_reloaded(struct callbacks *c)
 
 bool callbacks_relayed(const struct conf *conf, const struct connector *connector)
 {
-    const struct conf_provider *provider = conf->route[connector->channel];
+    const struct conf_provider *provider = conf_route(conf, connector);
     return conf->public_url_given && connector->relay != NULL && provider != NULL && provider->connector == connector;
 }
 

@@ -61,7 +61,7 @@ static void on_found(enum err status, void *arg)
 
 static void look_up(struct gateway *g, struct http_request *r, const struct connector *connector, struct slice id)
 {
-    const struct conf_provider *provider = g->conf->route[connector->channel];
+    const struct conf_provider *provider = conf_route(g->conf, connector);
     struct relaying *x = arena_calloc(r->arena, 1, sizeof(*x));
     const char *url = arena_printf(r->arena, "%s%.*s%s%.*s", g->conf->public_url, SLICE_ARG(r->path),
                                    r->query.n > 0 ? "?" : "", SLICE_ARG(r->query));
@@ -70,7 +70,7 @@ static void look_up(struct gateway *g, struct http_request *r, const struct conn
         reply_text(r, 413, SLICE("too much\n"));
         return;
     }
-    if (!connector->is_genuine(&x->wire, slice_of(url), &provider->login, r->arena)) {
+    if (provider == NULL || !connector->is_genuine(&x->wire, slice_of(url), &provider->login, r->arena)) {
         log_line(LOG_WARN, NULL, "callback", "not_genuine", "dialect=%s peer=%s", connector->name, r->peer);
         reply_text(r, 403, SLICE("the provider's signature does not hold\n"));
         return;

@@ -23,6 +23,7 @@ struct conf_provider {
     struct provider_login login; /* secret resolved */
     const char *ca_file;         /* or NULL */
     bool allow_private;
+    bool starttls; /* of a relay: nothing is sent without TLS */
     int64_t connect_ms, total_ms; /* 0 = default */
     uint32_t max_concurrency;     /* 0 = default */
     uint32_t rate_per_s;          /* 0 = unpaced */
@@ -113,7 +114,8 @@ struct conf {
 
     const struct conf_provider *providers;
     size_t n_providers;
-    const struct conf_provider *route[CHANNEL_N]; /* email, sms; the sandbox by default */
+    const struct conf_provider *route[CHANNEL_N]; /* email, sms; the sandbox by default; see conf_route */
+    const struct conf_provider *route_smtp;       /* a relay, or the sandbox (default) */
     const struct conf_key *keys;
     size_t n_keys;
     const struct conf_mapping *mappings;
@@ -157,6 +159,12 @@ char *conf_law_why_off(const struct conf_law *l, int32_t today, char out[CONF_WH
 /* Days since the oldest as_of of its rules that are on (all of them when none is), and days until the first review. */
 int32_t conf_pack_age_days(const struct conf_pack *p, int32_t today);
 int32_t conf_pack_review_days(const struct conf_pack *p, int32_t today); /* < 0: overdue */
+
+/*
+ * Who carries what came in that dialect: the route of its channel (SMTP: of smtp) when that speaks it or is the sandbox,
+ * else the first provider that speaks it; NULL: none does.  Nothing is translated from one dialect to another.
+ */
+const struct conf_provider *conf_route(const struct conf *c, const struct connector *dialect);
 
 const struct category *conf_category(const struct conf *c, struct slice name);
 const struct conf_key *conf_key_named(const struct conf *c, struct slice name);

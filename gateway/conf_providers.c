@@ -1,11 +1,10 @@
 /*
- * Through whom is sent.  The sandbox is always there; a relay (kind smtp) belongs
- * to the SMTP port: it is checked, and kept out of the providers of HTTP.
+ * Through whom is sent.  The sandbox is always there; a relay (kind smtp) carries
+ * what came by SMTP.
  */
 #include "conf_build.h"
 
-#define SANDBOX    "sandbox"
-#define KIND_RELAY "smtp"
+#define SANDBOX "sandbox"
 
 /* The kinds that keep an account beside the secret. */
 static bool needs_account(const struct connector *c)
@@ -16,16 +15,11 @@ static bool needs_account(const struct connector *c)
 static enum err check_kind(struct conf_build *b, const struct yaml_provider *y, const char *at,
                            const struct connector **connector)
 {
-    static const char *const later[] = {"mailgun", "plivo"};
     struct conf_guess guess = {.word = y->kind};
 
     *connector = connector_get(slice_of(y->kind));
-    if (*connector != NULL || strcmp(y->kind, SANDBOX) == 0 || strcmp(y->kind, KIND_RELAY) == 0)
+    if (*connector != NULL || strcmp(y->kind, SANDBOX) == 0)
         return OK;
-    for (size_t i = 0; i < N_ELEMENTS(later); i++) {
-        if (strcmp(y->kind, later[i]) == 0)
-            return REFUSE(b, at, "%s is not carried by this build yet", y->kind);
-    }
     for (size_t i = 0; connectors[i] != NULL; i++)
         conf_guess_offer(&guess, connectors[i]->name);
     conf_guess_offer(&guess, SANDBOX);
@@ -37,10 +31,10 @@ static enum err check_login(struct conf_build *b, const struct yaml_provider *y,
 {
     static const char *const web[2] = {"https", "http"};
     static const char *const relay[2] = {"smtp", "smtps"};
-    bool is_relay = strcmp(y->kind, KIND_RELAY) == 0;
+    bool is_relay = connector != NULL && connector->transport == TRANSPORT_SMTP;
     const char *at = AT("providers[%zu]", i);
 
-    if (connector == NULL && !is_relay)
+    if (connector == NULL)
         return OK;
     if (y->url == NULL)
         return REFUSE(b, at, "\"url\" is missing: where %s is reached", y->name);
@@ -48,6 +42,8 @@ static enum err check_login(struct conf_build *b, const struct yaml_provider *y,
         return REFUSE(b, at, "\"secret\" is missing: the API key, best as env:NAME or file:/path");
     if (!is_relay && needs_account(connector) && y->account == NULL)
         return REFUSE(b, at, "\"account\" is missing: the account that the secret belongs to");
+    if (is_relay && (y->secret == NULL) != (y->account == NULL))
+        return REFUSE(b, at, "\"account\" and \"secret\" are the relay's user and password: give both, or neither");
     return conf_origin(b, y->url, AT("providers[%zu].url", i), is_relay ? relay : web);
 }
 
@@ -109,6 +105,7 @@ static enum err build_provider(struct conf_build *b, size_t i, struct conf_provi
     p->login = (struct provider_login){slice_of(conf_keep(b, y->account)), slice_of(secret)};
     p->ca_file = conf_keep(b, y->ca_file);
     p->allow_private = y->allow_private == FLAG_TRUE;
+    p->starttls = y->starttls == FLAG_TRUE;
     return err;
 }
 
@@ -123,16 +120,6 @@ static const struct conf_provider *find_provider(const struct conf *c, const cha
     return NULL;
 }
 
-/* The relay of that name, or NULL. */
-static const struct yaml_provider *find_relay(const struct yaml_conf *y, const char *name)
-{
-    for (uint32_t i = 0; i < y->providers_count; i++) {
-        if (strcmp(y->providers[i].name, name) == 0 && strcmp(y->providers[i].kind, KIND_RELAY) == 0)
-            return &y->providers[i];
-    }
-    return NULL;
-}
-
 static enum err refuse_route(struct conf_build *b, const char *name, const char *at)
 {
     struct conf_guess guess = {.word = name};
@@ -142,18 +129,21 @@ static enum err refuse_route(struct conf_build *b, const char *name, const char 
     return REFUSE(b, at, "there is no provider \"%.64s\"%s", name, HINT(&guess));
 }
 
-static enum err build_route(struct conf_build *b, const char *name, enum channel channel, const char *at)
+static enum err build_route(struct conf_build *b, const char *name, enum transport transport, enum channel channel,
+                            const char *at, const struct conf_provider **out)
 {
     const char *to = name != NULL ? name : SANDBOX;
     const struct conf_provider *p = find_provider(b->conf, to);
 
-    if (p == NULL && find_relay(b->yaml, to) != NULL)
-        return REFUSE(b, at, "%s is of kind " KIND_RELAY ": this build routes only smtp to it", to);
     if (p == NULL)
         return refuse_route(b, to, at);
     if (p->connector != NULL && p->connector->channel != channel)
         return REFUSE(b, at, "%s carries %s, not %s", to, channel_name(p->connector->channel), channel_name(channel));
-    b->conf->route[channel] = p;
+    if (p->connector != NULL && p->connector->transport != transport)
+        return REFUSE(b, at, "%s is of kind %s, and nothing is translated: %s", to, p->connector->name,
+                      transport == TRANSPORT_SMTP ? "routes.smtp wants a provider of kind smtp, or the sandbox"
+                                                  : "name it in routes.smtp");
+    *out = p;
     return OK;
 }
 
@@ -161,11 +151,14 @@ static enum err build_routes(struct conf_build *b)
 {
     const struct yaml_routes *y = &b->yaml->routes;
 
-    enum err err = build_route(b, y->email, CHANNEL_EMAIL, "routes.email");
+    struct conf *c = b->conf;
+
+    enum err err =
+        build_route(b, y->email, TRANSPORT_HTTP, CHANNEL_EMAIL, "routes.email", &c->route[CHANNEL_EMAIL]);
     if (err == OK)
-        err = build_route(b, y->sms, CHANNEL_SMS, "routes.sms");
-    if (err == OK && y->smtp != NULL && find_relay(b->yaml, y->smtp) == NULL && find_provider(b->conf, y->smtp) == NULL)
-        err = refuse_route(b, y->smtp, "routes.smtp");
+        err = build_route(b, y->sms, TRANSPORT_HTTP, CHANNEL_SMS, "routes.sms", &c->route[CHANNEL_SMS]);
+    if (err == OK)
+        err = build_route(b, y->smtp, TRANSPORT_SMTP, CHANNEL_EMAIL, "routes.smtp", &c->route_smtp);
     return err;
 }
 
@@ -183,11 +176,24 @@ enum err conf_build_providers(struct conf_build *b)
     enum err err = conf_distinct(b, "providers", y->providers_count, provider_name);
     for (size_t i = 0; i < y->providers_count && err == OK; i++) {
         err = build_provider(b, i, &providers[b->conf->n_providers]);
-        b->conf->n_providers += strcmp(y->providers[i].kind, KIND_RELAY) != 0;
+        b->conf->n_providers++;
     }
     if (err != OK)
         return err;
     if (find_provider(b->conf, SANDBOX) == NULL)
         providers[b->conf->n_providers++] = (struct conf_provider){.name = SANDBOX};
     return build_routes(b);
+}
+
+const struct conf_provider *conf_route(const struct conf *c, const struct connector *dialect)
+{
+    const struct conf_provider *p = dialect->transport == TRANSPORT_SMTP ? c->route_smtp : c->route[dialect->channel];
+
+    if (p->connector == NULL || p->connector == dialect)
+        return p;
+    for (size_t i = 0; i < c->n_providers; i++) {
+        if (c->providers[i].connector == dialect)
+            return &c->providers[i];
+    }
+    return NULL;
 }

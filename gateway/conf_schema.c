@@ -123,6 +123,7 @@ static const cyaml_schema_field_t provider_fields[] = {
     TEXT("secret", OPTIONAL, yaml_provider, secret),
     TEXT("ca_file", OPTIONAL, yaml_provider, ca_file),
     WORD("allow_private", OPTIONAL, yaml_provider, allow_private, flag_words),
+    WORD("starttls", OPTIONAL, yaml_provider, starttls, flag_words),
     NUMBER("connect_ms", yaml_provider, connect_ms),
     NUMBER("total_ms", yaml_provider, total_ms),
     NUMBER("max_concurrency", yaml_provider, max_concurrency),

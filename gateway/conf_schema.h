@@ -38,7 +38,7 @@ struct yaml_redis {
 
 struct yaml_provider {
     char *name, *kind, *url, *account, *secret, *ca_file;
-    int allow_private;
+    int allow_private, starttls;
     int64_t *connect_ms, *total_ms, *max_concurrency, *rate_per_s;
 };
 

@@ -128,9 +128,10 @@ static void on_passed(void *arg, const struct upstream_result *u)
     struct wire_field *fields = arena_calloc(c->r->arena, u->n_headers, sizeof(*fields));
     for (size_t i = 0; fields != NULL && i < u->n_headers; i++)
         fields[i] = (struct wire_field){u->headers[i].name, u->headers[i].value};
-    const struct conf_provider *provider = c->conf->route[c->connector->channel];
+    const struct conf_provider *provider = conf_route(c->conf, c->connector);
     struct slice body = without_secret(u->body, provider->login.secret, c->r->arena);
-    struct provider_answer p = {u->http_status, fields, fields != NULL ? u->n_headers : 0, body};
+    struct provider_answer p = {
+        .status = u->http_status, .fields = fields, .n_fields = fields != NULL ? u->n_headers : 0, .body = body};
     answer(c, &p);
 }
 
@@ -150,11 +151,15 @@ static enum err provider_call(const struct kept_call *c, struct wire_request *ou
 
 static void pass(struct kept_call *c)
 {
-    const struct conf_provider *provider = c->conf->route[c->connector->channel];
+    const struct conf_provider *provider = conf_route(c->conf, c->connector);
     struct wire_request call;
     struct outgoing out = {0};
     struct upstream_field fields[OUTGOING_FIELDS];
 
+    if (provider == NULL) {
+        fault(c, FAULT_FORBIDDEN, "no provider of this kind is configured");
+        return;
+    }
     if (provider->connector == NULL) {
         if (c->route.call == CALL_PASS ||
             (c->n_kept == 0 && c->route.call != CALL_MESSAGE_LIST && c->route.call != CALL_BATCH_CHANGE))
@@ -315,8 +320,9 @@ static void change(struct kept_call *c)
 /* Released to the provider, under an id of its own there: the provider knows best, and must hear of a change. */
 static bool is_theirs(const struct kept_call *c)
 {
+    const struct conf_provider *provider = conf_route(c->conf, c->connector);
     return c->route.call != CALL_MESSAGE_LIST && c->list.n == 1 && c->list.rows[0].provider_id.n > 0 &&
-           c->conf->route[c->connector->channel]->connector == c->connector;
+           provider != NULL && provider->connector == c->connector;
 }
 
 static void on_listed(enum err status, void *arg)

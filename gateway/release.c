@@ -152,22 +152,42 @@ static void claim(struct lane *lane, size_t max)
     store_submit(lane->releaser->g->store, &c->request.r);
 }
 
+enum readiness { PROVIDERS_PAUSED, PROVIDERS_BROKEN, PROVIDERS_READY };
+
+/* Of those that carry the lane's messages the best: what another does not take goes back to wait by itself. */
+static enum readiness readiness(const struct lane *lane)
+{
+    const struct conf *conf = lane->releaser->g->conf;
+    enum readiness best = PROVIDERS_PAUSED;
+
+    for (size_t i = 0; connectors[i] != NULL; i++) {
+        const struct conf_provider *p = conf_route(conf, connectors[i]);
+        struct upstream_state state;
+        if (p == NULL || connectors[i]->channel != lane->channel)
+            continue;
+        if (p->connector == NULL)
+            return PROVIDERS_READY;
+        upstream_state(confs_upstream(conf, p), &state);
+        if (state.paused_ms > 0)
+            continue;
+        if (state.breaker == UPSTREAM_BREAKER_CLOSED)
+            return PROVIDERS_READY;
+        best = PROVIDERS_BROKEN;
+    }
+    return best;
+}
+
 /* How many rows may try now. */
 static size_t room(struct lane *lane)
 {
-    const struct gateway *g = lane->releaser->g;
-    const struct conf_provider *provider = g->conf->route[lane->channel];
-    struct upstream_state state;
-
-    if (provider == NULL)
-        return 0;
-    if (provider->connector == NULL)
+    switch (readiness(lane)) {
+    case PROVIDERS_READY:
         return ACTIVE_MAX - lane->active;
-    upstream_state(confs_upstream(g->conf, provider), &state);
-    if (state.paused_ms > 0)
+    case PROVIDERS_PAUSED:
         return 0;
-    if (state.breaker == UPSTREAM_BREAKER_CLOSED)
-        return ACTIVE_MAX - lane->active;
+    case PROVIDERS_BROKEN:
+        break;
+    }
     if (lane->active > 0 || clock_mono_ms() < lane->probe_mono_ms)
         return 0;
     lane->probe_mono_ms = clock_mono_ms() + PROBE_MS;

@@ -11,10 +11,10 @@
  *     smtp_client_step(&c, &in) -> SMTP_CLIENT_NONE      all of in consumed: bring more
  *     smtp_client_step(&c, &in) -> SMTP_CLIENT_WRITE     write c.out (smtp_client_wrote() when it was taken); step on
  *     smtp_client_step(&c, &in) -> SMTP_CLIENT_STARTTLS  do the handshake (nothing may be left in in), tls_on()
- *     smtp_client_step(&c, &in) -> SMTP_CLIENT_READY     idle: smtp_client_send() may begin a transaction, quit() end it
- *     smtp_client_send(&c, &mail);  step ... -> SMTP_CLIENT_MAY_DATA  the last look: smtp_client_data(&c, true)
- *     step ... -> SMTP_CLIENT_DONE                        c.result; READY follows, or CLOSED
- * A bad one: the server answers 421 to RCPT: DONE with what is known, then CLOSED.
+ *     smtp_client_step(&c, &in) -> SMTP_CLIENT_READY     idle: smtp_client_send() may begin a transaction, quit() end
+ * it smtp_client_send(&c, &mail);  step ... -> SMTP_CLIENT_MAY_DATA  the last look: smtp_client_data(&c, true) step ...
+ * -> SMTP_CLIENT_DONE                        c.result; READY follows, or CLOSED A bad one: the server answers 421 to
+ * RCPT: DONE with what is known, then CLOSED.
  */
 #ifndef GATEWAY_SMTP_CLIENT_PROTO_H
 #define GATEWAY_SMTP_CLIENT_PROTO_H
@@ -29,10 +29,11 @@ enum smtp_client_tls {
 };
 
 struct smtp_client_options {
-    const char *host;          /* own name, for EHLO */
+    const char *host; /* own name, for EHLO */
     enum smtp_client_tls tls;
-    struct slice user, secret; /* AUTH (PLAIN, else LOGIN, as offered); user empty: none.  Only under TLS unless in_clear */
-    bool in_clear;             /* a login may go without TLS: the relay is on loopback */
+    struct slice user,
+        secret;    /* AUTH (PLAIN, else LOGIN, as offered); user empty: none.  Only under TLS unless in_clear */
+    bool in_clear; /* a login may go without TLS: the relay is on loopback */
 };
 
 /* One transaction.  All borrowed until SMTP_CLIENT_DONE. */
@@ -51,11 +52,11 @@ enum smtp_client_end {
 };
 struct smtp_client_result {
     enum smtp_client_end end;
-    const char *reason;                    /* static word: "answered", "tls_not_offered", "auth_refused", "syntax", ... */
-    struct recipient_answer *recipients;   /* ANSWERED: one each, in order; in the arena of smtp_client_send() */
+    const char *reason;                  /* static word: "answered", "tls_not_offered", "auth_refused", "syntax", ... */
+    struct recipient_answer *recipients; /* ANSWERED: one each, in order; in the arena of smtp_client_send() */
     size_t n_recipients;
-    int code;                              /* of the reply that decided */
-    struct slice text;                     /* that reply; in c's own buffer */
+    int code;          /* of the reply that decided */
+    struct slice text; /* that reply; in c's own buffer */
 };
 
 enum smtp_client_event {
@@ -65,10 +66,18 @@ enum smtp_client_event {
     SMTP_CLIENT_READY,
     SMTP_CLIENT_MAY_DATA, /* 354 has come, not a byte of the content has left: smtp_client_data() */
     SMTP_CLIENT_DONE,
-    SMTP_CLIENT_CLOSED    /* write c.out (it may be empty) and close; c.result.reason says why when no DONE came */
+    SMTP_CLIENT_CLOSED /* write c.out (it may be empty) and close; c.result.reason says why when no DONE came */
 };
 
-struct smtp_client; /* defined below: the caller allocates it */
+#define SMTP_CLIENT_LINE_MAX 2048u /* of a reply; a longer one is a fault of the server's: "syntax" */
+
+struct smtp_client {
+    /* For the caller, valid with the event that says so. */
+    struct slice out; /* WRITE, CLOSED: what is still to be written; borrows from c or from the content */
+    struct smtp_client_result result; /* DONE, CLOSED */
+
+    /* Its own: below this line. */
+};
 
 void smtp_client_init(struct smtp_client *c, const struct smtp_client_options *options); /* options: kept */
 enum smtp_client_event smtp_client_step(struct smtp_client *c, struct slice *in) NODISCARD;

@@ -31,7 +31,7 @@
     X(BARE_CR, "bare_cr")                                                                                              \
     X(BARE_LF, "bare_lf")                                                                                              \
     X(NUL, "nul")                                                                                                      \
-    X(EARLY_TALKER, "early_talker") /* bytes before the greeting was sent */                                           \
+    X(EARLY_TALKER, "early_talker")   /* bytes before the greeting was sent */                                         \
     X(TLS_INJECTION, "tls_injection") /* bytes behind STARTTLS, sent in the clear */                                   \
     X(PIPELINING, "pipelining")       /* a command behind one that must be the last of its group */                    \
     X(LINE_TOO_LONG, "line_too_long")                                                                                  \
@@ -57,15 +57,15 @@ enum smtp_proto_fault {
 const char *smtp_proto_fault_label(enum smtp_proto_fault f);
 
 struct smtp_proto_options {
-    const char *host;    /* own name, in greeting and EHLO; no controls */
-    bool offers_tls;     /* STARTTLS is offered, until TLS is on */
-    bool tls_on;         /* implicit TLS */
-    bool auth_in_clear;  /* AUTH is offered without TLS (a loopback listener that is configured so) */
+    const char *host;           /* own name, in greeting and EHLO; no controls */
+    bool offers_tls;            /* STARTTLS is offered, until TLS is on */
+    bool tls_on;                /* implicit TLS */
+    bool auth_in_clear;         /* AUTH is offered without TLS (a loopback listener that is configured so) */
     uint64_t max_message_bytes; /* SIZE: of the message as it is between 354 and the dot, unstuffed */
     uint32_t max_recipients;    /* of a transaction */
-    uint32_t max_commands;      /* of a session that bring no message forward: NOOP, RSET, VRFY, EHLO, refused ones ... */
-    uint32_t max_errors;        /* 5xx replies of ours of a session, without those that answer() gave; then 421 */
-    uint32_t max_messages;      /* of a session */
+    uint32_t max_commands; /* of a session that bring no message forward: NOOP, RSET, VRFY, EHLO, refused ones ... */
+    uint32_t max_errors;   /* 5xx replies of ours of a session, without those that answer() gave; then 421 */
+    uint32_t max_messages; /* of a session */
 };
 
 enum smtp_event {
@@ -84,11 +84,12 @@ enum smtp_event {
 enum smtp_auth { SMTP_AUTH_OK, SMTP_AUTH_WRONG, SMTP_AUTH_DOWN };
 
 #define SMTP_REPLY_MAX 2048u /* of its own replies */
-#define SMTP_LINE_MAX  2048u /* command line with CRLF: 512 (RFC 5321 4.5.3.1.4), and what SIZE, DSN, SMTPUTF8 and AUTH add */
+#define SMTP_LINE_MAX                                                                                                  \
+    2048u /* command line with CRLF: 512 (RFC 5321 4.5.3.1.4), and what SIZE, DSN, SMTPUTF8 and AUTH add */
 #define SMTP_AUTH_LINE_MAX 12288u /* of a response in an AUTH exchange (RFC 4954 section 4) */
 
 enum smtp_proto_state {
-    SMTP_STATE_COMMAND,   /* between commands, or in one */
+    SMTP_STATE_COMMAND,    /* between commands, or in one */
     SMTP_STATE_AUTH_PLAIN, /* 334 was sent: the response follows */
     SMTP_STATE_AUTH_USER,
     SMTP_STATE_AUTH_SECRET,
@@ -100,31 +101,31 @@ enum smtp_proto_state {
 
 struct smtp_proto {
     /* For the caller, valid with the event that says so. */
-    struct slice reply;      /* SMTP_REPLY, SMTP_DATA, SMTP_STARTTLS, SMTP_CLOSE: whole, with CRLF; in its own buffer */
-    struct slice user, secret; /* SMTP_AUTH */
-    struct slice argument;   /* SMTP_MAIL, SMTP_RCPT: behind the verb, without CRLF */
-    struct smtp_mail mail;   /* SMTP_MAIL and until the transaction ends; borrows: valid with SMTP_MAIL only */
-    struct smtp_rcpt rcpt;   /* SMTP_RCPT */
-    struct slice piece;      /* SMTP_PIECE */
+    struct slice reply; /* SMTP_REPLY, SMTP_DATA, SMTP_STARTTLS, SMTP_CLOSE: whole, with CRLF; in its own buffer */
+    struct slice user, secret;   /* SMTP_AUTH */
+    struct slice argument;       /* SMTP_MAIL, SMTP_RCPT: behind the verb, without CRLF */
+    struct smtp_mail mail;       /* SMTP_MAIL and until the transaction ends; borrows: valid with SMTP_MAIL only */
+    struct smtp_rcpt rcpt;       /* SMTP_RCPT */
+    struct slice piece;          /* SMTP_PIECE */
     enum smtp_proto_fault fault; /* of the last refusal; NONE when the last event was none */
     bool is_esmtp, tls_on, authenticated;
-    struct slice client;     /* what EHLO or HELO said; in its own buffer */
+    struct slice client; /* what EHLO or HELO said; in its own buffer */
 
     /* Its own. */
     struct smtp_proto_options opt;
     enum smtp_proto_state state;
-    enum smtp_event asked;   /* which one waits to be answered */
-    bool in_mail;            /* a transaction is open */
+    enum smtp_event asked; /* which one waits to be answered */
+    bool in_mail;          /* a transaction is open */
     bool utf8;
-    bool after_cr;           /* the next byte must be LF */
-    uint8_t dots;            /* in DATA: where in CRLF . CRLF */
+    bool after_cr; /* the next byte must be LF */
+    uint8_t dots;  /* in DATA: where in CRLF . CRLF */
     uint32_t n_rcpts, n_commands, n_errors, n_messages;
     uint64_t message_bytes;
-    bool too_large;          /* the rest of the data is thrown away, then 552 */
+    bool too_large; /* the rest of the data is thrown away, then 552 */
     size_t n_line;
     char line[SMTP_AUTH_LINE_MAX];
     char out[SMTP_REPLY_MAX];
-    char name[256];          /* client */
+    char name[256];                 /* client */
     char login[SMTP_AUTH_LINE_MAX]; /* user and secret, decoded; wiped after the answer */
 };
 

@@ -458,7 +458,7 @@ static void answered(struct submission *s, const struct upstream_result *u)
     struct send_result r = {0};
     bool email = s->connector->channel == CHANNEL_EMAIL;
 
-    s->connector->classify(&s->answer, &r);
+    s->connector->classify(&s->answer, 0, &r);
     switch (r.status) {
     case SEND_ACCEPTED:
         post_results(s, RESULT_FORWARDED, &r.provider_id, "", DEFERRED_RELEASED);
@@ -500,7 +500,8 @@ static void on_upstream(void *arg, const struct upstream_result *u)
         struct wire_field *fields = arena_calloc(s->arena, u->n_headers, sizeof(*fields));
         for (size_t i = 0; fields != NULL && i < u->n_headers; i++)
             fields[i] = (struct wire_field){u->headers[i].name, u->headers[i].value};
-        s->answer = (struct provider_answer){u->http_status, fields, fields != NULL ? u->n_headers : 0, u->body};
+        s->answer = (struct provider_answer){
+            .status = u->http_status, .fields = fields, .n_fields = fields != NULL ? u->n_headers : 0, .body = u->body};
         s->has_answer = true;
         answered(s, u);
         break;
@@ -559,7 +560,8 @@ static void send_to_sandbox(struct submission *s, const struct outgoing *out)
         return;
     }
     struct posted *p = posted_new(s, DEFERRED_RELEASED);
-    s->answer = (struct provider_answer){reply->status, reply->fields, reply->n_fields, reply->body};
+    s->answer = (struct provider_answer){
+        .status = reply->status, .fields = reply->fields, .n_fields = reply->n_fields, .body = reply->body};
     s->has_answer = true;
     (void)result_rows(s, p, RESULT_SANDBOX, "");
     rows = arena_calloc(&p->arena, s->n_items, sizeof(*rows));
@@ -628,7 +630,7 @@ enum step_next submission_act(struct submission *s)
     bool any;
     bool *send = send_mask(s, &any);
 
-    s->provider = s->conf->route[s->connector->channel];
+    s->provider = conf_route(s->conf, s->connector);
     if (send != NULL && !any)
         return STEP_DONE;
     if (changed_meanwhile(s) || lapsed(s)) {

@@ -152,6 +152,12 @@ enum step_next submission_read(struct submission *s)
         s->faulted = true;
         return STEP_DONE;
     }
+    if (conf_route(s->conf, s->connector) == NULL) {
+        submission_fail(s, FAULT_FORBIDDEN, "");
+        errmsg_set(&s->fault.message, "no provider of kind %s is configured, and nothing is translated into another's",
+                   s->connector->name);
+        return STEP_DONE;
+    }
     if (!category_of(s, &category))
         return STEP_DONE;
     if (!items_of(s, category))

@@ -1,11 +1,11 @@
 /*
  * The egress seam: one request to one provider, answered exactly once with what
- * is known about it.  How that is done is upstream_http.c's, upstream_link.c's and
- * upstream_parse.c's.
+ * is known about it.  How that is done is the transport's: upstream_http.c with
+ * upstream_parse.c, or upstream_smtp.c with smtp_client_proto.c, over upstream_link.c.
  *
  * The one question that matters is whether the message may be sent again:
  *   UPSTREAM_ANSWERED   a whole HTTP answer is here; its status decides
- *   UPSTREAM_NOT_SENT   not one byte of the request was written: surely not sent
+ *   UPSTREAM_NOT_SENT   not one byte of the request was written (SMTP: not the end of the data): surely not sent
  *   UPSTREAM_UNKNOWN    bytes were written and no whole answer came: perhaps sent
  * A request whose bytes were written is never written again, not even when a reused
  * connection died (reads excepted, see below).
@@ -18,7 +18,7 @@
 #ifndef POSTERN_UPSTREAM_H
 #define POSTERN_UPSTREAM_H
 
-#include "postern/base.h"
+#include "postern/connector.h"
 #include "upstream_pace.h"
 
 struct loop;
@@ -32,15 +32,19 @@ struct upstream_field {
 
 /* One provider: one pool of connections, one breaker, one queue.  Strings are copied.  Zero takes the default. */
 struct upstream_options {
-    const char *name;    /* a word for logs and metrics; required */
-    const char *url;     /* "https://api.sendgrid.com", "http://127.0.0.1:8025": scheme, host, port and no more */
-    const char *ca_file; /* NULL: the system's certificates */
-    const char *resolve; /* NULL, or "host:port:address" that stands for a DNS answer (and is guarded like one) */
-    int64_t connect_ms;  /* LIMIT_UPSTREAM_CONNECT_MS */
-    int64_t total_ms;    /* LIMIT_UPSTREAM_TOTAL_MS; queueing included */
-    uint32_t max_queue;  /* requests that wait for a slot or a token; 1024 */
-    bool allow_private;  /* the host's name may stand for loopback and private addresses; a literal address
-                            and localhost always may: the operator named them */
+    const char *name; /* a word for logs and metrics; required */
+    const char *url;  /* "https://api.sendgrid.com", "smtp://127.0.0.1:1025": scheme, host, port and no more.  smtp:
+                         STARTTLS when it is offered, always when starttls is set; smtps: TLS from the first byte */
+    bool starttls;    /* smtp: nothing is sent without it */
+    const char *host; /* smtp: own name for EHLO; NULL: "localhost" */
+    struct slice user, secret; /* smtp: AUTH, under TLS only unless the relay is on loopback; user empty: none */
+    const char *ca_file;       /* NULL: the system's certificates */
+    const char *resolve;       /* NULL, or "host:port:address" that stands for a DNS answer (and is guarded like one) */
+    int64_t connect_ms;        /* LIMIT_UPSTREAM_CONNECT_MS */
+    int64_t total_ms;          /* LIMIT_UPSTREAM_TOTAL_MS; queueing included */
+    uint32_t max_queue;        /* requests that wait for a slot or a token; 1024 */
+    bool allow_private;        /* the host's name may stand for loopback and private addresses; a literal address
+                                  and localhost always may: the operator named them */
     struct upstream_pace_options pace;
 };
 
@@ -54,12 +58,13 @@ struct upstream_request {
     struct slice path_and_query; /* encoded: "/v3/mail/send?x=1"; goes out byte for byte */
     const struct upstream_field *headers;
     size_t n_headers;
-    struct slice body;       /* borrowed until the callback or the cancel */
-    int64_t deadline_ms;     /* from now; 0, or more than total_ms: total_ms */
-    size_t max_answer_bytes; /* 0: LIMIT_UPSTREAM_ANSWER_BYTES */
-    bool at_most_once;       /* GET and HEAD too go out once at most; everything else always does */
-    /* Asked when the connection is there and the first byte is about to leave; false: NOT_SENT, "withdrawn".  May
-     * look at what is the caller's, and do nothing.  NULL: yes. */
+    struct slice body;                    /* borrowed until the callback or the cancel */
+    const struct mail_envelope *envelope; /* smtp: instead of method, path and headers; borrowed likewise */
+    int64_t deadline_ms;                  /* from now; 0, or more than total_ms: total_ms */
+    size_t max_answer_bytes;              /* 0: LIMIT_UPSTREAM_ANSWER_BYTES */
+    bool at_most_once;                    /* GET and HEAD too go out once at most; everything else always does */
+    /* Asked when the connection is there and the first byte is about to leave (SMTP: of the envelope, and of the
+     * content); false: NOT_SENT, "withdrawn".  May look at what is the caller's, and do nothing.  NULL: yes. */
     bool (*may_write)(void *arg);
     void *may_write_arg;
 };
@@ -72,10 +77,12 @@ enum upstream_status { UPSTREAM_ANSWERED, UPSTREAM_NOT_SENT, UPSTREAM_UNKNOWN };
 struct upstream_result {
     enum upstream_status status;
     const char *reason; /* a word for logs, metrics and audit: "answered", "timeout", "breaker_open"... static */
-    int http_status;    /* answered: 100..599; else what was seen of it, or 0 */
+    int http_status;    /* answered: 100..599; else what was seen of it, or 0.  SMTP: the reply's code */
     const struct upstream_field *headers; /* as received, of the final answer */
     size_t n_headers;
-    struct slice body;      /* as received, without transfer coding */
+    struct slice body;                         /* as received, without transfer coding; SMTP: the reply's text */
+    const struct recipient_answer *recipients; /* SMTP, answered: one for each of the envelope, in order */
+    size_t n_recipients;
     int64_t retry_after_ms; /* when to try again: the provider's word, or the end of pause or breaker; 0: unknown */
     int64_t took_us;        /* from upstream_send */
 };

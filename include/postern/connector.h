@@ -30,6 +30,23 @@ struct wire_request {
     struct slice body;
 };
 
+/*
+ * A mail's envelope (RFC 5321 section 2.3.1).  The request of an SMTP transaction has method "SMTP", no path, and for
+ * fields the arguments of its commands as they came: one "MAIL" ("FROM:<a@b.c> BODY=8BITMIME"), then each accepted
+ * "RCPT" ("TO:<d@e.f> NOTIFY=NEVER"), then "CLIENT" (what EHLO said); its body is the content, dots unstuffed.
+ */
+struct mail_recipient {
+    struct slice path;          /* without < and > */
+    struct slice notify, orcpt; /* the values of these DSN parameters (RFC 3461), or empty */
+};
+struct mail_envelope {
+    struct slice from; /* without < and >; empty: the null sender */
+    bool body_8bit, smtputf8;
+    struct slice ret, envid; /* values of DSN parameters, or empty */
+    const struct mail_recipient *recipients;
+    size_t n_recipients;
+};
+
 /* First field of that name (ASCII case ignored); p == NULL when there is none. */
 struct slice wire_field_get(const struct wire_field *fields, size_t n, const char *name);
 
@@ -105,17 +122,26 @@ struct parsed {
     struct slice status_callback;     /* Twilio; or empty */
     struct slice idempotency_key;     /* or empty */
     bool sandbox_mode;                /* SendGrid: validate only */
+    bool key_is_implied;              /* idempotency_key was not asked for: a Message-ID */
     bool bypass_asked;                /* a bypass_* flag was set: it is forced off, and noted */
     struct slice from, subject, text; /* for people (sandbox, prompts); never logged */
     void *dialect;                    /* the connector's own: offsets into the body */
 };
 
+/* What a relay answered for one recipient: its reply to RCPT when that refused, else to the end of the data. */
+struct recipient_answer {
+    int code;          /* 250, 450, 550 ... */
+    struct slice text; /* behind the code, of one line: "5.1.1 No such user" */
+};
+
 /* A provider's answer, or what stands for one. */
 struct provider_answer {
-    int status;
+    int status; /* of HTTP, or the code of the reply that decided */
     const struct wire_field *fields;
     size_t n_fields;
-    struct slice body;
+    struct slice body;                         /* SMTP: the text of that reply */
+    const struct recipient_answer *recipients; /* SMTP: one for each that was sent, in order; else NULL */
+    size_t n_recipients;
 };
 
 enum send_status {
@@ -137,8 +163,9 @@ struct outgoing {
     struct slice path_and_query; /* encoded */
     struct wire_field fields[OUTGOING_FIELDS];
     size_t n_fields;
-    struct slice body; /* == the request's body, same pointer, when nothing had to change */
-    bool at_most_once; /* SMS: never again once bytes were written */
+    struct slice body;                    /* == the request's body, same pointer, when nothing had to change */
+    bool at_most_once;                    /* SMS: never again once bytes were written */
+    const struct mail_envelope *envelope; /* of SMTP, which has only this and the body; NULL: HTTP */
 };
 
 /* Postern's own credentials at the provider. */
@@ -192,9 +219,27 @@ struct send_report {
     char kept_id[SID_MAX];                  /* the id under which we keep what was deferred; minted by mint_id */
     bool queued_now;                        /* kept because the provider is down, tried again soon (Twilio: "queued") */
     bool unknown;                           /* bytes were written, no answer: accepted, result unknown */
+    bool early;              /* before the content is known: of one recipient of a mail, who is refused */
     bool partial_reject;     /* the key wants all or nothing: nothing was forwarded because some are blocked */
     struct slice public_url; /* "https://postern.example"; for override and doc links */
     int64_t now_ms;
+};
+
+/* A recipient whom an accepted message did not reach, or has not reached yet. */
+enum report_action { REPORT_FAILED, REPORT_DELAYED, REPORT_RELAYED };
+struct report_row {
+    const struct message *message;
+    enum report_action action;
+    struct slice status;         /* "5.7.1" (RFC 3463) */
+    struct slice diagnostic;     /* one line for people: the relay's reply, or the reason of a block */
+    struct slice remote;         /* host that said so; empty: Postern itself */
+    int64_t will_retry_until_ms; /* of REPORT_DELAYED */
+};
+struct report_options {
+    int64_t now_ms, arrived_ms;
+    const char *host;     /* own name */
+    const char *id;       /* fresh, for Message-ID and boundary */
+    struct slice kept_id; /* what the client heard: "queued as ..." */
 };
 
 /* A message that Postern keeps or kept under an id of its own. */
@@ -210,9 +255,12 @@ struct kept_message {
     bool relayed;       /* of KEPT_SENT: the provider's own posts follow, under our id */
 };
 
+enum transport { TRANSPORT_HTTP, TRANSPORT_SMTP };
+
 struct connector {
-    const char *name;     /* "sendgrid": dialect, and kind of provider */
-    enum channel channel; /* what it carries */
+    const char *name;         /* "sendgrid": dialect, and kind of provider */
+    enum channel channel;     /* what it carries */
+    enum transport transport; /* what carries it */
 
     enum call (*match)(const struct wire_request *r, struct route *out);
 
@@ -243,11 +291,19 @@ struct connector {
     enum err (*pass)(const struct wire_request *r, const struct route *route, const struct provider_login *login,
                      struct arena *a, struct outgoing *out);
 
-    void (*classify)(const struct provider_answer *answer, struct send_result *out);
+    /* What became of the nth (0..) of the messages that were sent. */
+    void (*classify)(const struct provider_answer *answer, size_t nth, struct send_result *out);
 
     enum err (*reply)(const struct send_report *report, struct arena *a, struct wire_reply *out);
     enum err (*fault_reply)(const struct fault *fault, const struct route *route, struct arena *a,
                             struct wire_reply *out);
+
+    /*
+     * A message that tells the sender of an accepted submission what did not become of it (RFC 3464), as a request of
+     * this dialect.  ERR_NOT_FOUND: nobody is to be told (null sender, NOTIFY=NEVER).  NULL: the dialect has none.
+     */
+    enum err (*report)(const struct wire_request *r, const struct parsed *p, const struct report_row *rows, size_t n,
+                       const struct report_options *options, struct arena *a, struct wire_request *out);
 
     /* The provider's own acceptance, as the sandbox gives it. */
     enum err (*accept)(const struct parsed *p, const struct route *route, const char *id, int64_t now_ms,

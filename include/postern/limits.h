@@ -30,6 +30,28 @@
     268435456u /* bodies held by all submissions; beyond: 503; configuration may lower                                 \
                 */
 
+/* SMTP ingress.  Sizes are RFC 5321 section 4.5.3.1's or larger; deadlines section 4.5.3.2's, shortened under load. */
+#define LIMIT_SMTP_MESSAGE_BYTES       31457280u /* SIZE; configuration may lower (limits.body_bytes) */
+#define LIMIT_SMTP_RECIPIENTS          1000u     /* of a transaction; configuration may lower */
+#define LIMIT_SMTP_COMMANDS            200u      /* of a session that bring no message forward; then 421 */
+#define LIMIT_SMTP_ERRORS              20u       /* refused commands of a session; then 421.  Under load: 1 */
+#define LIMIT_SMTP_MESSAGES            5000u     /* of a session: SendGrid's own */
+#define LIMIT_SMTP_CONNECTIONS         2500u     /* configuration may lower; beyond: 421 */
+#define LIMIT_SMTP_ADDRESS_CONNECTIONS 1000u     /* of one address; configuration may lower; beyond: 421 */
+#define LIMIT_SMTP_COMMAND_MS          300000    /* for a command; under load LIMIT_SMTP_LOAD_MS */
+#define LIMIT_SMTP_DATA_MS             180000    /* for the next piece of the data; likewise */
+#define LIMIT_SMTP_LOAD_MS             10000
+#define LIMIT_SMTP_HANDSHAKE_MS        10000
+#define LIMIT_SMTP_DATA_MIN_BYTES_S    64u /* of data, over the first 60 s and more; slower: 421 */
+
+/* Mail content; what is beyond is refused, not cut. */
+#define LIMIT_MAIL_LINE_BYTES   65536u  /* of any line, without CRLF: many senders break the 998 of RFC 5322 */
+#define LIMIT_MAIL_HEADER_BYTES 262144u /* of all header fields: X-SMTPAPI may name a thousand recipients */
+#define LIMIT_MAIL_HOPS         100u    /* Received fields */
+#define LIMIT_MIME_DEPTH        50u
+#define LIMIT_MIME_PARTS        1000u
+#define LIMIT_MAIL_RETRY_MS     INT64_C(432000000) /* 5 days (RFC 5321 section 4.5.4.1) */
+
 /* JSON on a message's way and elsewhere (RFC 8259 section 9 allows limits). */
 #define LIMIT_JSON_DEPTH     64u
 #define LIMIT_JSON_API_BYTES 1048576u /* body of a native API call */

@@ -88,6 +88,17 @@ struct message_form {
 
 struct category; /* policy.h */
 
+/* What can be seen of a content without understanding it; of all messages of a submission the same. */
+struct body_facts {
+    uint64_t bytes; /* of the whole content, attachments included */
+    uint32_t words; /* of the text, or of the HTML's text; of what was looked at */
+    uint32_t attachments;
+    bool has_text, has_html;
+    bool has_card_number; /* 13 to 19 digits that are a payment card's (Luhn) */
+    bool cut;             /* the budget was spent: words, language and card number are of a part */
+    char language[9];     /* detected, "de"; empty: declared, too short, or not to be told */
+};
+
 struct message {
     uint32_t index; /* position in its submission, 0.. */
     enum channel channel;
@@ -101,10 +112,11 @@ struct message {
     struct slice topic;        /* or empty */
     struct slice collapse_key; /* or empty */
     struct message_form form;
-    uint64_t fingerprint;    /* of the content without the recipient; 0 = none */
-    int64_t not_before_ms;   /* the client's own schedule (send_at, SendAt); 0 = now */
-    int64_t expires_at_ms;   /* the client's own expiry; 0 = the class's default */
-    uint32_t other_channels; /* bit set of channels for which the submission holds a body as well */
+    uint64_t fingerprint;          /* of the content without the recipient; 0 = none */
+    int64_t not_before_ms;         /* the client's own schedule (send_at, SendAt); 0 = now */
+    int64_t expires_at_ms;         /* the client's own expiry; 0 = the class's default */
+    const struct body_facts *body; /* NULL: nobody looked */
+    uint32_t other_channels;       /* bit set of channels for which the submission holds a body as well */
 };
 
 #endif

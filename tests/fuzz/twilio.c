@@ -62,7 +62,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         check_json(reply.body, &arena);
     struct provider_answer answer = {.status = 200 + data[0], .body = r.body};
     struct send_result result;
-    twilio_connector.classify(&answer, &result);
+    twilio_connector.classify(&answer, 0, &result);
     arena_clear(&arena);
     return 0;
 }

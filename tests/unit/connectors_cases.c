@@ -428,7 +428,7 @@ static void show_classify(struct run *r, struct buf *b)
 {
     static const char *const words[] = {"accepted", "refused", "opted_out", "retry", "unknown"};
     struct send_result result;
-    r->connector->classify(&r->provider, &result);
+    r->connector->classify(&r->provider, 0, &result);
     buf_printf(b, "%s", words[result.status]);
     add_text(b, "id", result.provider_id);
     buf_add_cstr(b, "\n");
