@@ -142,6 +142,8 @@ struct provider_answer {
     struct slice body;                         /* SMTP: the text of that reply */
     const struct recipient_answer *recipients; /* SMTP: one for each that was sent, in order; else NULL */
     size_t n_recipients;
+    const struct message *const *sent; /* what the call asked for, in order (Plivo's invalid_number); NULL: not told */
+    size_t n_sent;
 };
 
 enum send_status {
@@ -311,6 +313,13 @@ struct connector {
 
     /* A fresh id in the provider's form, from 16 random bytes. */
     void (*mint_id)(const struct parsed *p, const uint8_t random[16], char out[SID_MAX]);
+
+    /*
+     * Under which id the message of that index is kept, where the provider owes one to each message of a submission:
+     * made from the submission's (mint_id), so that reply() and the store agree without telling one another.  Index 0:
+     * the submission's own.  NULL: one id for all.
+     */
+    void (*message_id)(const char kept_id[SID_MAX], uint32_t index, char out[SID_MAX]);
 
     /* Answers to fetch, list (merged into the provider's answer when there is one) and change of kept messages. */
     enum err (*kept_reply)(const struct route *route, const struct kept_message *kept, size_t n,
