@@ -11,7 +11,7 @@
 
 #include "postern/connector.h"
 
-#define SMTP_FAULT_TEXT 160
+#define SMTP_FAULT_TEXT 320
 /* A reply of one line that refuses: "501 5.5.4 Syntax: MAIL FROM:<address>". */
 struct smtp_fault {
     int code;
@@ -46,8 +46,8 @@ struct smtp_rcpt {
 
 /*
  * What follows "MAIL " and "RCPT " on the line, without CRLF.  ERR_SYNTAX with f filled: 501 5.1.7 / 5.1.3 for a path
- * that is none (source routes, unknown quoting, controls, non-ASCII without SMTPUTF8, a literal as domain), 555 5.5.4
- * for an unknown parameter, 501 5.5.4 for a parameter that is wrong or stands twice.
+ * that is none (source routes, unknown quoting, controls, a literal as domain), 553 5.6.7 for one that is not ASCII
+ * without SMTPUTF8, 555 5.5.4 for an unknown parameter, 501 5.5.4 for a parameter that is wrong or stands twice.
  */
 enum err smtp_mail_parse(struct slice argument, struct smtp_mail *out, struct smtp_fault *f) NODISCARD;
 /* utf8: the transaction said SMTPUTF8. */

@@ -6,7 +6,8 @@
  * (another receiver may read a bare LF as a line's end, and a message in a message would leave undecided).
  *
  * A normal case:
- *     smtp_proto_init(&p, &options);              p.reply holds the greeting: write it
+ *     smtp_proto_init(&p, &options);
+ *     smtp_proto_step(&p, &in) -> SMTP_REPLY      in is empty: the greeting.  It is not: an early talker, SMTP_CLOSE
  *     smtp_proto_step(&p, &in) -> SMTP_NONE       all of in consumed: bring more
  *     smtp_proto_step(&p, &in) -> SMTP_REPLY      write p.reply, as a whole, at once; step on
  *     smtp_proto_step(&p, &in) -> SMTP_AUTH       p.user, p.secret: smtp_proto_auth() answers it
@@ -18,7 +19,15 @@
  *     smtp_proto_step(&p, &in) -> SMTP_STARTTLS   write p.reply, then begin the handshake, then smtp_proto_tls_on()
  *     smtp_proto_step(&p, &in) -> SMTP_CLOSE      write p.reply (it may be empty) and close
  * After AUTH, MAIL, RCPT and MESSAGE it is not stepped until it was answered: what a client pipelined waits in the
- * caller's buffer, and replies stay in order.  A bad case: a bare LF in the data: SMTP_CLOSE with "521 5.5.2 ...".
+ * caller's buffer, and replies stay in order.
+ *
+ * A bad case: a bare LF in the data: SMTP_CLOSE with "521 5.5.2 ...".  Another: after some SMTP_PIECEs SMTP_REPLY comes
+ * with a 552, the message is too large.  After each event p.in_mail says whether a transaction is (still) open: when it
+ * is not, and MESSAGE was not given, what the caller holds of it is thrown away.
+ *
+ * One thing depends on when bytes come, not on how they are cut: whether a client waited for a reply where it must
+ * (RFC 2920 section 3.1).  Bytes that are already there behind HELO, EHLO, DATA, BDAT, STARTTLS and an AUTH that gives
+ * no credentials were sent without waiting and end the session; what is brought later counts as sent after the reply.
  */
 #ifndef GATEWAY_SMTP_PROTO_H
 #define GATEWAY_SMTP_PROTO_H
@@ -33,7 +42,7 @@
     X(NUL, "nul")                                                                                                      \
     X(EARLY_TALKER, "early_talker")   /* bytes before the greeting was sent */                                         \
     X(TLS_INJECTION, "tls_injection") /* bytes behind STARTTLS, sent in the clear */                                   \
-    X(PIPELINING, "pipelining")       /* a command behind one that must be the last of its group */                    \
+    X(PIPELINING, "pipelining")       /* bytes behind a command whose reply must be waited for */                      \
     X(LINE_TOO_LONG, "line_too_long")                                                                                  \
     X(SYNTAX, "syntax")                                                                                                \
     X(UNKNOWN_COMMAND, "unknown_command")                                                                              \
@@ -62,9 +71,10 @@ struct smtp_proto_options {
     bool tls_on;                /* implicit TLS */
     bool auth_in_clear;         /* AUTH is offered without TLS (a loopback listener that is configured so) */
     uint64_t max_message_bytes; /* SIZE: of the message as it is between 354 and the dot, unstuffed */
-    uint32_t max_recipients;    /* of a transaction */
-    uint32_t max_commands; /* of a session that bring no message forward: NOOP, RSET, VRFY, EHLO, refused ones ... */
-    uint32_t max_errors;   /* 5xx replies of ours of a session, without those that answer() gave; then 421 */
+    uint32_t max_recipients;    /* RCPTs of a transaction, refused ones too */
+    /* Both since the last message that was taken (a pooled client's session may be long); the next one gets 421. */
+    uint32_t max_commands; /* that bring no message forward: NOOP, RSET, VRFY, EHLO, AUTH, refused ones ... */
+    uint32_t max_errors;   /* 5xx replies of ours, without those that answer() gave; may be changed at any time */
     uint32_t max_messages; /* of a session */
 };
 
@@ -83,12 +93,15 @@ enum smtp_event {
 
 enum smtp_auth { SMTP_AUTH_OK, SMTP_AUTH_WRONG, SMTP_AUTH_DOWN };
 
-#define SMTP_REPLY_MAX 2048u /* of its own replies */
+#define SMTP_REPLY_MAX 1024u /* of its own replies */
 #define SMTP_LINE_MAX                                                                                                  \
     2048u /* command line with CRLF: 512 (RFC 5321 4.5.3.1.4), and what SIZE, DSN, SMTPUTF8 and AUTH add */
-#define SMTP_AUTH_LINE_MAX 12288u /* of a response in an AUTH exchange (RFC 4954 section 4) */
+#define SMTP_AUTH_LINE_MAX 12288u /* AUTH, and a response in its exchange, with CRLF (RFC 4954 section 4) */
+#define SMTP_CLIENT_MAX    255u   /* what EHLO says */
+#define SMTP_USER_MAX      255u   /* RFC 4616 section 2 */
 
 enum smtp_proto_state {
+    SMTP_STATE_GREETING,   /* it is due */
     SMTP_STATE_COMMAND,    /* between commands, or in one */
     SMTP_STATE_AUTH_PLAIN, /* 334 was sent: the response follows */
     SMTP_STATE_AUTH_USER,
@@ -99,39 +112,46 @@ enum smtp_proto_state {
     SMTP_STATE_CLOSED
 };
 
+/* Where in CRLF . CRLF the data stands. */
+enum smtp_data_state { SMTP_DATA_LINE_START, SMTP_DATA_IN_LINE, SMTP_DATA_CR, SMTP_DATA_DOT, SMTP_DATA_DOT_CR };
+
 struct smtp_proto {
     /* For the caller, valid with the event that says so. */
-    struct slice reply; /* SMTP_REPLY, SMTP_DATA, SMTP_STARTTLS, SMTP_CLOSE: whole, with CRLF; in its own buffer */
-    struct slice user, secret;   /* SMTP_AUTH */
-    struct slice argument;       /* SMTP_MAIL, SMTP_RCPT: behind the verb, without CRLF */
-    struct smtp_mail mail;       /* SMTP_MAIL and until the transaction ends; borrows: valid with SMTP_MAIL only */
-    struct smtp_rcpt rcpt;       /* SMTP_RCPT */
+    struct slice reply; /* SMTP_REPLY, SMTP_DATA, SMTP_STARTTLS, SMTP_CLOSE, and after auth() and answer(): whole,
+                           with CRLF; valid until the next call */
+    struct slice user, secret;   /* SMTP_AUTH; user is clean (slice_is_clean); both are wiped by auth() */
+    struct slice argument;       /* SMTP_MAIL, SMTP_RCPT: behind the verb, without CRLF and blanks around */
+    struct smtp_mail mail;       /* SMTP_MAIL: borrows from argument */
+    struct smtp_rcpt rcpt;       /* SMTP_RCPT: likewise */
     struct slice piece;          /* SMTP_PIECE */
-    enum smtp_proto_fault fault; /* of the last refusal; NONE when the last event was none */
+    enum smtp_proto_fault fault; /* why the event refuses; NONE when it does not */
+    struct slice client;         /* what EHLO or HELO said; in its own buffer */
     bool is_esmtp, tls_on, authenticated;
-    struct slice client; /* what EHLO or HELO said; in its own buffer */
+    bool in_mail; /* a transaction is open: MAIL was accepted */
 
     /* Its own. */
     struct smtp_proto_options opt;
     enum smtp_proto_state state;
     enum smtp_event asked; /* which one waits to be answered */
-    bool in_mail;          /* a transaction is open */
-    bool utf8;
-    bool after_cr; /* the next byte must be LF */
-    uint8_t dots;  /* in DATA: where in CRLF . CRLF */
-    uint32_t n_rcpts, n_commands, n_errors, n_messages;
+    enum smtp_data_state data;
+    bool utf8;         /* the transaction's SMTPUTF8 */
+    bool group_lost;   /* MAIL was refused: RCPT and DATA that were pipelined behind it fail, and are no errors */
+    bool content_near; /* DATA or BDAT was refused: a client that does not listen sends its content now */
+    bool after_cr;     /* of a command line: the next byte must be LF */
+    bool too_long;     /* the rest of the line is thrown away, then 500 */
+    bool too_large;    /* the rest of the data is thrown away, then 552 */
+    uint32_t n_rcpts, n_accepted, n_commands, n_errors, n_messages;
     uint64_t message_bytes;
-    bool too_large; /* the rest of the data is thrown away, then 552 */
-    size_t n_line;
-    char line[SMTP_AUTH_LINE_MAX];
+    size_t n_user, n_line;
+    char name[SMTP_CLIENT_MAX]; /* client */
+    char login[SMTP_USER_MAX];  /* AUTH LOGIN's user while its secret comes */
     char out[SMTP_REPLY_MAX];
-    char name[256];                 /* client */
-    char login[SMTP_AUTH_LINE_MAX]; /* user and secret, decoded; wiped after the answer */
+    char line[SMTP_AUTH_LINE_MAX]; /* wiped after each line of an AUTH exchange */
 };
 
-/* p.reply is the greeting.  Options are copied, host is kept. */
+/* Options are copied, host is kept.  Whoever feeds it wipes what AUTH brought from his own buffer. */
 void smtp_proto_init(struct smtp_proto *p, const struct smtp_proto_options *options);
-/* The first call after the greeting: in_before is what had come before it was written (an early talker is refused). */
+/* Consumes from the front of *in; one event.  Stepped until SMTP_NONE: the next event may need no more bytes. */
 enum smtp_event smtp_proto_step(struct smtp_proto *p, struct slice *in) NODISCARD;
 
 /* After SMTP_AUTH: p.reply is to be written. */
@@ -142,9 +162,12 @@ void smtp_proto_auth(struct smtp_proto *p, enum smtp_auth result);
  * step gives SMTP_CLOSE with an empty reply.
  */
 void smtp_proto_answer(struct smtp_proto *p, struct slice reply);
-/* The handshake is over: the session begins anew with EHLO.  pending: bytes had been read behind STARTTLS. */
+/*
+ * The handshake is over: the session begins anew with EHLO.  What was read between STARTTLS and the handshake, in the
+ * clear, is given to step() before: it refuses that.
+ */
 void smtp_proto_tls_on(struct smtp_proto *p);
-/* In a transaction, or in a command: what a drain lets finish. */
+/* Neither in a transaction, nor in a command or a login, which a drain lets finish. */
 bool smtp_proto_is_idle(const struct smtp_proto *p);
 
 #endif
