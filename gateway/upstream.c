@@ -4,7 +4,7 @@
  *
  * The idea: upstream_send() only queues.  All else happens at the end of the
  * turn (pump) or in a later one, so no callback can run before it returns.
- * What was written and what came back is upstream_http.c's to know.
+ * What was written and what came back is the transport's to know.
  */
 #include "upstream.h"
 
@@ -12,7 +12,7 @@
 
 #include "loop.h"
 #include "upstream_answer.h"
-#include "upstream_http.h"
+#include "upstream_transport.h"
 #include "postern/clock.h"
 #include "postern/limits.h"
 #include "postern/log.h"
@@ -41,8 +41,8 @@ struct upstream_op {
     struct upstream_op *prev, *next;
     struct loop_task *timer;
     int64_t began_us;
-    struct arena arena;         /* holds head and answer */
-    struct upstream_head *head; /* NULL: refused */
+    struct arena arena;                 /* holds prepared and answer */
+    struct upstream_prepared *prepared; /* NULL: refused */
     struct upstream_answer answer;
     uint32_t ticket; /* of the pace; flying only */
     struct upstream_transfer *transfer;
@@ -51,7 +51,8 @@ struct upstream_op {
 struct upstream {
     struct loop *loop;
     char *name;
-    struct upstream_http *http;
+    const struct upstream_transport *transport;
+    struct upstream_pool *pool;
     int64_t total_ms;
     uint32_t max_queue;
     struct upstream_pace pace;
@@ -152,38 +153,40 @@ static void op_finish_unsent(struct upstream_op *op, const char *reason, int64_t
         op, &(struct upstream_result){.status = UPSTREAM_NOT_SENT, .reason = reason, .retry_after_ms = retry_after_ms});
 }
 
-static int64_t note_pause(struct upstream_op *op, int http_status)
+static int64_t note_pause(struct upstream_op *op, int status)
 {
     struct upstream *u = op->u;
-    if (http_status != 429 && http_status != 503)
+    if (status != 429 && status != 503)
         return 0;
-    int64_t ms = upstream_answer_retry_ms(&op->answer, http_status, clock_wall_ms());
+    int64_t ms = upstream_answer_retry_ms(&op->answer, status, clock_wall_ms());
     if (ms > 0) {
         upstream_pace_pause(&u->pace, ms, clock_mono_ms());
-        log_line(LOG_WARN, NULL, "upstream", "paused", "name=%s status=%d retry_after_ms=%lld", u->name, http_status,
+        log_line(LOG_WARN, NULL, "upstream", "paused", "name=%s status=%d retry_after_ms=%lld", u->name, status,
                  (long long)ms);
     }
     return ms;
 }
 
-/* The transfer ended (on_end of upstream_http.c), or was stopped at its deadline. */
+/* The transfer ended (on_end of the transport), or was stopped at its deadline. */
 static void on_transfer_end(void *arg, const struct upstream_end *end)
 {
     struct upstream_op *op = arg;
-    bool whole = end->whole;
     struct upstream_result result = {
-        .status = whole        ? UPSTREAM_ANSWERED
+        .status = end->whole   ? UPSTREAM_ANSWERED
                   : end->wrote ? UPSTREAM_UNKNOWN
                                : UPSTREAM_NOT_SENT,
         .reason = end->reason,
-        .http_status = end->http_status,
+        .http_status = end->status,
         .headers = op->answer.fields,
         .n_headers = op->answer.n_fields,
         .body = buf_slice(&op->answer.body),
+        .recipients = end->recipients,
+        .n_recipients = end->n_recipients,
+        .dsn = end->dsn,
     };
-    op_land(op, end->withdrawn ? PACE_NEITHER : whole && end->http_status < 500 ? PACE_GOOD : PACE_BAD);
-    if (whole)
-        result.retry_after_ms = note_pause(op, end->http_status);
+    op_land(op, end->pace);
+    if (end->whole)
+        result.retry_after_ms = note_pause(op, end->status);
     op_finish(op, &result);
 }
 
@@ -196,8 +199,9 @@ static void on_deadline(void *arg)
         return;
     }
     struct upstream_end end;
-    upstream_http_stop(op->transfer, &end);
-    end.reason = "timeout";
+    op->u->transport->stop(op->transfer, &end);
+    if (!end.whole)
+        end.reason = "timeout";
     on_transfer_end(op, &end);
 }
 
@@ -205,7 +209,7 @@ static void on_refused(void *arg)
 {
     struct upstream_op *op = arg;
     op->timer = NULL;
-    op_finish_unsent(op, op->head ? "queue_full" : "bad_request", 0);
+    op_finish_unsent(op, op->prepared ? "queue_full" : "bad_request", 0);
 }
 
 static void on_wake(void *arg)
@@ -222,7 +226,7 @@ static void op_take_off(struct upstream_op *op, uint32_t ticket)
     op_link(&u->others, op);
     op->stage = OP_FLYING;
     op->ticket = ticket;
-    op->transfer = upstream_http_begin(u->http, op->head, &op->answer, op);
+    op->transfer = u->transport->begin(u->pool, op->prepared, &op->answer, op);
 }
 
 /* The first of the queue goes, ends, or stays.  False: nothing more can go now. */
@@ -258,7 +262,7 @@ static void pump(void *arg)
     for (uint32_t left = u->queue.n; left > 0 && u->queue.first; left--)
         if (!pump_one(u))
             break;
-    upstream_http_kick(u->http); /* where a connection is there, the first write happens in this turn */
+    u->transport->kick(u->pool); /* where a connection is there, the first write happens in this turn */
 }
 
 static void pump_soon(struct upstream *u)
@@ -276,8 +280,9 @@ struct upstream *upstream_new(struct loop *loop, const struct upstream_options *
     u->total_ms = opt->total_ms > 0 ? opt->total_ms : LIMIT_UPSTREAM_TOTAL_MS;
     u->max_queue = opt->max_queue > 0 ? opt->max_queue : QUEUE_DEFAULT;
     upstream_pace_init(&u->pace, &opt->pace, clock_mono_ms());
-    u->http = upstream_http_new(loop, opt, u->pace.opt.max_concurrency, on_transfer_end, e);
-    if (!u->http)
+    u->transport = &upstream_http;
+    u->pool = u->transport->open(loop, opt, u->pace.opt.max_concurrency, on_transfer_end, e);
+    if (!u->pool)
         upstream_free(&u);
     return u;
 }
@@ -288,7 +293,7 @@ void upstream_free(struct upstream **pp)
     if (!u)
         return;
     ensure(!u->in_callback);
-    upstream_http_free(&u->http); /* before the ops: the transfers use what is theirs */
+    u->transport->close(&u->pool); /* before the ops: the transfers use what is theirs */
     ops_free(&u->queue);
     ops_free(&u->others);
     loop_cancel(&u->pump);
@@ -305,8 +310,8 @@ struct upstream_op *upstream_send(struct upstream *u, const struct upstream_requ
     size_t max_bytes = req->max_answer_bytes > 0 ? req->max_answer_bytes : LIMIT_UPSTREAM_ANSWER_BYTES;
     arena_init(&op->arena, OP_ARENA_BYTES(max_bytes));
     upstream_answer_init(&op->answer, &op->arena, max_bytes);
-    op->head = upstream_http_head(u->http, &op->arena, req);
-    if (!op->head || u->queue.n >= u->max_queue) {
+    op->prepared = u->transport->prepare(u->pool, &op->arena, req);
+    if (!op->prepared || u->queue.n >= u->max_queue) {
         op->stage = OP_REFUSED;
         op->timer = loop_defer(u->loop, on_refused, op);
         op_link(&u->others, op);
@@ -327,7 +332,7 @@ void upstream_op_cancel(struct upstream_op **pp)
         return;
     if (op->transfer) {
         struct upstream_end end;
-        upstream_http_stop(op->transfer, &end);
+        op->u->transport->stop(op->transfer, &end);
         op_land(op, PACE_NEITHER);
     }
     op_unlink(op);
@@ -337,7 +342,7 @@ void upstream_op_cancel(struct upstream_op **pp)
 
 bool upstream_op_sent(const struct upstream_op *op)
 {
-    return op->transfer && upstream_http_wrote(op->transfer);
+    return op->transfer && op->u->transport->wrote(op->transfer);
 }
 
 void upstream_state(const struct upstream *u, struct upstream_state *out)

@@ -83,6 +83,7 @@ struct upstream_result {
     struct slice body;                         /* as received, without transfer coding; SMTP: the reply's text */
     const struct recipient_answer *recipients; /* SMTP, answered: one for each of the envelope, in order */
     size_t n_recipients;
+    bool dsn; /* SMTP: the relay offers DSN (RFC 3461) and was told the wishes: it reports; else nobody will */
     int64_t retry_after_ms; /* when to try again: the provider's word, or the end of pause or breaker; 0: unknown */
     int64_t took_us;        /* from upstream_send */
 };
@@ -99,7 +100,7 @@ struct upstream_op *upstream_send(struct upstream *u, const struct upstream_requ
 /* cb will not run.  What was written stays written: note it as unknown.  Sets *op to NULL; accepts a pointer to NULL.
  */
 void upstream_op_cancel(struct upstream_op **op);
-/* True once a byte of the request was written: what a caller that cancels must record. */
+/* True once a byte of the request (SMTP: of the content) was written: what a caller that cancels must record. */
 bool upstream_op_sent(const struct upstream_op *op);
 
 struct upstream_state {

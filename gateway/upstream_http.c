@@ -6,7 +6,7 @@
  * The idea: a request belongs to one connection until it is over, and a byte that
  * a connection took is never written again, unless the request may be repeated.
  */
-#include "upstream_http.h"
+#include "upstream_transport.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,7 +24,7 @@
 #define READ_BYTES      16384u
 #define READS_PER_EVENT 64
 
-struct upstream_head {
+struct upstream_prepared {
     struct slice pieces[2]; /* head with a small body; a larger body */
     bool is_head;           /* the method is HEAD */
     bool may_repeat;        /* GET or HEAD that was not forbidden to */
@@ -33,7 +33,7 @@ struct upstream_head {
 };
 
 struct connection {
-    struct upstream_http *http;
+    struct upstream_pool *http;
     struct upstream_link *link;
     struct upstream_transfer *transfer; /* NULL: idle, on the list */
     struct connection *prev, *next;
@@ -42,9 +42,9 @@ struct connection {
 };
 
 struct upstream_transfer {
-    struct upstream_http *http;
+    struct upstream_pool *http;
     void *arg;
-    const struct upstream_head *head;
+    const struct upstream_prepared *head;
     struct connection *connection; /* NULL: not begun, or over */
     struct upstream_parse parse;
     struct upstream_answer *answer;
@@ -54,7 +54,7 @@ struct upstream_transfer {
     struct upstream_transfer *next; /* free, or begun */
 };
 
-struct upstream_http {
+struct upstream_pool {
     struct loop *loop;
     upstream_end_fn *on_end;
     struct upstream_links *links;
@@ -82,7 +82,7 @@ static void idle_remove(struct connection *c)
     c->prev = c->next = NULL;
 }
 
-static struct connection *idle_pop(struct upstream_http *http)
+static struct connection *idle_pop(struct upstream_pool *http)
 {
     struct connection *c = http->idle;
     if (!c)
@@ -96,7 +96,7 @@ static struct connection *idle_pop(struct upstream_http *http)
 
 static void idle_add(struct connection *c)
 {
-    struct upstream_http *http = c->http;
+    struct upstream_pool *http = c->http;
     upstream_link_want_write(c->link, false);
     c->transfer = NULL;
     c->used = true;
@@ -115,7 +115,7 @@ static void connection_free(struct connection *c)
     free(c);
 }
 
-static struct connection *connection_new(struct upstream_http *http)
+static struct connection *connection_new(struct upstream_pool *http)
 {
     struct connection *c = xcalloc(1, sizeof *c);
     c->http = http;
@@ -124,7 +124,7 @@ static struct connection *connection_new(struct upstream_http *http)
 }
 
 /* What was closed, or spoke unasked, or was idle for long, is not used. */
-static struct connection *idle_take(struct upstream_http *http)
+static struct connection *idle_take(struct upstream_pool *http)
 {
     int64_t now_ms = clock_mono_ms();
     struct connection *c;
@@ -154,13 +154,14 @@ static void let_go(struct upstream_transfer *t, bool keep)
 
 static void end_of(const struct upstream_transfer *t, const char *reason, struct upstream_end *out)
 {
-    *out = (struct upstream_end){.whole = t->parse.state == UPSTREAM_PARSE_DONE, .wrote = t->wrote, .reason = reason};
-    out->http_status = t->parse.http_status;
+    bool whole = t->parse.state == UPSTREAM_PARSE_DONE;
+    *out = (struct upstream_end){.whole = whole, .wrote = t->wrote, .reason = reason, .status = t->parse.http_status};
+    out->pace = whole && out->status < 500 ? PACE_GOOD : PACE_BAD;
 }
 
 static void finish(struct upstream_transfer *t, const char *reason)
 {
-    struct upstream_http *http = t->http;
+    struct upstream_pool *http = t->http;
     void *arg = t->arg;
     struct upstream_end end;
     end_of(t, reason, &end);
@@ -168,14 +169,14 @@ static void finish(struct upstream_transfer *t, const char *reason)
     http->on_end(arg, &end);
 }
 
-static size_t request_bytes(const struct upstream_head *head)
+static size_t request_bytes(const struct upstream_prepared *head)
 {
     return head->pieces[0].n + head->pieces[1].n;
 }
 
 static void finish_whole(struct upstream_transfer *t, bool more_came)
 {
-    struct upstream_http *http = t->http;
+    struct upstream_pool *http = t->http;
     void *arg = t->arg;
     struct upstream_end end;
     end_of(t, "answered", &end);
@@ -238,13 +239,13 @@ static bool write_some(struct upstream_transfer *t, struct slice bytes)
 /* Asked before the first byte, with the connection there.  No: nothing is wrong with it, others may have it. */
 static bool is_withdrawn(struct upstream_transfer *t)
 {
-    struct upstream_http *http = t->http;
+    struct upstream_pool *http = t->http;
     void *arg = t->arg;
     struct upstream_end end;
     if (t->wrote || !t->head->may_write || t->head->may_write(t->head->may_write_arg))
         return false;
     end_of(t, "withdrawn", &end);
-    end.withdrawn = true;
+    end.pace = PACE_NEITHER;
     let_go(t, true);
     http->on_end(arg, &end);
     return true;
@@ -341,13 +342,13 @@ static void start(struct upstream_transfer *t)
         write_on(t);
 }
 
-struct upstream_http *upstream_http_new(struct loop *loop, const struct upstream_options *opt, uint32_t max_transfers,
-                                        upstream_end_fn *on_end, struct errmsg *e)
+static struct upstream_pool *http_open(struct loop *loop, const struct upstream_options *opt, uint32_t max_transfers,
+                                       upstream_end_fn *on_end, struct errmsg *e)
 {
     struct upstream_links *links = upstream_links_new(loop, opt, e);
     if (!links)
         return NULL;
-    struct upstream_http *http = xcalloc(1, sizeof *http);
+    struct upstream_pool *http = xcalloc(1, sizeof *http);
     http->loop = loop;
     http->on_end = on_end;
     http->links = links;
@@ -362,9 +363,9 @@ struct upstream_http *upstream_http_new(struct loop *loop, const struct upstream
     return http;
 }
 
-void upstream_http_free(struct upstream_http **pp)
+static void http_close(struct upstream_pool **pp)
 {
-    struct upstream_http *http = *pp;
+    struct upstream_pool *http = *pp;
     *pp = NULL;
     if (!http)
         return;
@@ -409,8 +410,8 @@ static char *put_length(char *at, const struct upstream_request *req, bool reads
     return put_field(at, SLICE("Content-Length"), (struct slice){digits, (size_t)n});
 }
 
-struct upstream_head *upstream_http_head(const struct upstream_http *http, struct arena *arena,
-                                         const struct upstream_request *req)
+static struct upstream_prepared *http_prepare(const struct upstream_pool *http, struct arena *arena,
+                                              const struct upstream_request *req)
 {
     if (upstream_guard_request(req) != OK)
         return NULL;
@@ -420,7 +421,7 @@ struct upstream_head *upstream_http_head(const struct upstream_http *http, struc
     size_t cap = method.n + req->path_and_query.n + host.n + (together ? req->body.n : 0) + 100;
     for (size_t i = 0; i < req->n_headers; i++)
         cap += field_bytes(&req->headers[i]);
-    struct upstream_head *head = arena_alloc(arena, sizeof *head);
+    struct upstream_prepared *head = arena_alloc(arena, sizeof *head);
     char *bytes = arena_alloc(arena, cap);
     if (!head || !bytes)
         return NULL;
@@ -434,7 +435,7 @@ struct upstream_head *upstream_http_head(const struct upstream_http *http, struc
     if (together)
         at = put(at, req->body);
     ensure((size_t)(at - bytes) <= cap);
-    *head = (struct upstream_head){
+    *head = (struct upstream_prepared){
         .is_head = is_head,
         .may_repeat = reads && !req->at_most_once,
         .may_write = req->may_write,
@@ -445,8 +446,8 @@ struct upstream_head *upstream_http_head(const struct upstream_http *http, struc
     return head;
 }
 
-struct upstream_transfer *upstream_http_begin(struct upstream_http *http, const struct upstream_head *head,
-                                              struct upstream_answer *answer, void *arg)
+static struct upstream_transfer *http_begin(struct upstream_pool *http, const struct upstream_prepared *head,
+                                            struct upstream_answer *answer, void *arg)
 {
     struct upstream_transfer *t = http->free_transfers;
     ensure(t);
@@ -460,7 +461,7 @@ struct upstream_transfer *upstream_http_begin(struct upstream_http *http, const 
 
 static void begun_remove(struct upstream_transfer *t)
 {
-    struct upstream_http *http = t->http;
+    struct upstream_pool *http = t->http;
     for (struct upstream_transfer **at = &http->begun; *at; at = &(*at)->next) {
         if (*at != t)
             continue;
@@ -471,7 +472,7 @@ static void begun_remove(struct upstream_transfer *t)
     }
 }
 
-void upstream_http_kick(struct upstream_http *http)
+static void http_kick(struct upstream_pool *http)
 {
     while (http->begun) {
         struct upstream_transfer *t = http->begun;
@@ -480,14 +481,24 @@ void upstream_http_kick(struct upstream_http *http)
     }
 }
 
-bool upstream_http_wrote(const struct upstream_transfer *t)
+static bool http_wrote(const struct upstream_transfer *t)
 {
     return t->wrote;
 }
 
-void upstream_http_stop(struct upstream_transfer *t, struct upstream_end *out)
+static void http_stop(struct upstream_transfer *t, struct upstream_end *out)
 {
     end_of(t, "stopped", out);
     begun_remove(t);
     let_go(t, false);
 }
+
+const struct upstream_transport upstream_http = {
+    .open = http_open,
+    .close = http_close,
+    .prepare = http_prepare,
+    .begin = http_begin,
+    .kick = http_kick,
+    .wrote = http_wrote,
+    .stop = http_stop,
+};
