@@ -16,12 +16,9 @@
 #include "http_body.h"
 #include "http_listen.h"
 #include "http_write.h"
+#include "listen_socket.h"
 
-#define HTTP_PEER_MAX   64
 #define HTTP_READ_BYTES 65536
-
-struct ssl_st;     /* OpenSSL's SSL */
-struct ssl_ctx_st; /* and SSL_CTX */
 
 enum http_conn_state {
     HTTP_CONN_HANDSHAKE, /* TLS is being set up; nothing is read yet */
@@ -56,7 +53,7 @@ struct http_conn {
     struct event timer;
     int64_t armed_ms;                 /* mono; INT64_MAX: not armed */
     TAILQ_ENTRY(http_conn) all, turn; /* turn: ready or doomed */
-    char peer[HTTP_PEER_MAX];
+    char peer[LISTEN_PEER_MAX];
 };
 
 enum http_exchange_state {
@@ -87,7 +84,7 @@ struct http_listener {
     struct evconnlistener *accept;      /* NULL once draining */
     struct event *accept_again;         /* after descriptors ran out */
     struct event *turn;                 /* end of the loop turn: resume, free, tell that all is empty */
-    struct ssl_ctx_st *tls;             /* NULL: plain */
+    struct listen_tls *tls;             /* NULL: plain */
     bool loopback;
     bool draining;
     uint16_t port;

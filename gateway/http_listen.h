@@ -13,6 +13,7 @@
 #define GATEWAY_HTTP_LISTEN_H
 
 #include "http_proto.h"
+#include "listen_tls.h"
 
 struct event_base;
 struct http_listener;
@@ -75,7 +76,7 @@ typedef void http_on_request(struct http_request *r, void *arg);
 /* Zero fields stand for the limits of limits.h. */
 struct http_listen_options {
     const char *address;         /* "127.0.0.1:8080", "[::1]:8080"; port 0: any free one */
-    int fd;                      /* a socket of http_listen_sockets, taken; 0: it opens its own */
+    int fd;                      /* a socket of listen_sockets_open, taken; 0: it opens its own */
     const char *tls_certificate; /* PEM file, chain included; NULL with tls_key: plain TCP */
     const char *tls_key;         /* PEM file */
     http_on_request *on_request;
@@ -95,28 +96,12 @@ struct http_listen_options {
 /* NULL with the reason in e: bad address, port in use, unreadable certificate.  Keeps base; copies the options. */
 struct http_listener *http_listener_new(struct event_base *base, const struct http_listen_options *options,
                                         struct errmsg *e) NODISCARD;
-/* A certificate and its key, ready to serve; NULL with the reason in e when they cannot.  Any thread. */
-struct http_tls;
-struct http_tls *http_tls_new(const char *certificate, const char *key, struct errmsg *e) NODISCARD;
-void http_tls_free(struct http_tls **tls);
 /* Taken for new connections of a listener that has TLS; those that are open keep theirs. */
-void http_listener_set_tls(struct http_listener *l, struct http_tls **tls);
+void http_listener_set_tls(struct http_listener *l, struct listen_tls **tls);
 /* Caps and deadlines (0: of limits.h), for connections and requests to come. */
 void http_listener_set_limits(struct http_listener *l, const struct http_listen_options *o);
 
 uint16_t http_listener_port(const struct http_listener *l);
-
-/*
- * n sockets that listen on one address and share what comes in (SO_REUSEPORT), so that each has a queue that outlives
- * who accepts from it.  False with the reason in e; fds is then left as it was.
- */
-bool http_listen_sockets(const char *address, int *fds, size_t n, struct errmsg *e) NODISCARD;
-/*
- * Nobody will accept from that socket for a while: who waits in its queue is turned away, and the kernel gives new
- * connections to the others, until it listens again.
- */
-void http_listen_pause(int fd);
-bool http_listen_again(int fd) NODISCARD; /* false, with errno */
 
 /*
  * Stop accepting, close idle connections, finish what was begun, then call

@@ -40,7 +40,7 @@ struct work {
     size_t n;
     struct zone_tables *zones;
     struct conf *fresh;
-    struct http_tls *tls;
+    struct listen_tls *tls;
     struct errmsg why; /* when fresh is NULL */
 };
 
@@ -67,7 +67,7 @@ static bool prepare_tls(struct work *w)
 
     if (c->tls_certificate == NULL || c->tls_key == NULL)
         return true;
-    w->tls = http_tls_new(c->tls_certificate, c->tls_key, &w->why);
+    w->tls = listen_tls_new(c->tls_certificate, c->tls_key, &w->why);
     return w->tls != NULL;
 }
 
@@ -123,7 +123,7 @@ static void finish(struct reload *r)
 {
     confs_drop(&r->work.running);
     conf_bytes_free(&r->work.bytes, r->work.n);
-    http_tls_free(&r->work.tls);
+    listen_tls_free(&r->work.tls);
     r->work = (struct work){0};
     r->cb = NULL;
     r->compiles = r->abandoned = false;
@@ -172,7 +172,7 @@ static void audit(struct gateway *g)
 }
 
 /* Everybody who keeps something of a configuration beside g->conf. */
-static void tell(struct gateway *g, struct http_tls **tls)
+static void tell(struct gateway *g, struct listen_tls **tls)
 {
     const struct conf *c = g->conf;
 

@@ -9,7 +9,7 @@
 #ifndef GATEWAY_SMTP_LISTEN_H
 #define GATEWAY_SMTP_LISTEN_H
 
-#include "http_listen.h"
+#include "listen_tls.h"
 #include "smtp_proto.h"
 
 struct loop;
@@ -30,7 +30,7 @@ struct smtp_transaction {
 
 struct smtp_listen_options {
     const char *address;                   /* "127.0.0.1:2525"; port 0: any free one */
-    int fd;                                /* a socket of http_listen_sockets, taken; 0: it opens its own */
+    int fd;                                /* a socket of listen_sockets_open, taken; 0: it opens its own */
     const char *host;                      /* own name */
     const char *tls_certificate, *tls_key; /* PEM files; NULL: no TLS */
     bool implicit_tls;  /* from the first byte; else STARTTLS is offered when there is a certificate */
@@ -57,8 +57,8 @@ struct smtp_listener *smtp_listener_new(struct loop *loop, const struct smtp_lis
                                         struct errmsg *e) NODISCARD;
 uint16_t smtp_listener_port(const struct smtp_listener *l);
 void smtp_listener_set_limits(struct smtp_listener *l, const struct smtp_listen_options *o);
-/* As http_listener_set_tls. */
-void smtp_listener_set_tls(struct smtp_listener *l, struct http_tls **tls);
+/* Taken for new connections; those that are open keep theirs. */
+void smtp_listener_set_tls(struct smtp_listener *l, struct listen_tls **tls);
 /* 421 to those who are idle, finish what was begun, then on_empty once (never before this returns). */
 void smtp_listener_drain(struct smtp_listener *l, void (*on_empty)(void *arg), void *arg);
 /* Not from a callback of its own.  Transactions in the user's hands stay valid. */

@@ -20,6 +20,7 @@
 #include "bus.h"
 #include "bus_pipe.h"
 #include "gateway.h"
+#include "listen_socket.h"
 #include "postern/clock.h"
 #include "postern/hash.h"
 #include "postern/log.h"
@@ -386,7 +387,7 @@ static _Noreturn void worker_main(struct workers *ws, struct worker *me, int bus
 static void cannot_start(const struct worker *w)
 {
     log_line(LOG_ERROR_, NULL, "workers", "cannot_start", "worker=%u why=\"%s\"", w->n, strerror(errno));
-    http_listen_pause(w->listen_fd);
+    listen_socket_pause(w->listen_fd);
 }
 
 static void worker_start(struct workers *ws, struct worker *w)
@@ -395,7 +396,7 @@ static void worker_start(struct workers *ws, struct worker *w)
     int ends[2];
 
     w->restart_mono_ms = clock_mono_ms() + WAIT_MIN_MS; /* should it fail for want of memory or descriptors */
-    if (!http_listen_again(w->listen_fd) || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == -1) {
+    if (!listen_socket_again(w->listen_fd) || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == -1) {
         cannot_start(w);
         return;
     }
@@ -469,7 +470,7 @@ static void plan_restart(struct workers *ws, struct worker *w)
         w->wait_ms = WAIT_MAX_MS;
     w->restart_mono_ms = now_ms + w->wait_ms;
     if (w->wait_ms > 0)
-        http_listen_pause(w->listen_fd); /* or clients would wait as long, for nobody */
+        listen_socket_pause(w->listen_fd); /* or clients would wait as long, for nobody */
 }
 
 static void worker_died(struct workers *ws, struct worker *w, int how)
@@ -673,7 +674,7 @@ static bool set_up(struct workers *ws, struct errmsg *e)
     sigset_t mask;
     int fds[METRICS_WORKERS_MAX];
 
-    if (!open_once(ws, e) || !http_listen_sockets(ws->conf->listen_http, fds, ws->n, e))
+    if (!open_once(ws, e) || !listen_sockets_open(ws->conf->listen_http, fds, ws->n, e))
         return false;
     for (size_t i = 0; i < ws->n; i++)
         ws->worker[i] = (struct worker){.n = (uint32_t)i, .listen_fd = fds[i]};
