@@ -6,5 +6,6 @@
 
 extern const struct connector sendgrid_connector;
 extern const struct connector twilio_connector;
+extern const struct connector smtp_connector;
 
 #endif

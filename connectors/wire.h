@@ -61,6 +61,9 @@ struct wire_tally {
 enum wire_fate wire_fate(const struct send_report *r, const struct answer *a);
 void wire_tally(const struct send_report *r, struct wire_tally *out);
 
+#define WIRE_REASON_MAX 256
+/* "frequency cap reached: cap marketing-any: 3 of 3 today".  Returns out. */
+char *wire_reason(const struct answer *a, char out[WIRE_REASON_MAX]);
 #define WIRE_TEXT_MAX 401
 /* "Blocked by customer preference (PST-...): reason. prompt Override token ovr_..."  Returns out. */
 char *wire_text(const struct answer *a, char out[WIRE_TEXT_MAX]);

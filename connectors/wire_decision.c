@@ -127,13 +127,11 @@ static const char *detail_of(const struct decision *d)
     return "";
 }
 
-/* "frequency cap reached: cap marketing-any: 3 of 3 today" */
-#define REASON_TEXT_MAX 256
-static char *reason_text(const struct answer *a, char out[REASON_TEXT_MAX])
+char *wire_reason(const struct answer *a, char out[WIRE_REASON_MAX])
 {
     const char *detail = detail_of(a->decision);
     /* DETAIL_MAX and the longest sentence fit. */
-    snprintf(out, REASON_TEXT_MAX, "%s%s%s", reason_sentence(a->decision->reason), detail[0] == '\0' ? "" : ": ",
+    snprintf(out, WIRE_REASON_MAX, "%s%s%s", reason_sentence(a->decision->reason), detail[0] == '\0' ? "" : ": ",
              detail);
     return out;
 }
@@ -151,9 +149,9 @@ static size_t utf8_cut(const char *s, size_t n)
 
 char *wire_text(const struct answer *a, char out[WIRE_TEXT_MAX])
 {
-    char code[PST_CODE_MAX], reason[REASON_TEXT_MAX], tail[PROMPT_MAX + TOKEN_MAX + 32] = "";
+    char code[PST_CODE_MAX], reason[WIRE_REASON_MAX], tail[PROMPT_MAX + TOKEN_MAX + 32] = "";
     wire_code(NULL, a, code);
-    reason_text(a, reason);
+    wire_reason(a, reason);
     if (is_overridable(a))
         snprintf(tail, sizeof tail, ".%s%s%s%s", a->prompt[0] == '\0' ? "" : " ", a->prompt, /* fits */
                  a->token[0] == '\0' ? "" : " Override token ", a->token);
@@ -197,7 +195,7 @@ static void add_override(struct buf *b, const struct send_report *r, const struc
 
 void wire_add_decision(struct buf *b, const struct send_report *r, const struct answer *a)
 {
-    char code[PST_CODE_MAX], reason[REASON_TEXT_MAX];
+    char code[PST_CODE_MAX], reason[WIRE_REASON_MAX];
     enum wire_fate fate = wire_fate(r, a);
     buf_add_cstr(b, "{\"decision_id\":");
     buf_add_json(b, slice_of(a->id));
@@ -205,7 +203,7 @@ void wire_add_decision(struct buf *b, const struct send_report *r, const struct 
     add_string(b, "level", slice_of(level_word(a)));
     add_string(b, "code", slice_of(wire_code(r, a, code)));
     add_string(b, "recipient", a->message->to_text);
-    add_string(b, "reason", slice_of(reason_text(a, reason)));
+    add_string(b, "reason", slice_of(wire_reason(a, reason)));
     if (fate == FATE_KEPT)
         add_time(b, "release_at", a->decision->release_at_ms);
     if (fate == FATE_BLOCKED && is_overridable(a)) {

@@ -313,7 +313,9 @@ START_TEST(sample_of_the_documentation)
 {
     AUTO(conf_free) struct conf *c = load(TESTS_DIR "/conf/product.yaml");
     ck_assert_str_eq(c->listen_smtp, "127.0.0.1:2525");
-    ck_assert_uint_eq(c->n_providers, 3); /* the relay is none of HTTP's */
+    ck_assert_uint_eq(c->n_providers, 4);
+    ck_assert_str_eq(c->route_smtp->name, "relay");
+    ck_assert_int_eq(c->route_smtp->connector->transport, TRANSPORT_SMTP);
     ck_assert_str_eq(c->route[CHANNEL_EMAIL]->connector->name, "sendgrid");
     ck_assert(slice_eq_cstr(c->route[CHANNEL_EMAIL]->login.secret, "SG.own"));
     ck_assert_str_eq(c->route[CHANNEL_SMS]->name, "main-sms");
@@ -501,6 +503,9 @@ START_TEST(every_key_process)
     ck_assert_uint_eq(mail->max_concurrency, 8);
     ck_assert_uint_eq(mail->rate_per_s, 50);
     ck_assert(!c->route[CHANNEL_SMS]->allow_private);
+    ck_assert_str_eq(c->route_smtp->url, "smtp://127.0.0.1:2526");
+    ck_assert(slice_eq_cstr(c->route_smtp->login.account, "postern"));
+    ck_assert(c->route_smtp->starttls && !mail->starttls);
     ck_assert_uint_eq(c->n_mappings, 1);
     ck_assert_str_eq(c->mappings[0].label, "asm:123");
     ck_assert_ptr_eq(c->mappings[0].category, conf_category(c, SLICE("news")));

@@ -1,0 +1,328 @@
+/*
+ * What the client hears, as replies of RFC 5321 section 4.2 with codes of RFC 3463.
+ * One reply stands for all recipients, and a client may lose every line of it but
+ * the last: so the last line alone says what matters.  Knows nothing of sockets.
+ * The one idea: each line is built here, from words that were cleaned to ASCII.
+ */
+#include "smtp.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "postern/civil.h"
+
+#define LINE_TEXT_MAX 506u /* RFC 5321 section 4.5.3.1.5: 512 bytes, with the code and CRLF */
+#define REPLY_MAX     4096u
+
+/* --- lines ---------------------------------------------------------------------- */
+
+enum line { LINE_MORE, LINE_LAST };
+
+/* Whatever stood in a provider's answer or in a header field: visible ASCII and blanks, one '?' for a character. */
+static void add_clean(struct buf *b, const char *text, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        unsigned char c = (unsigned char)text[i];
+        if ((c & 0xC0) == 0x80)
+            continue;
+        buf_add(b, c > 0x7E ? "?" : c < ' ' ? " " : &text[i], 1);
+    }
+}
+
+static void PRINTF_LIKE(4, 5) add_line(struct buf *b, int code, enum line line, const char *fmt, ...)
+{
+    char text[2 * LINE_TEXT_MAX];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args); /* what does not fit is cut below anyway */
+    va_end(args);
+    buf_printf(b, "%03d%c", code, line == LINE_LAST ? ' ' : '-');
+    add_clean(b, text, strnlen(text, LINE_TEXT_MAX));
+    buf_add(b, "\r\n", 2);
+}
+
+static enum err finish(const struct buf *b, int code, struct wire_reply *out)
+{
+    *out = (struct wire_reply){.status = code, .body = buf_slice(b)};
+    return b->failed ? ERR_LIMIT : OK;
+}
+
+/* --- what became of each ------------------------------------------------------------ */
+
+struct tally {
+    struct wire_tally all;
+    size_t forwarded, kept, unknown, refused;
+    struct slice id;                        /* what the relay calls it, of the first that it took */
+    const struct recipient_answer *refusal; /* of the first that it refused */
+    struct recipient_answer whole;
+};
+
+static bool passes(const struct answer *a)
+{
+    return a->decision->outcome == OUTCOME_FORWARD || a->decision->outcome == OUTCOME_REDIRECT;
+}
+
+/* The nth of those that were sent. */
+static void count_sent(const struct send_report *r, size_t nth, struct tally *t)
+{
+    struct send_result result;
+    smtp_classify(r->provider, nth, &result);
+    bool kept = result.status == SEND_RETRY && r->kept_id[0] != '\0';
+    t->forwarded += result.status == SEND_ACCEPTED;
+    t->kept += kept;
+    t->unknown += result.status == SEND_UNKNOWN;
+    if (result.status == SEND_ACCEPTED && t->id.n == 0)
+        t->id = result.provider_id;
+    if (kept || (result.status != SEND_RETRY && result.status != SEND_REFUSED))
+        return;
+    t->refused++;
+    if (t->refusal == NULL)
+        t->refusal = nth < r->provider->n_recipients ? &r->provider->recipients[nth] : &t->whole;
+}
+
+static void tally_of(const struct send_report *r, struct tally *t)
+{
+    *t = (struct tally){.refusal = NULL};
+    size_t sent = 0;
+    wire_tally(r, &t->all);
+    t->kept = 0;
+    if (r->provider != NULL)
+        t->whole = (struct recipient_answer){r->provider->status, r->provider->body};
+    for (size_t i = 0; i < r->n_answers; i++) {
+        const struct answer *a = &r->answers[i];
+        enum wire_fate fate = wire_fate(r, a);
+        if (fate == FATE_BLOCKED)
+            continue;
+        if (r->provider != NULL && !r->partial_reject && passes(a))
+            count_sent(r, sent++, t);
+        else if (fate == FATE_REFUSED)
+            t->refused++;
+        else if (fate == FATE_UNKNOWN)
+            t->unknown++;
+        else
+            t->kept++;
+    }
+}
+
+/* --- accepted ------------------------------------------------------------------------- */
+
+static const char *queue_id(const struct send_report *r, const struct tally *t, struct arena *a)
+{
+    if (t->id.n > 0)
+        return arena_strndup(a, t->id.p, t->id.n);
+    return r->kept_id[0] != '\0' ? r->kept_id : t->all.speaks->id;
+}
+
+/* "2 forwarded, 1 blocked" */
+static const char *counts(const struct tally *t, struct arena *a)
+{
+    const struct {
+        size_t n;
+        const char *word;
+    } rows[] = {{t->forwarded, "forwarded"},
+                {t->kept, "deferred"},
+                {t->unknown, "unknown"},
+                {t->all.blocked, "blocked"},
+                {t->refused, "refused by the relay"}};
+    struct buf b;
+    buf_init(&b, a, LINE_TEXT_MAX);
+    for (size_t i = 0; i < N_ELEMENTS(rows); i++) {
+        if (rows[i].n > 0)
+            buf_printf(&b, "%s%zu %s", b.n == 0 ? "" : ", ", rows[i].n, rows[i].word);
+    }
+    return b.p;
+}
+
+static void reply_accepted(const struct send_report *r, const struct tally *t, struct arena *a, struct buf *b)
+{
+    char code[PST_CODE_MAX], time[RFC3339_MAX];
+    const char *id = queue_id(r, t, a), *rest = "", *decision = t->all.speaks->id;
+    wire_code(r, t->all.speaks, code);
+    if (t->forwarded == r->n_answers)
+        rest = "";
+    else if (t->kept == r->n_answers && t->all.release_at_ms != 0)
+        rest = arena_printf(a, " (deferred until %s, %s)", rfc3339_format(t->all.release_at_ms, time), code);
+    else if (t->kept == r->n_answers)
+        rest = arena_printf(a, " (kept, and sent as soon as it may be; %s %s)", code, decision);
+    else if (t->unknown == r->n_answers)
+        rest = arena_printf(a, " (the relay did not say whether it took it; decision %s)", decision);
+    else
+        rest = arena_printf(a, " (partial: %s; decision %s)", counts(t, a), decision);
+    b->failed = b->failed || id == NULL || rest == NULL;
+    if (!b->failed)
+        add_line(b, 250, LINE_LAST, "2.0.0 Ok: queued as %s%s", id, rest);
+}
+
+/* --- refused --------------------------------------------------------------------------- */
+
+static void reply_soft(const struct send_report *r, const struct answer *a, const char *others, struct buf *b)
+{
+    char code[PST_CODE_MAX], reason[WIRE_REASON_MAX];
+    wire_code(r, a, code);
+    add_line(b, 550, LINE_MORE, "5.7.1 Blocked by customer preference: %s %s%s%s%s", code, wire_reason(a, reason),
+             others, a->prompt[0] == '\0' ? "" : ". ", a->prompt);
+    if (r->public_url.n > 0)
+        add_line(b, 550, LINE_MORE, "5.7.1 Decision %.*s/o/%s", SLICE_ARG(r->public_url), a->id);
+    else
+        add_line(b, 550, LINE_MORE, "5.7.1 Decision %s", a->id);
+    if (a->token[0] != '\0')
+        add_line(b, 550, LINE_LAST, "5.7.1 Override allowed: resend with header X-Postern-Override: %s", a->token);
+    else
+        add_line(b, 550, LINE_LAST, "5.7.1 Override allowed: approve decision %s (%s)", a->id, code);
+}
+
+static void reply_blocked(const struct send_report *r, const struct tally *t, struct buf *b)
+{
+    char code[PST_CODE_MAX], reason[WIRE_REASON_MAX], others[80] = "";
+    const struct answer *a = t->all.speaks;
+    if (t->all.blocked < r->n_answers)
+        snprintf(others, sizeof others, "; nothing was sent: %zu of %zu recipients are blocked", /* fits */
+                 t->all.blocked, r->n_answers);
+    else if (t->all.blocked > 1)
+        snprintf(others, sizeof others, "; all %zu recipients are blocked", t->all.blocked); /* fits */
+    if (t->all.overridable == t->all.blocked)
+        reply_soft(r, a, others, b);
+    else
+        add_line(b, 550, LINE_LAST, "5.7.1 Delivery not authorized: %s (%s %s)%s", wire_reason(a, reason),
+                 wire_code(r, a, code), a->id, others);
+}
+
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+/* "5.1.1 ", of the code's own class (RFC 3463, RFC 2034). */
+static bool has_enhanced(int code, struct slice text)
+{
+    size_t at = 2;
+    if (text.n < 6 || text.p[0] != '0' + code / 100 || text.p[1] != '.')
+        return false;
+    for (int part = 0; part < 2; part++) {
+        size_t digits = 0;
+        while (at < text.n && is_digit(text.p[at])) {
+            at++;
+            digits++;
+        }
+        if (digits == 0 || digits > 3 || at == text.n || text.p[at] != (part == 0 ? '.' : ' '))
+            return false;
+        at++;
+    }
+    return true;
+}
+
+/* The relay's refusal, in its own words. */
+static int reply_relay(const struct tally *t, struct buf *b)
+{
+    const struct recipient_answer *one = t->whole.code >= 400 ? &t->whole : t->refusal;
+    const char *enhanced = has_enhanced(one->code, one->text) ? "" : one->code < 500 ? "4.0.0 " : "5.0.0 ";
+    add_line(b, one->code, LINE_LAST, "%s%.*s", enhanced, SLICE_HEAD(one->text, LINE_TEXT_MAX));
+    return one->code;
+}
+
+enum err smtp_reply(const struct send_report *report, struct arena *a, struct wire_reply *out)
+{
+    struct tally t;
+    struct buf b;
+    int code = 550;
+    buf_init(&b, a, REPLY_MAX);
+    tally_of(report, &t);
+    if (report->early && t.all.blocked == 0) {
+        add_line(&b, 250, LINE_LAST, "2.1.5 Ok");
+        code = 250;
+    } else if (t.forwarded + t.kept + t.unknown > 0) {
+        reply_accepted(report, &t, a, &b);
+        code = 250;
+    } else if (t.refusal != NULL) {
+        code = reply_relay(&t, &b);
+    } else {
+        reply_blocked(report, &t, &b);
+    }
+    return finish(&b, code, out);
+}
+
+enum err smtp_accept(const struct parsed *p, const struct route *route, const char *id, int64_t now_ms, struct arena *a,
+                     struct wire_reply *out)
+{
+    (void)p;
+    (void)route;
+    (void)now_ms;
+    struct buf b;
+    buf_init(&b, a, REPLY_MAX);
+    add_line(&b, 250, LINE_LAST, "2.0.0 Ok: queued as %s", id);
+    return finish(&b, 250, out);
+}
+
+/* --- faults --------------------------------------------------------------------------------- */
+
+struct refusal {
+    int code;
+    const char *enhanced, *text; /* NULL: the fault's own words */
+};
+
+static struct refusal refusal_of(const struct fault *f)
+{
+    switch (f->kind) {
+    case FAULT_SYNTAX:
+    case FAULT_NO_SENDER:
+    case FAULT_NO_BODY:
+        return (struct refusal){554, "5.6.0", NULL};
+    case FAULT_MEDIA_TYPE:
+        return (struct refusal){554, "5.6.1", NULL};
+    case FAULT_NO_RECIPIENT:
+        return (struct refusal){554, "5.5.1", "No valid recipients"};
+    case FAULT_ADDRESS:
+        return (struct refusal){553, "5.1.3", NULL};
+    case FAULT_TOO_LONG:
+        return (struct refusal){554, "5.5.3", NULL};
+    case FAULT_TOO_LARGE:
+        return (struct refusal){552, "5.3.4", NULL};
+    case FAULT_AUTH:
+        return (struct refusal){535, "5.7.8", "Authentication credentials invalid"};
+    case FAULT_FORBIDDEN:
+    case FAULT_CATEGORY:
+        return (struct refusal){550, "5.7.1", NULL};
+    case FAULT_NOT_FOUND:
+    case FAULT_KEY_REUSED:
+        return (struct refusal){554, "5.5.0", NULL};
+    case FAULT_METHOD:
+        return (struct refusal){502, "5.5.1", NULL};
+    case FAULT_CONFLICT: /* the one that a mail alone can bring: it goes round and round (RFC 5321 section 6.3) */
+        return strcmp(f->field, "Received") == 0 ? (struct refusal){554, "5.4.6", NULL}
+                                                 : (struct refusal){554, "5.5.0", NULL};
+    case FAULT_IN_PROGRESS:
+        return (struct refusal){451, "4.3.0", NULL};
+    case FAULT_OVERLOAD:
+        return (struct refusal){451, "4.3.2", "System not accepting messages: gateway overloaded, try again later"};
+    case FAULT_UNAVAILABLE:
+        return strcmp(f->field, "disk") == 0
+                   ? (struct refusal){452, "4.3.1", "Mail system full"}
+                   : (struct refusal){451, "4.3.0", "Temporary local problem, message not accepted"};
+    case FAULT_UPSTREAM_DOWN:
+        return (struct refusal){451, "4.4.1", "Upstream provider does not answer, try again later"};
+    case FAULT_INTERNAL:
+        break;
+    }
+    return (struct refusal){451, "4.3.0", "Temporary local problem, message not accepted"};
+}
+
+/* What is said when the fault has no words: only those that are not ours to find come without. */
+static const char *fault_text(const struct fault *f)
+{
+    if (f->message.text[0] != '\0')
+        return f->message.text;
+    return f->kind == FAULT_TOO_LARGE ? "Message too big for system" : "Message not accepted";
+}
+
+enum err smtp_fault_reply(const struct fault *f, const struct route *route, struct arena *a, struct wire_reply *out)
+{
+    (void)route;
+    struct refusal refusal = refusal_of(f);
+    const char *code = refusal.text != NULL ? NULL : wire_fault_code(f->kind);
+    struct buf b;
+    buf_init(&b, a, REPLY_MAX);
+    add_line(&b, refusal.code, LINE_LAST, "%s %s%s%s%s", refusal.enhanced,
+             refusal.text != NULL ? refusal.text : fault_text(f), code == NULL ? "" : " (", code == NULL ? "" : code,
+             code == NULL ? "" : ")");
+    return finish(&b, refusal.code, out);
+}
