@@ -33,6 +33,8 @@ enum wire_fate wire_fate(const struct send_report *r, const struct answer *a)
     }
     if (r->partial_reject)
         return FATE_REFUSED;
+    if (a->recipient != NULL)
+        return a->recipient->code / 100 == 2 ? FATE_FORWARDED : FATE_REFUSED;
     if (r->provider != NULL)
         return r->provider->status < 400 ? FATE_FORWARDED : FATE_REFUSED;
     return r->unknown ? FATE_UNKNOWN : FATE_KEPT;

@@ -66,7 +66,7 @@ static void look_up(struct gateway *g, struct http_request *r, const struct conn
     const char *url = arena_printf(r->arena, "%s%.*s%s%.*s", g->conf->public_url, SLICE_ARG(r->path),
                                    r->query.n > 0 ? "?" : "", SLICE_ARG(r->query));
 
-    if (x == NULL || url == NULL || submission_wire_request(r, r->arena, &x->wire) != OK) {
+    if (x == NULL || url == NULL || submission_http_wire(r, r->arena, &x->wire) != OK) {
         reply_text(r, 413, SLICE("too much\n"));
         return;
     }

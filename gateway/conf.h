@@ -12,6 +12,8 @@
 
 /* The category that always exists, for sends of which nothing is known: marketing, opt_in. */
 #define CONF_UNCLASSIFIED "unclassified"
+/* The category of what Postern itself writes to a sender (RFC 3464): transactional, counts nowhere; no key's. */
+#define CONF_REPORTS "delivery-report"
 
 /* roles, bit set */
 enum conf_role { ROLE_SENDER = 1, ROLE_AGENT = 2, ROLE_ADMIN = 4 };
@@ -30,6 +32,8 @@ struct conf_provider {
 };
 
 enum conf_partial { PARTIAL_FORWARD, PARTIAL_REJECT };
+/* What the sender of a mail hears of recipients that an accepted one did not reach. */
+enum conf_reports { REPORTS_DSN, REPORTS_NONE };
 
 struct conf_key {
     const char *name;
@@ -43,6 +47,7 @@ struct conf_key {
     size_t n_categories;
     enum sender_kind sender_kind;
     enum conf_partial partial;
+    enum conf_reports reports;
 };
 
 /* "what a label of the dialect means": SendGrid category, "asm:123", MG..., From -> category */
@@ -98,6 +103,7 @@ struct conf {
     const char *path;
     const char *listen_http; /* never NULL */
     const char *listen_smtp; /* or NULL */
+    const char *smtp_host;   /* own name in SMTP, never NULL */
     const char *tls_certificate, *tls_key;
     const char *store_url;
     const char *audit_key;  /* resolved secret, or NULL */

@@ -92,12 +92,16 @@ static enum err build_all(struct conf_build *b)
     struct conf_key *keys = conf_alloc(b, b->yaml->keys_count, sizeof *keys);
     const struct category **all = conf_alloc(b, p->n_categories, sizeof(struct category *));
 
-    for (size_t i = 0; i < p->n_categories; i++)
-        all[i] = &p->categories[i];
+    size_t n = 0;
+
+    for (size_t i = 0; i < p->n_categories; i++) {
+        if (strcmp(p->categories[i].name, CONF_REPORTS) != 0)
+            all[n++] = &p->categories[i];
+    }
     const struct conf_key defaults = {
         .default_category = conf_category(b->conf, SLICE(CONF_UNCLASSIFIED)),
         .categories = all,
-        .n_categories = p->n_categories,
+        .n_categories = n,
     };
     enum err err = OK;
     for (size_t i = 0; i < b->yaml->keys_count && err == OK; i++)

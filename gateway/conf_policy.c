@@ -21,8 +21,8 @@ static enum err build_category(struct conf_build *b, size_t i, struct category *
         c->counts = (enum cap_counting)(y->counts - 1);
     c->asks_consent = y->asks_consent == FLAG_TRUE;
     enum err err = conf_name(b, y->name, AT("categories[%zu].name", i));
-    if (err == OK && strcmp(y->name, CONF_UNCLASSIFIED) == 0)
-        err = REFUSE(b, AT("categories[%zu].name", i), "\"" CONF_UNCLASSIFIED "\" is built in; choose another name");
+    if (err == OK && (strcmp(y->name, CONF_UNCLASSIFIED) == 0 || strcmp(y->name, CONF_REPORTS) == 0))
+        err = REFUSE(b, AT("categories[%zu].name", i), "\"%s\" is built in; choose another name", y->name);
     if (err == OK)
         err = conf_duration(b, y->expiry, AT("categories[%zu].expiry", i), &c->expiry_s);
     if (err == OK)
@@ -38,14 +38,17 @@ static const char *category_name(const struct yaml_conf *y, size_t i)
 enum err conf_build_categories(struct conf_build *b)
 {
     size_t n = b->yaml->categories_count;
-    struct category *categories = conf_alloc(b, n + 1, sizeof *categories);
+    struct category *categories = conf_alloc(b, n + 2, sizeof *categories);
 
     category_init(&categories[n], CLASS_MARKETING);
     categories[n].name = CONF_UNCLASSIFIED;
+    category_init(&categories[n + 1], CLASS_TRANSACTIONAL);
+    categories[n + 1].name = CONF_REPORTS;
+    categories[n + 1].counts = COUNTS_NOWHERE;
     enum err err = conf_distinct(b, "categories", n, category_name);
     for (size_t i = 0; i < n && err == OK; i++)
         err = build_category(b, i, &categories[i]);
-    for (size_t i = 0; i <= n && err == OK; i++) {
+    for (size_t i = 0; i < n + 2 && err == OK; i++) {
         categories[i].id = slice_id(slice_of(categories[i].name));
         for (size_t k = 0; k < i && err == OK; k++) {
             if (categories[k].id == categories[i].id)
@@ -54,7 +57,7 @@ enum err conf_build_categories(struct conf_build *b)
         }
     }
     b->conf->policy.categories = categories;
-    b->conf->policy.n_categories = n + 1;
+    b->conf->policy.n_categories = n + 2;
     return err;
 }
 

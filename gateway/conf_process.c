@@ -24,6 +24,7 @@ static enum err build_listen(struct conf_build *b, bool *loopback)
         err = conf_readable(b, y->tls.key, "listen.tls.key");
     b->conf->listen_http = conf_keep(b, y->http);
     b->conf->listen_smtp = conf_keep(b, y->smtp);
+    b->conf->smtp_host = "localhost";
     b->conf->tls_certificate = conf_keep(b, y->tls.certificate);
     b->conf->tls_key = conf_keep(b, y->tls.key);
     return err;

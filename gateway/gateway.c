@@ -191,7 +191,7 @@ static void refuse(struct gateway *g, struct http_request *r, const struct conne
         f.retry_after_ms = 5000;
         errmsg_set(&f.message, "nothing was accepted: %s; try again later", why != NULL ? why : "not ready");
     }
-    submission_fault(g, r, c, route, &f);
+    submission_http_fault(g, r, c, route, &f);
 }
 
 /* Better said early than timed out late: more is under way than can be answered in time. */
@@ -215,7 +215,7 @@ static void dialect(struct gateway *g, struct http_request *r, const struct conn
     else if (overloaded(g))
         refuse(g, r, c, route, FAULT_OVERLOAD);
     else
-        submission_start(g, r, c, route, key);
+        submission_http_start(g, r, c, route, key);
 }
 
 void gateway_on_request(struct http_request *r, void *arg)
@@ -235,7 +235,7 @@ void gateway_on_request(struct http_request *r, void *arg)
     }
     if (pages_on_request(g, r))
         return;
-    const struct connector *c = submission_wire_request(r, r->arena, &wire) == OK ? connector_for(&wire, &route) : NULL;
+    const struct connector *c = submission_http_wire(r, r->arena, &wire) == OK ? connector_for(&wire, &route) : NULL;
     if (c != NULL)
         dialect(g, r, c, &route);
     else

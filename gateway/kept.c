@@ -76,7 +76,7 @@ static void fault(struct kept_call *c, enum fault_kind kind, const char *text)
     struct fault f = {.kind = kind, .retry_after_ms = kind == FAULT_UPSTREAM_DOWN ? 30000 : 5000};
     errmsg_set(&f.message, "%s", text);
     confs_drop(&c->conf);
-    submission_fault(c->g, c->r, c->connector, &c->route, &f);
+    submission_http_fault(c->g, c->r, c->connector, &c->route, &f);
 }
 
 static void answer(struct kept_call *c, const struct provider_answer *provider)
@@ -366,7 +366,7 @@ static void begin_change(struct kept_call *c)
 
     if (c->connector->change(&c->wire, &c->route, c->r->arena, &c->change, &f) != OK) {
         confs_drop(&c->conf);
-        submission_fault(c->g, c->r, c->connector, &c->route, &f);
+        submission_http_fault(c->g, c->r, c->connector, &c->route, &f);
         return;
     }
     if (c->route.call == CALL_BATCH_CHANGE)
@@ -383,7 +383,7 @@ void kept_on_request(struct gateway *g, struct http_request *r, const struct con
     ensure(c != NULL); /* the request's arena is fresh: a struct fits */
     *c = (struct kept_call){
         .g = g, .r = r, .conf = confs_hold(g->conf), .connector = connector, .route = *route, .key = key};
-    if (submission_wire_request(r, r->arena, &c->wire) != OK) {
+    if (submission_http_wire(r, r->arena, &c->wire) != OK) {
         fault(c, FAULT_TOO_LARGE, "too many header fields");
         return;
     }

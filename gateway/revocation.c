@@ -12,6 +12,7 @@
 #include "callback.h"
 #include "postern/clock.h"
 #include "postern/log.h"
+#include "report.h"
 #include "submission.h"
 
 static void nobody_waits(void *arg)
@@ -45,6 +46,7 @@ void revocation_cancelled(struct gateway *g, const struct deferred *cancelled, s
     for (size_t i = 0; i < n; i++) {
         metrics_release(g->metrics, "opted_out_meanwhile");
         callbacks_post(g->callbacks, &cancelled[i], KEPT_FAILED, REASON_OPTED_OUT_MEANWHILE);
+        report_ended(g, &cancelled[i], REASON_OPTED_OUT_MEANWHILE, clock_wall_ms());
     }
 }
 

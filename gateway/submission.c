@@ -143,14 +143,17 @@ void submission_watch(struct gateway *g)
     }
 }
 
-void submission_start(struct gateway *g, struct http_request *r, const struct connector *c, const struct route *route,
-                      const struct conf_key *key)
+void submission_start(struct gateway *g, const struct submission_ask *ask)
 {
-    struct submission *s = submission_new(g, r->arena, 0);
-    s->request = r;
-    s->connector = c;
-    s->route = *route;
-    s->key = key;
+    struct submission *s = submission_new(g, ask->arena, 0);
+    s->answered = ask->answered;
+    s->answered_arg = ask->arg;
+    s->peer = ask->peer;
+    s->connector = ask->connector;
+    s->route = ask->route;
+    s->key = ask->key;
+    s->wire = ask->wire;
+    s->early = ask->early;
     run(s);
 }
 
@@ -254,8 +257,8 @@ static void ask_counters(struct submission *s, struct item *item, size_t n_check
         .now_ms = s->now_ms,
     };
     s->waiting++;
-    item->reserve = s->parsed.sandbox_mode ? counters_peek(s->g->counters, &r, on_reserved, item)
-                                           : counters_reserve(s->g->counters, &r, on_reserved, item);
+    item->reserve = s->parsed.sandbox_mode || s->early ? counters_peek(s->g->counters, &r, on_reserved, item)
+                                                       : counters_reserve(s->g->counters, &r, on_reserved, item);
 }
 
 static void on_reserved(const struct counters_answer *a, void *arg)
@@ -277,7 +280,7 @@ static void on_reserved(const struct counters_answer *a, void *arg)
         item->facts.counts_known = KNOWN;
         policy_decide(&item->facts, &item->decision);
         /* A full cap that only notes, or is in shadow: the send counts like any other. */
-        if (item->decision.outcome == OUTCOME_FORWARD && !s->parsed.sandbox_mode && a->n_checks > 0)
+        if (item->decision.outcome == OUTCOME_FORWARD && !s->parsed.sandbox_mode && !s->early && a->n_checks > 0)
             ask_counters(s, item, 0);
     }
     submission_resume(s);

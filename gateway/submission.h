@@ -17,9 +17,28 @@
 
 struct submission;
 
-/* Takes the request: it is answered exactly once, whatever happens. */
-void submission_start(struct gateway *g, struct http_request *r, const struct connector *c, const struct route *route,
-                      const struct conf_key *key);
+/* Who asks, and what; all that it points to, and the arena, outlive the answer. */
+struct submission_ask {
+    const struct connector *connector;
+    struct route route;
+    const struct conf_key *key;
+    struct wire_request wire;
+    struct arena *arena; /* LIMIT_ARENA_BYTES beside the body: the submission's memory too */
+    const char *peer;    /* for the log */
+    /* Of a mail whose content is still to come: may its last recipient be taken on?  Decides, and puts a refusal on
+     * record; reserves, keeps and sends nothing.  The answer of one who may has status 250 and no body. */
+    bool early;
+    /* Once, perhaps before submission_start returns; reply NULL: none could be built.  Borrowed. */
+    void (*answered)(void *arg, const struct wire_reply *reply);
+    void *arg;
+};
+/* It is answered exactly once, whatever happens. */
+void submission_start(struct gateway *g, const struct submission_ask *ask);
+
+/* A fault that is not a submission's in the dialect's words: counted, logged.  False: it does not fit into the arena.
+ */
+bool submission_fault_reply(struct gateway *g, const struct connector *c, const struct route *route,
+                            const struct fault *f, const char *peer, struct arena *a, struct wire_reply *out);
 
 /* How a released message ended; why: of one that did not leave, REASON_NONE when a provider or nobody knows. */
 typedef void submission_released(struct gateway *g, enum deferred_state state, enum reason why, void *arg);
@@ -54,13 +73,17 @@ void submission_watch(struct gateway *g);
 /* Now and then: idempotency keys that have expired go. */
 void submission_sweep_keys(struct gateway *g);
 
-/* Put a fault on the wire in the dialect's words. */
-void submission_fault(struct gateway *g, struct http_request *r, const struct connector *c, const struct route *route,
-                      const struct fault *f);
+/* --- submission_http.c: HTTP requests as submissions --- */
 
+/* Takes the request: it is answered exactly once. */
+void submission_http_start(struct gateway *g, struct http_request *r, const struct connector *c,
+                           const struct route *route, const struct conf_key *key);
+/* Put a fault on the wire in the dialect's words. */
+void submission_http_fault(struct gateway *g, struct http_request *r, const struct connector *c,
+                           const struct route *route, const struct fault *f);
 /* The request as connectors read it; fields from the request's arena. */
-enum err submission_wire_request(const struct http_request *r, struct arena *a, struct wire_request *out) NODISCARD;
-/* Send what a connector made. */
+enum err submission_http_wire(const struct http_request *r, struct arena *a, struct wire_request *out) NODISCARD;
+/* Send what a connector made; NULL: 500. */
 void submission_http_reply(struct http_request *r, const struct wire_reply *reply);
 
 #endif

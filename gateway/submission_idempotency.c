@@ -40,8 +40,8 @@ static struct slice *request_parts(struct submission *s, size_t *n)
     const struct slice end = SLICE("\n");
 
     *n = 0;
-    if (parts == NULL)
-        return NULL;
+    if (parts == NULL || s->parsed.key_is_implied) /* which is made of all that there is */
+        return parts;
     for (size_t i = 0; i < w->n_fields; i++) {
         if (!is_ours(w->fields[i].name))
             continue;
@@ -143,9 +143,12 @@ enum step_next submission_claim(struct submission *s)
 
 /* --- the settlement ---------------------------------------------------------------- */
 
+/* A key that nobody asked for guards against doubles, not against a second try after a refusal. */
 static bool is_final(const struct submission *s, const struct wire_reply *w)
 {
-    return !s->faulted && w->status != 429 && w->status < 500;
+    if (s->connector->transport == TRANSPORT_HTTP)
+        return !s->faulted && w->status != 429 && w->status < 500;
+    return !s->faulted && (w->status / 100 == 2 || (w->status / 100 == 5 && !s->parsed.key_is_implied));
 }
 
 struct key_settlement *submission_settlement(struct submission *s, const struct wire_reply *w, struct arena *a)

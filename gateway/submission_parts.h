@@ -4,7 +4,9 @@
  *   submission_read.c    READ: request or deferred row -> messages
  *   submission_idempotency.c  the claim of a key at the end of READ, and what becomes of it
  *   submission_record.c  RECORD: decisions -> durable rows, kept messages
- *   submission_act.c     ACT: the provider, and what became of the call
+ *   submission_act.c     ACT: the call to the provider, and its answer
+ *   submission_result.c  what became of each message: on record, slots settled, kept to be tried again
+ *   submission_report.c  what the sender of a mail is told of recipients that it did not reach
  *   submission_reply.c   REPLY: the client's answer
  */
 #ifndef GATEWAY_SUBMISSION_PARTS_H
@@ -37,6 +39,16 @@ enum step_next {
     STEP_END   /* the submission is gone: touch nothing */
 };
 
+/* What became of a message that was to be sent. */
+struct sent {
+    enum result result;
+    const char *detail;                    /* for the record; static */
+    int status;                            /* the provider's, or its reply's code; 0: none */
+    struct slice provider_id;              /* borrowed until the answer */
+    const struct recipient_answer *answer; /* a relay's own for it; NULL: the submission's stands for all */
+    bool again;                            /* it may be tried again later */
+};
+
 /* One message's own part. */
 struct item {
     struct submission *submission;
@@ -49,6 +61,7 @@ struct item {
     uint64_t contact_hash;
     uint64_t reservation; /* 0 = none */
     bool send;            /* part of the call to the provider */
+    struct sent sent;     /* then: what became of it */
     bool kept;            /* a deferred row holds it */
     int64_t counts_at_ms; /* cap counts of that instant are in facts */
     struct profiles_op *fetch;
@@ -67,8 +80,11 @@ struct submission {
     bool running;     /* the driver is on the stack: a callback only counts down */
 
     struct arena *arena;
-    struct arena own_arena;          /* release only */
-    struct http_request *request;    /* NULL: a release */
+    struct arena own_arena;                                      /* release only */
+    void (*answered)(void *arg, const struct wire_reply *reply); /* NULL: a release */
+    void *answered_arg;
+    const char *peer;
+    bool early;                      /* see submission_ask */
     const struct deferred *deferred; /* NULL: from a client */
     submission_released *released;
     void *released_arg;
@@ -105,6 +121,7 @@ struct submission {
     bool faulted; /* answered by a fault, not by decisions */
 
     uint64_t claim;                 /* of an idempotency key that is not settled; 0 = none */
+    bool reported;                  /* the sender is told of what failed */
     const struct wire_reply *reply; /* made before REPLY; NULL: REPLY makes it */
     bool replayed;                  /* reply is the first one's: nothing is decided */
     struct posted *last;            /* the result that goes to the store together with the answer */
@@ -148,10 +165,34 @@ const char *submission_kept_id(struct submission *s);
 
 /* submission_act.c */
 enum step_next submission_act(struct submission *s);
+
+/* submission_result.c: s->items[].sent says what became of what was to be sent */
+/* All of one kind. */
+void submission_sent_all(struct submission *s, enum result result, const char *detail, bool again);
+/*
+ * On record, slots settled.  What may be tried again is kept (a new message) or waits again (a released one), at the
+ * earliest after retry_after_ms; 0: after a time that doubles with each try.  A new submission of which nothing left
+ * and nothing could be kept fails with FAULT_UPSTREAM_DOWN when no provider answered.
+ */
+void submission_conclude(struct submission *s, int64_t retry_after_ms);
+/* Nothing was sent after all: decided again. */
+void submission_take_back(struct submission *s, const char *why);
+/* For the sandbox's inbox, together with the results. */
+void submission_conclude_sandbox(struct submission *s, struct slice body);
 /* A leased row that a fault kept from being decided: waits again when the fault will pass, else ends. */
 void submission_give_back(struct submission *s);
-/* Settles the claimed key, in one transaction with the last result; then submission_send, with s->reply. */
+/* Settles the claimed key and keeps the report, in one transaction with the last result; then submission_send, with
+ * s->reply. */
 void submission_post_answer(struct submission *s, bool built);
+
+/* submission_report.c */
+/*
+ * What a mail's sender is told of those whom it did not reach: of a new submission that was answered as accepted, of a
+ * released message that ends.  In arena a; NULL: nothing to tell, or nobody to be told.
+ */
+const struct kept_report *submission_report(struct submission *s, struct arena *a);
+/* Would there be one? */
+bool submission_owes_report(const struct submission *s);
 
 /* submission_reply.c */
 enum step_next submission_reply(struct submission *s);

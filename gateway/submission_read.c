@@ -7,28 +7,11 @@
 
 #include <stdio.h>
 
+#include "connectors/smtp_envelope.h"
 #include "postern/clock.h"
 #include "postern/log.h"
 
 #define CATEGORY_FIELD "X-Postern-Category" /* wherever it was said */
-
-enum err submission_wire_request(const struct http_request *r, struct arena *a, struct wire_request *out)
-{
-    struct wire_field *fields = arena_calloc(a, r->n_headers, sizeof(*fields));
-    if (fields == NULL)
-        return ERR_LIMIT;
-    for (size_t i = 0; i < r->n_headers; i++)
-        fields[i] = (struct wire_field){r->headers[i].name, r->headers[i].value};
-    *out = (struct wire_request){
-        .method = slice_of(http_method_name(r->method)),
-        .path = r->path,
-        .query = r->query,
-        .fields = fields,
-        .n_fields = r->n_headers,
-        .body = r->body,
-    };
-    return OK;
-}
 
 static enum err wire_of_deferred(const struct deferred *d, struct arena *a, struct wire_request *out)
 {
@@ -66,6 +49,10 @@ static bool category_of(struct submission *s, const struct category **out)
     *out = s->key->default_category;
     if (s->deferred != NULL)
         claim = s->deferred->category;
+    if (s->deferred != NULL && slice_eq_cstr(claim, CONF_REPORTS)) {
+        *out = conf_category(conf, claim);
+        return true;
+    }
     if (claim.n > 0) {
         *out = conf_category(conf, claim);
         if (*out == NULL) {
@@ -135,6 +122,33 @@ static bool read_deferred(struct submission *s)
     return true;
 }
 
+/*
+ * Of a mail before its content: its last recipient, in the only category that the key has.  What the content may say
+ * yet (topic, language, sender) is not known, and no rule that asks for it can refuse.
+ */
+static bool read_early(struct submission *s)
+{
+    struct smtp_rcpt rcpt;
+    struct smtp_fault why;
+    struct message *m = arena_calloc(s->arena, 1, sizeof(*m));
+
+    if (m == NULL)
+        return false;
+    s->parsed = (struct parsed){.messages = m, .n_messages = 1};
+    if (smtp_rcpt_parse(s->wire.fields[s->wire.n_fields - 1].value, true, &rcpt, &why) != OK ||
+        address_parse_email(rcpt.path, &m->to, &s->fault.message) != OK) {
+        s->faulted = true;
+        s->fault.kind = FAULT_ADDRESS;
+        snprintf(s->fault.field, sizeof(s->fault.field), "RCPT");
+        return true;
+    }
+    m->channel = s->connector->channel;
+    m->to_text = rcpt.path;
+    m->field = SLICE("RCPT");
+    m->priority = PRIORITY_P2;
+    return items_of(s, s->key->default_category);
+}
+
 enum step_next submission_read(struct submission *s)
 {
     const struct category *category;
@@ -142,8 +156,11 @@ enum step_next submission_read(struct submission *s)
     if (s->deferred != NULL) {
         if (!read_deferred(s))
             return STEP_DONE;
-    } else if (submission_wire_request(s->request, s->arena, &s->wire) != OK) {
-        submission_fail(s, FAULT_TOO_LARGE, "too many header fields");
+    }
+    if (s->early) {
+        if (read_early(s))
+            return STEP_DONE;
+        submission_fail(s, FAULT_TOO_LARGE, "the submission needs more memory than one may have");
         return STEP_DONE;
     }
     /* A kept submission was checked when it came: its times are read as of then. */

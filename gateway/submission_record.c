@@ -19,8 +19,8 @@
 /* Header fields without which a kept submission would read differently later.  Never credentials. */
 static bool worth_keeping(struct slice name)
 {
-    static const char *const names[] = {"content-type",   "user-agent",   "accept",
-                                        "accept-charset", "on-behalf-of", "idempotency-key"};
+    static const char *const names[] = {"content-type",    "user-agent", "accept", "accept-charset", "on-behalf-of",
+                                        "idempotency-key", "mail",       "rcpt",   "client"};
     for (size_t i = 0; i < N_ELEMENTS(names); i++) {
         if (slice_ieq(name, slice_of(names[i])))
             return true;
@@ -64,6 +64,18 @@ const char *submission_kept_id(struct submission *s)
     return s->kept_id;
 }
 
+/* The id of one of its messages, where each has its own. */
+static struct slice message_id(struct submission *s, uint32_t index)
+{
+    const char *whole = submission_kept_id(s);
+    char *own = s->connector->message_id != NULL ? arena_alloc(s->arena, SID_MAX) : NULL;
+
+    if (own == NULL)
+        return slice_of(whole);
+    s->connector->message_id(whole, index, own);
+    return slice_of(own);
+}
+
 void submission_keep(struct submission *s, const struct item *item, enum deferred_kind kind, int64_t due_ms,
                      struct deferred *out)
 {
@@ -76,7 +88,7 @@ void submission_keep(struct submission *s, const struct item *item, enum deferre
         .kind = kind,
         .state = DEFERRED_WAITING,
         .message_index = m->index,
-        .kept_id = before != NULL ? before->kept_id : slice_of(submission_kept_id(s)),
+        .kept_id = before != NULL ? before->kept_id : message_id(s, m->index),
         .key = slice_of(s->key->name),
         .account = s->route.account,
         .contact_id = item->profile.contact_id,
@@ -244,6 +256,8 @@ static void on_recorded(enum err status, void *arg)
             metrics_release(s->g->metrics, "superseded");
             callbacks_post(s->g->callbacks, &r->record.superseded[i], KEPT_FAILED, REASON_SUPERSEDED);
         }
+        if (r->record.report != NULL)
+            releaser_notice(s->g->releaser, CHANNEL_EMAIL, r->record.report->deferred.release_at_ms);
         for (size_t i = 0; i < r->record.n; i++) {
             if (r->record.decisions[i].deferred != NULL)
                 releaser_notice(s->g->releaser, s->connector->channel, r->record.decisions[i].deferred->release_at_ms);
@@ -336,8 +350,15 @@ static bool settle(struct submission *s)
     return true;
 }
 
+static bool is_refused(enum outcome o)
+{
+    return o == OUTCOME_BLOCK || o == OUTCOME_SOFT_BLOCK;
+}
+
 enum step_next submission_record(struct submission *s)
 {
+    if (s->early && !is_refused(s->items[0].decision.outcome))
+        return STEP_DONE;
     struct recording *r = arena_alloc(s->arena, sizeof(*r));
     struct record_decision *rows = arena_calloc(s->arena, s->n_items, sizeof(*rows));
     bool any_kept = false;
@@ -374,6 +395,8 @@ enum step_next submission_record(struct submission *s)
         r->record.settles = s->deferred->id;
         r->record.fence = s->deferred->fence;
         r->record.settle_state = s->end_state = settle_state(&s->items[0]);
+        if (s->end_state == DEFERRED_ENDED || s->end_state == DEFERRED_DEAD)
+            r->record.report = submission_report(s, s->arena);
     }
     s->waiting++;
     store_submit(s->g->store, &r->record.r);

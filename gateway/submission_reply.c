@@ -13,35 +13,6 @@
 #define TOKEN_LIFE_MS   (15 * MS_PER_MINUTE) /* semantics 8 */
 #define TOKEN_MAC_BYTES 16
 
-/* Fields that the listener writes itself, or that belong to the provider's connection (RFC 9110 7.6.1). */
-static bool belongs_to_connection(struct slice name)
-{
-    static const char *const names[] = {"content-length", "date",    "connection", "transfer-encoding", "keep-alive",
-                                        "upgrade",        "trailer", "te",         "proxy-connection"};
-    for (size_t i = 0; i < N_ELEMENTS(names); i++) {
-        if (slice_ieq(name, slice_of(names[i])))
-            return true;
-    }
-    return false;
-}
-
-void submission_http_reply(struct http_request *r, const struct wire_reply *w)
-{
-    struct http_header headers[WIRE_REPLY_FIELDS];
-    struct http_reply reply = {.status = w->status, .headers = headers, .body = w->body};
-    char *type = NULL;
-
-    for (size_t i = 0; i < w->n_fields; i++) {
-        struct http_header h = {w->fields[i].name, w->fields[i].value};
-        if (slice_ieq(h.name, SLICE("content-type")))
-            type = arena_strndup(r->arena, h.value.p, h.value.n);
-        else if (http_header_is_clean(h) && !belongs_to_connection(h.name))
-            headers[reply.n_headers++] = h;
-    }
-    reply.content_type = type;
-    http_reply(r, &reply);
-}
-
 static const char *fault_name(enum fault_kind kind)
 {
     switch (kind) {
@@ -89,36 +60,18 @@ static const char *fault_name(enum fault_kind kind)
     never("a fault");
 }
 
-/* Counts and logs a fault, and puts it into the dialect's words; false: not even that fits into memory. */
-static bool fault_reply(struct gateway *g, const struct http_request *r, const struct connector *c,
-                        const struct route *route, struct fault *f, struct wire_reply *w)
+bool submission_fault_reply(struct gateway *g, const struct connector *c, const struct route *route,
+                            const struct fault *f, const char *peer, struct arena *a, struct wire_reply *out)
 {
-    f->now_ms = clock_wall_ms();
+    struct fault told = *f;
     /* What is wrong with an address may quote it, and a log holds none: the field is enough. */
     const char *detail = f->kind == FAULT_ADDRESS ? f->field : f->message.text;
 
+    told.now_ms = clock_wall_ms();
     metrics_fault(g->metrics, c->name, fault_name(f->kind));
     log_line(LOG_INFO, NULL, "submission", "refused", "dialect=%s fault=%s peer=%s detail=%s", c->name,
-             fault_name(f->kind), r->peer, LOG_Q(slice_of(detail)));
-    return c->fault_reply(f, route, r->arena, w) == OK;
-}
-
-/* Gives the request up, with what was built or without. */
-static void send_reply(struct http_request *r, bool built, const struct wire_reply *w)
-{
-    if (built)
-        submission_http_reply(r, w);
-    else
-        http_reply(r, &(struct http_reply){.status = 500, .close = true});
-}
-
-void submission_fault(struct gateway *g, struct http_request *r, const struct connector *c, const struct route *route,
-                      const struct fault *f)
-{
-    struct wire_reply w = {0};
-    struct fault copy = *f;
-
-    send_reply(r, fault_reply(g, r, c, route, &copy, &w), &w);
+             fault_name(f->kind), peer, LOG_Q(slice_of(detail)));
+    return c->fault_reply(&told, route, a, out) == OK;
 }
 
 /*
@@ -150,6 +103,7 @@ static struct answer *answers_of(struct submission *s)
         struct answer *a = &answers[i];
         a->message = item->message;
         a->decision = &item->decision;
+        a->recipient = item->sent.answer;
         decision_id_format(item->id, a->id);
         if (item->decision.outcome != OUTCOME_SOFT_BLOCK)
             continue;
@@ -188,6 +142,11 @@ static void log_submission(const struct submission *s)
 
 bool submission_answer(struct submission *s, bool unknown, struct wire_reply *w)
 {
+    if (s->early && s->items[0].decision.outcome != OUTCOME_BLOCK &&
+        s->items[0].decision.outcome != OUTCOME_SOFT_BLOCK) {
+        w->status = 250;
+        return true;
+    }
     struct answer *answers = answers_of(s);
     struct send_report report = {
         .parsed = &s->parsed,
@@ -197,6 +156,7 @@ bool submission_answer(struct submission *s, bool unknown, struct wire_reply *w)
         .provider = s->has_answer ? &s->answer : NULL,
         .queued_now = s->queued_now,
         .unknown = unknown,
+        .early = s->early,
         .partial_reject = s->partial_reject,
         .public_url = slice_of(s->conf->public_url),
         .now_ms = s->now_ms,
@@ -208,20 +168,21 @@ bool submission_answer(struct submission *s, bool unknown, struct wire_reply *w)
 static bool client_reply(struct submission *s, struct wire_reply *w)
 {
     if (s->faulted)
-        return fault_reply(s->g, s->request, s->connector, &s->route, &s->fault, w);
+        return submission_fault_reply(s->g, s->connector, &s->route, &s->fault, s->peer, s->arena, w);
     log_submission(s);
     return submission_answer(s, s->unknown, w);
 }
 
-/* The request's arena holds the submission's parts and goes with the answer: the submission goes first. */
+/* The client's arena holds the submission's parts and goes with the answer: the submission goes first. */
 void submission_send(struct submission *s, bool built)
 {
-    struct http_request *r = s->request;
-    const struct wire_reply *w = s->reply;
+    void (*answered)(void *arg, const struct wire_reply *reply) = s->answered;
+    void *arg = s->answered_arg;
+    const struct wire_reply *w = built ? s->reply : NULL;
 
     metrics_stage(s->g->metrics, STAGE_REPLY, clock_mono_us() - s->step_us);
     submission_free(&s);
-    send_reply(r, built, w);
+    answered(arg, w);
 }
 
 static void reply_to_client(struct submission *s)
@@ -235,7 +196,7 @@ static void reply_to_client(struct submission *s)
     } else if (!s->replayed) {
         log_submission(s);
     }
-    if (s->claim != 0)
+    if (s->claim != 0 || (!s->reported && submission_owes_report(s)))
         submission_post_answer(s, built);
     else
         submission_send(s, built);
@@ -251,7 +212,7 @@ static void report_release(struct submission *s)
 
 enum step_next submission_reply(struct submission *s)
 {
-    if (s->request != NULL) {
+    if (s->answered != NULL) {
         reply_to_client(s);
         return STEP_END;
     }

@@ -37,7 +37,7 @@ static bool take_piece(struct slice *in, struct slice *out)
 struct slice fields_pack(struct backend *b, const struct stored_field *fields, size_t n)
 {
     struct buf packed;
-    buf_init(&packed, scratch_new(b), (size_t)LIMIT_HTTP_HEAD_BYTES * 2);
+    buf_init(&packed, scratch_new(b), LIMIT_STORED_FIELDS_BYTES);
     for (size_t i = 0; i < n; i++) {
         put_piece(&packed, fields[i].name);
         put_piece(&packed, fields[i].value);

@@ -114,6 +114,12 @@ static void record_one(struct backend *b, struct store_record *r, size_t i, stru
         insert_intent(b, d);
 }
 
+static void insert_report(struct backend *b, const struct kept_report *report)
+{
+    int64_t submission_row = 0;
+    (void)deferred_insert(b, &report->deferred, NULL, report->deferred.decision, &report->submission, &submission_row);
+}
+
 enum err sqlite_record(struct backend *b, struct store_record *r)
 {
     ensure(r->settles == 0 || r->n > 0);
@@ -126,6 +132,8 @@ enum err sqlite_record(struct backend *b, struct store_record *r)
         record_one(b, r, i, &superseded, &submission_row);
     if (r->settles != 0 && !b->arena_spent)
         settle_record(b, r);
+    if (r->report != NULL && !b->arena_spent)
+        insert_report(b, r->report);
     if (!b->arena_spent)
         idempotency_settle(b, r->settlement);
     r->superseded = superseded.items;
@@ -192,6 +200,8 @@ enum err sqlite_result(struct backend *b, struct store_result *r)
         insert_sandbox(b, &r->sandbox[i]);
     if (r->settles != 0 && !b->arena_spent)
         settle_result(b, r);
+    if (r->report != NULL && !b->arena_spent)
+        insert_report(b, r->report);
     if (!b->arena_spent)
         idempotency_settle(b, r->settlement);
     return sql_done(b, OK);

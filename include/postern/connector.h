@@ -205,6 +205,7 @@ struct kept_change {
 struct answer {
     const struct message *message;
     const struct decision *decision;
+    const struct recipient_answer *recipient; /* a relay's own for it; NULL: the provider's stands for all */
     char id[DECISION_ID_MAX]; /* "dec_38fb5ff3103a487b" */
     char token[TOKEN_MAX];    /* "ovr_..." for an overridable soft block; else empty */
     int64_t token_expires_at_ms;

@@ -58,16 +58,17 @@
 #define LIMIT_FORM_FIELDS    1000u
 
 /* Messages. */
-#define LIMIT_RECIPIENTS         1000u     /* per submission: SendGrid's own */
-#define LIMIT_SUBMISSIONS        4096u     /* under way at once; beyond: the dialect's "slow down" (429) */
-#define LIMIT_STORE_LAG_MS       2000      /* a commit that is awaited this long: likewise */
-#define LIMIT_ARENA_BYTES        16777216u /* per submission, beside its body */
-#define LIMIT_SANDBOX_BODY_BYTES 65536u    /* what the sandbox keeps of a body: enough to look at */
-#define LIMIT_SMS_BODY_CHARS     1600u     /* Twilio 21617 */
-#define LIMIT_DEFERRALS          5u        /* semantics, section 6: then the dead-letter list */
-#define LIMIT_CAP_SPAN_S         2764800   /* 32 days: so far back sends are counted, and caps may look */
-#define LIMIT_CANDIDATE_ZONES    64u       /* zones that one phone number may stand for */
-#define LIMIT_CANDIDATE_REGIONS  16u       /* countries or states likewise; more than that is "unknown" */
+#define LIMIT_RECIPIENTS          1000u     /* per submission: SendGrid's own */
+#define LIMIT_SUBMISSIONS         4096u     /* under way at once; beyond: the dialect's "slow down" (429) */
+#define LIMIT_STORE_LAG_MS        2000      /* a commit that is awaited this long: likewise */
+#define LIMIT_ARENA_BYTES         16777216u /* per submission, beside its body */
+#define LIMIT_SANDBOX_BODY_BYTES  65536u    /* what the sandbox keeps of a body: enough to look at */
+#define LIMIT_SMS_BODY_CHARS      1600u     /* Twilio 21617 */
+#define LIMIT_STORED_FIELDS_BYTES 1048576u  /* of a kept submission: a thousand RCPTs of a mail */
+#define LIMIT_DEFERRALS           5u        /* semantics, section 6: then the dead-letter list */
+#define LIMIT_CAP_SPAN_S          2764800   /* 32 days: so far back sends are counted, and caps may look */
+#define LIMIT_CANDIDATE_ZONES     64u       /* zones that one phone number may stand for */
+#define LIMIT_CANDIDATE_REGIONS   16u       /* countries or states likewise; more than that is "unknown" */
 
 /* Idempotency keys: semantics, section 11. */
 #define LIMIT_IDEMPOTENCY_MS    INT64_C(259200000) /* 72 h */

@@ -235,6 +235,12 @@ struct deferred {
     struct slice provider_id; /* list with_submission, of a released row: what its provider calls it; or empty */
 };
 
+/* A message of Postern's own to the sender, about others of his: kept in the transaction that ends them. */
+struct kept_report {
+    struct deferred deferred; /* WAITING; decision: the one that it tells of */
+    struct stored_submission submission;
+};
+
 /* One decision, to be made durable before anything leaves. */
 struct record_decision {
     uint64_t id;
@@ -265,6 +271,7 @@ struct store_record {
     enum deferred_state settle_state; /* LEASED: stays leased, its result settles it; WAITING: deferred again with
                                          release_at of decisions[0].deferred */
     const struct key_settlement *settlement; /* NULL: no idempotency key */
+    const struct kept_report *report;        /* or NULL */
     const struct deferred *superseded;       /* out: messages that waited and were ended for these */
     size_t n_superseded;
 };
@@ -301,7 +308,7 @@ struct record_result {
     enum message_class class;
     struct slice category;
     bool counts_in_any_only;         /* enum cap_counting, for the rebuild of counters */
-    const struct deferred *deferred; /* RESULT_DEFERRED: provider down, kept */
+    const struct deferred *deferred; /* kept, to be tried again: RESULT_DEFERRED, or UNKNOWN (a mail's) */
 };
 
 struct sandbox_message {
@@ -318,7 +325,7 @@ struct store_result {
     const struct record_result *results;
     size_t n;
     struct slice key, dialect;
-    const struct stored_submission *submission; /* for RESULT_DEFERRED */
+    const struct stored_submission *submission; /* when one is kept */
     const struct sandbox_message *sandbox;      /* n_sandbox rows for the sandbox's inbox */
     size_t n_sandbox;
     uint64_t settles, fence;          /* as in store_record; */
@@ -326,6 +333,7 @@ struct store_result {
     enum reason settle_reason;        /* why it ENDED; NONE: the result's name says what there is to say */
     int64_t settle_release_at_ms;
     const struct key_settlement *settlement; /* NULL: no idempotency key */
+    const struct kept_report *report;        /* or NULL; alone, with n 0, as well */
 };
 
 /* Who may act under an idempotency key (semantics, section 11). */

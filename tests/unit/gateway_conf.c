@@ -320,7 +320,7 @@ START_TEST(sample_of_the_documentation)
     ck_assert(slice_eq_cstr(c->route[CHANNEL_EMAIL]->login.secret, "SG.own"));
     ck_assert_str_eq(c->route[CHANNEL_SMS]->name, "main-sms");
     ck_assert(slice_eq_cstr(c->route[CHANNEL_SMS]->login.account, "AC..."));
-    ck_assert_uint_eq(c->policy.n_categories, 4);
+    ck_assert_uint_eq(c->policy.n_categories, 5);
     ck_assert_int_eq(conf_category(c, SLICE("invoice"))->consent, CONSENT_NONE);
     ck_assert_int_eq(conf_category(c, SLICE("invoice"))->expiry_s, 12 * 3600);
     ck_assert_uint_eq(c->n_keys, 4);
