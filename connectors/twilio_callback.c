@@ -9,37 +9,13 @@
  */
 #include "twilio.h"
 
+#include "post.h"
 #include "postern/hash.h"
 
 #define CALLBACK_FIELDS 12
-#define RELAYED_MAX     100 /* Twilio sends about fifteen, "parameters can be added at any time" */
 #define TO_PARAMETER    "to"
 
-/* --- parameters and signature ----------------------------------------------------- */
-
-static void add_parameter(struct form *f, const char *name, struct slice value)
-{
-    if (value.n > 0)
-        f->fields[f->n++] = (struct form_field){.name = slice_of(name), .value = value};
-}
-
-static bool comes_before(struct slice a, struct slice b)
-{
-    int order = memcmp(a.p, b.p, a.n < b.n ? a.n : b.n);
-    return order != 0 ? order < 0 : a.n < b.n;
-}
-
-/* Byte order of names: each name stands once. */
-static void sort_parameters(struct form *f)
-{
-    for (size_t i = 1; i < f->n; i++) {
-        struct form_field one = f->fields[i];
-        size_t k = i;
-        for (; k > 0 && comes_before(one.name, f->fields[k - 1].name); k--)
-            f->fields[k] = f->fields[k - 1];
-        f->fields[k] = one;
-    }
-}
+/* --- signature --------------------------------------------------------------------- */
 
 /* base64(HMAC-SHA1(token, URL and, in byte order of names, each name and value)); NULL: the arena is spent. */
 static const char *sign(struct slice url, const struct form *sorted, struct slice secret, struct arena *a)
@@ -58,47 +34,14 @@ static const char *sign(struct slice url, const struct form *sorted, struct slic
     return hash_base64(a, mac, sizeof mac);
 }
 
-/* What follows scheme and authority; "/" when nothing does. */
-static struct slice target_of(struct slice url, struct arena *a)
-{
-    const char *authority = memmem(url.p, url.n, "://", 3);
-    if (authority == NULL)
-        return (struct slice){NULL, 0};
-    const char *end = url.p + url.n;
-    const char *hash = memchr(url.p, '#', url.n);
-    if (hash != NULL)
-        end = hash;
-    for (const char *p = authority + 3; p < end; p++) {
-        if (*p == '/')
-            return (struct slice){p, (size_t)(end - p)};
-        if (*p == '?')
-            return slice_of(arena_printf(a, "/%.*s", (int)(end - p), p));
-    }
-    return SLICE("/");
-}
-
 /* A post of these parameters to the application, signed with the token that it logs in with. */
 static enum err make_post(struct slice url, struct form *f, struct slice secret, struct arena *a, struct outgoing *out)
 {
-    struct slice target = target_of(url, a);
-    if (target.p == NULL || !slice_is_clean(url) || memchr(url.p, ' ', url.n) != NULL)
-        return ERR_SYNTAX;
-    sort_parameters(f);
-    struct buf body;
-    buf_init(&body, a, WIRE_BODY_MAX);
-    for (size_t i = 0; i < f->n; i++) {
-        if (i > 0)
-            buf_add_cstr(&body, "&");
-        buf_add_form(&body, f->fields[i].name);
-        buf_add_cstr(&body, "=");
-        buf_add_form(&body, f->fields[i].value);
-    }
-    const char *signature = sign(url, f, secret, a);
-    if (body.failed || signature == NULL)
-        return ERR_LIMIT;
-    *out = (struct outgoing){.method = SLICE("POST"), .path_and_query = target, .body = buf_slice(&body)};
-    out->fields[out->n_fields++] =
-        (struct wire_field){SLICE("Content-Type"), SLICE("application/x-www-form-urlencoded; charset=utf-8")};
+    post_sort(f);
+    enum err err = post_make(SLICE("POST"), url, f, a, out);
+    const char *signature = err == OK ? sign(url, f, secret, a) : NULL;
+    if (signature == NULL)
+        return err != OK ? err : ERR_LIMIT;
     return wire_outgoing_add(out, "X-Twilio-Signature", slice_of(signature));
 }
 
@@ -109,19 +52,19 @@ static void fill_callback(struct form *c, const struct kept_message *k, const st
 {
     struct slice status = slice_of(twilio_kept_status(k, f));
     struct twilio_error error = twilio_kept_error(k);
-    add_parameter(c, "AccountSid", account);
-    add_parameter(c, "ApiVersion", SLICE("2010-04-01"));
-    add_parameter(c, "From", form_get(f, "From"));
-    add_parameter(c, "To", form_get(f, "To"));
-    add_parameter(c, "MessageSid", k->id);
-    add_parameter(c, "MessageStatus", status);
-    add_parameter(c, "SmsSid", k->id);
-    add_parameter(c, "SmsStatus", status);
-    add_parameter(c, "MessagingServiceSid", form_get(f, "MessagingServiceSid"));
+    post_add(c, "AccountSid", account);
+    post_add(c, "ApiVersion", SLICE("2010-04-01"));
+    post_add(c, "From", form_get(f, "From"));
+    post_add(c, "To", form_get(f, "To"));
+    post_add(c, "MessageSid", k->id);
+    post_add(c, "MessageStatus", status);
+    post_add(c, "SmsSid", k->id);
+    post_add(c, "SmsStatus", status);
+    post_add(c, "MessagingServiceSid", form_get(f, "MessagingServiceSid"));
     if (error.code == 0)
         return;
-    add_parameter(c, "ErrorCode", slice_of(arena_printf(a, "%d", error.code)));
-    add_parameter(c, "ErrorMessage", slice_of(error.text));
+    post_add(c, "ErrorCode", slice_of(arena_printf(a, "%d", error.code)));
+    post_add(c, "ErrorMessage", slice_of(error.text));
 }
 
 enum err twilio_callback(const struct kept_message *kept, struct slice account, struct slice secret, struct arena *a,
@@ -150,30 +93,16 @@ struct slice twilio_callback_url(struct slice url, struct slice application, str
     return b.failed ? (struct slice){NULL, 0} : buf_slice(&b);
 }
 
-static bool read_post(const struct wire_request *r, struct arena *a, struct form *out)
-{
-    static const char *const none[] = {NULL};
-    struct slice type = wire_field_get(r->fields, r->n_fields, "Content-Type");
-    struct errmsg why;
-    return wire_is_media_type(type, "application/x-www-form-urlencoded") &&
-           form_parse(r->body, none, a, out, &why) == OK && out->n <= RELAYED_MAX;
-}
-
 bool twilio_is_genuine(const struct wire_request *r, struct slice url, const struct provider_login *login,
                        struct arena *a)
 {
     struct slice given = wire_field_get(r->fields, r->n_fields, "X-Twilio-Signature");
     struct form form;
-    if (given.n == 0 || !read_post(r, a, &form))
+    if (given.n == 0 || !post_read(r, a, &form))
         return false;
-    sort_parameters(&form);
+    post_sort(&form);
     const char *signature = sign(url, &form, login->secret, a);
     return signature != NULL && hash_equal(given, slice_of(signature));
-}
-
-static bool holds(struct slice s, struct slice part)
-{
-    return part.n > 0 && s.n >= part.n && memmem(s.p, s.n, part.p, part.n) != NULL;
 }
 
 /* The value as the application knows it; false for one that names what is the provider's and nothing that it knows. */
@@ -190,7 +119,7 @@ static bool translate(struct form_field *f, const struct relay_options *o, struc
         f->value = o->account;
         return true;
     }
-    return !holds(f->value, theirs) && !holds(f->value, o->login->account);
+    return !post_holds(f->value, theirs) && !post_holds(f->value, o->login->account);
 }
 
 enum err twilio_relay(const struct wire_request *r, const struct relay_options *options, struct arena *a,
@@ -199,7 +128,7 @@ enum err twilio_relay(const struct wire_request *r, const struct relay_options *
     static const char *const none[] = {NULL};
     struct form post, query;
     struct errmsg why;
-    if (!read_post(r, a, &post) || form_parse(r->query, none, a, &query, &why) != OK)
+    if (!post_read(r, a, &post) || form_parse(r->query, none, a, &query, &why) != OK)
         return ERR_SYNTAX;
     *url = form_get(&query, TO_PARAMETER);
     if (url->n == 0)
