@@ -337,6 +337,57 @@ static bool take_asctime(struct slice *s, struct date *d, struct day_time *t)
            take_day_time(s, t) && take_text(s, " ") && take_number(s, 4, &d->year);
 }
 
+/* RFC 5322 section 3.3, with the names that section 4.3 gives a meaning; the military letters have none. */
+static bool take_mail_zone(struct slice *s, int64_t *offset_s)
+{
+    static const struct {
+        const char *name;
+        int hours;
+    } names[] = {{"GMT", 0},  {"UTC", 0},  {"UT", 0},   {"EST", -5}, {"EDT", -4}, {"CST", -6},
+                 {"CDT", -5}, {"MST", -7}, {"MDT", -6}, {"PST", -8}, {"PDT", -7}};
+    for (size_t i = 0; i < N_ELEMENTS(names); i++) {
+        if (take_text(s, names[i].name)) {
+            *offset_s = names[i].hours * INT64_C(3600);
+            return true;
+        }
+    }
+    int64_t sign = take_text(s, "-") ? -1 : 1;
+    int32_t hour, minute;
+    if ((sign == 1 && !take_text(s, "+")) || !take_number(s, 2, &hour) || !take_number(s, 2, &minute) || minute > 59)
+        return false;
+    *offset_s = sign * (hour * INT64_C(3600) + minute * INT64_C(60));
+    return true;
+}
+
+/* A mail's time leaves out the seconds if it likes. */
+static bool take_mail_time(struct slice *s, struct day_time *t)
+{
+    t->second = 0;
+    if (!take_number(s, 2, &t->hour) || !take_text(s, ":") || !take_number(s, 2, &t->minute))
+        return false;
+    if (take_text(s, ":") && !take_number(s, 2, &t->second))
+        return false;
+    return t->hour <= 23 && t->minute <= 59 && t->second <= 60;
+}
+
+bool rfc2822_parse(struct slice s, int64_t *wall_ms)
+{
+    struct date d;
+    struct day_time t;
+    int64_t offset_s;
+    if (take_weekday(&s) && !take_text(&s, ", "))
+        return false;
+    if (!take_number(&s, 2, &d.day) && !take_number(&s, 1, &d.day))
+        return false;
+    if (!take_text(&s, " ") || !take_month(&s, &d.month) || !take_text(&s, " ") || !take_number(&s, 4, &d.year) ||
+        !take_text(&s, " ") || !take_mail_time(&s, &t) || !take_text(&s, " ") || !take_mail_zone(&s, &offset_s))
+        return false;
+    if (s.n != 0 || !date_is_valid(d))
+        return false;
+    *wall_ms = (instant_s(d, t) - offset_s) * MS_PER_S;
+    return true;
+}
+
 /* RFC 9110 section 5.6.7: a recipient reads all three forms.  The weekday is not checked against the date. */
 bool http_date_parse(struct slice s, int64_t *wall_ms)
 {

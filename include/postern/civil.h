@@ -70,6 +70,9 @@ char *rfc3339_format(int64_t wall_ms, char out[RFC3339_MAX]);
 #define RFC2822_MAX 40
 /* "Thu, 24 Aug 2023 05:01:45 +0000".  Returns out. */
 char *rfc2822_format(int64_t wall_ms, char out[RFC2822_MAX]);
+/* "Thu, 24 Aug 2023 05:01:45 +0000", weekday and seconds left out or not, GMT and the zones of North America by name
+   (RFC 5322 sections 3.3 and 4.3); one blank between words, no comments; text must be used up. */
+bool rfc2822_parse(struct slice s, int64_t *wall_ms);
 /* "Thu, 24 Aug 2023 05:01:45 GMT" and the two obsolete forms of RFC 9110 section 5.6.7; text must be used up. */
 bool http_date_parse(struct slice s, int64_t *wall_ms);
 #define RETRY_AFTER_MAX_S 31536000u

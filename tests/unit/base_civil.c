@@ -327,6 +327,48 @@ START_TEST(each_byte_of_a_date_counts)
     each_byte_counts("Thursday, 24-Aug-23 05:01:45 GMT", http_date_parse);
     each_byte_counts("Thu Aug 24 05:01:45 2023", http_date_parse);
     each_byte_counts("Sun Nov  6 08:49:37 1994", http_date_parse);
+    each_byte_counts("Fri, 14 Oct 2011 23:10:10 -0330", rfc2822_parse);
+    each_byte_counts("4 Oct 2011 23:10 PDT", rfc2822_parse);
+}
+END_TEST
+
+START_TEST(mail_dates)
+{
+    static const struct {
+        const char *text;
+        const char *instant;
+    } good[] = {
+        {"Fri, 14 Oct 2011 23:10:10 -0000", "2011-10-14T23:10:10Z"},
+        {"Fri, 14 Oct 2011 23:10:10 GMT", "2011-10-14T23:10:10Z"},
+        {"14 Oct 2011 23:10:10 UTC", "2011-10-14T23:10:10Z"},
+        {"14 Oct 2011 23:10 UT", "2011-10-14T23:10:00Z"},
+        {"4 Oct 2011 23:10 +0530", "2011-10-04T17:40:00Z"},
+        {"friday, 14 oct 2011 23:10:10 est", "2011-10-15T04:10:10Z"},
+        {"14 Oct 2011 23:10:10 PDT", "2011-10-15T06:10:10Z"},
+        {"Sat, 31 Dec 2016 23:59:60 +0000", "2017-01-01T00:00:00Z"},
+    };
+    static const char *const bad[] = {"",
+                                      "Fri",
+                                      "Fri 14 Oct 2011 23:10:10 +0000",
+                                      "Fri, 14 Oct 11 23:10:10 +0000",
+                                      "Fri, 31 Feb 2011 23:10:10 +0000",
+                                      "Fri, 14 Oct 2011 24:10:10 +0000",
+                                      "Fri, 14 Oct 2011 23:60:10 +0000",
+                                      "Fri, 14 Oct 2011 23:10:61 +0000",
+                                      "Fri, 14 Oct 2011 23:10:10 +0060",
+                                      "Fri, 14 Oct 2011 23:10:10 +00:00",
+                                      "Fri, 14 Oct 2011 23:10:10 Z",
+                                      "Fri, 14 Oct 2011 23:10:10 +0000 (UTC)",
+                                      "2011-10-14T23:10:10Z",
+                                      "1318633810"};
+    char text[RFC3339_MAX];
+    int64_t wall_ms = 0;
+    for (size_t i = 0; i < N_ELEMENTS(good); i++) {
+        ck_assert_msg(rfc2822_parse(slice_of(good[i].text), &wall_ms), "%s", good[i].text);
+        ck_assert_str_eq(rfc3339_format(wall_ms, text), good[i].instant);
+    }
+    for (size_t i = 0; i < N_ELEMENTS(bad); i++)
+        ck_assert_msg(!rfc2822_parse(slice_of(bad[i]), &wall_ms), "%s was read", bad[i]);
 }
 END_TEST
 
@@ -394,6 +436,7 @@ int main(void)
     tcase_add_test(tests, rfc3339_refused);
     tcase_add_test(tests, http_dates);
     tcase_add_test(tests, each_byte_of_a_date_counts);
+    tcase_add_test(tests, mail_dates);
     tcase_add_test(tests, retry_after);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
