@@ -72,6 +72,7 @@ enum call {
 struct route {
     enum call call;
     struct slice account; /* Twilio's AC sid in the path; empty elsewhere */
+    struct slice domain;  /* Mailgun's in the path; empty elsewhere */
     struct slice id;      /* message sid, batch id */
     struct slice query;   /* of a list: its filters, for kept_reply */
     bool deletes;         /* a CALL_MESSAGE_CHANGE by DELETE */
@@ -199,7 +200,7 @@ struct kept_change {
 
 #define DECISION_ID_MAX 32
 #define TOKEN_MAX       80
-#define SID_MAX         40
+#define SID_MAX         288 /* Mailgun: "<20261122092101.1aa9a4809fee1585@" and a domain */
 
 /* What became of one message, for reply(). */
 struct answer {

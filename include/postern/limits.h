@@ -55,7 +55,7 @@
 /* JSON on a message's way and elsewhere (RFC 8259 section 9 allows limits). */
 #define LIMIT_JSON_DEPTH     64u
 #define LIMIT_JSON_API_BYTES 1048576u /* body of a native API call */
-#define LIMIT_FORM_FIELDS    1000u
+#define LIMIT_FORM_FIELDS    1200u /* a thousand recipients, each in a field, and the rest of a message */
 
 /* Messages. */
 #define LIMIT_RECIPIENTS          1000u     /* per submission: SendGrid's own */
