@@ -65,6 +65,12 @@ enum json_key { JSON_KEY_OTHER, JSON_KEY_SAME, JSON_KEY_FOLDS /* the same but fo
 /* Case is folded as Go's encoding/json does it, U+017F and U+212A included: a reader that takes "CC" for "cc" is real.
  */
 enum json_key json_scan_key(const struct json_scan *s, uint32_t node, const char *name);
+/*
+ * Fill nodes[i] with the member called names[i], or JSON_NONE.  Returns the first member whose key is one of the names
+ * but for case, *which being that one; JSON_NONE: there is none.
+ */
+uint32_t json_scan_members(const struct json_scan *s, uint32_t node, const char *const *names, size_t n,
+                           uint32_t *nodes, size_t *which) NODISCARD;
 /* Does the key begin with prefix (ASCII, lower case), case ignored when fold is set? */
 bool json_scan_key_starts(const struct json_scan *s, uint32_t node, const char *prefix, bool fold);
 

@@ -87,6 +87,25 @@ uint32_t json_scan_member(const struct json_scan *s, uint32_t node, const char *
     return JSON_NONE;
 }
 
+uint32_t json_scan_members(const struct json_scan *s, uint32_t node, const char *const *names, size_t n,
+                           uint32_t *nodes, size_t *which)
+{
+    for (size_t i = 0; i < n; i++)
+        nodes[i] = JSON_NONE;
+    for (uint32_t c = node + 1; c < s->nodes[node].next; c = s->nodes[c].next) {
+        enum json_key key = JSON_KEY_OTHER;
+        for (size_t i = 0; i < n && key == JSON_KEY_OTHER; i++) {
+            key = json_scan_key(s, c, names[i]);
+            *which = i;
+        }
+        if (key == JSON_KEY_FOLDS)
+            return c;
+        if (key == JSON_KEY_SAME)
+            nodes[*which] = c;
+    }
+    return JSON_NONE;
+}
+
 struct slice json_scan_raw(const struct json_scan *s, uint32_t node)
 {
     const struct json_node *n = &s->nodes[node];

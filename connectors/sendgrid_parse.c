@@ -41,24 +41,14 @@ enum err sendgrid_find_members(struct sendgrid_reading *g, uint32_t object, cons
                                size_t n, uint32_t *nodes)
 {
     const struct json_scan *s = &g->sg->scan;
-    for (size_t i = 0; i < n; i++)
-        nodes[i] = JSON_NONE;
-    for (uint32_t c = object + 1; c < s->nodes[object].next; c = s->nodes[c].next) {
-        for (size_t i = 0; i < n; i++) {
-            enum json_key key = json_scan_key(s, c, names[i]);
-            if (key == JSON_KEY_OTHER)
-                continue;
-            if (key == JSON_KEY_FOLDS) {
-                char place[JSON_PLACE_MAX];
-                return wire_fault(g->fault, FAULT_SYNTAX, path,
-                                  "The key at %s is \"%s\" but for upper and lower case; write it so, or remove it.",
-                                  json_scan_place(s->text, s->nodes[c].key_start, place), names[i]);
-            }
-            nodes[i] = c;
-            break;
-        }
-    }
-    return OK;
+    char place[JSON_PLACE_MAX];
+    size_t which;
+    uint32_t folds = json_scan_members(s, object, names, n, nodes, &which);
+    if (folds == JSON_NONE)
+        return OK;
+    return wire_fault(g->fault, FAULT_SYNTAX, path,
+                      "The key at %s is \"%s\" but for upper and lower case; write it so, or remove it.",
+                      json_scan_place(s->text, s->nodes[folds].key_start, place), names[which]);
 }
 
 /* --- content ------------------------------------------------------------------------- */

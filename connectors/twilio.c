@@ -5,6 +5,7 @@
  */
 #include "twilio.h"
 
+#include "account.h"
 #include "edit.h"
 #include "json_scan.h"
 #include "postern/hash.h"
@@ -79,34 +80,9 @@ static enum call twilio_match(const struct wire_request *r, struct route *out)
 
 /* --- to the provider ---------------------------------------------------------------- */
 
-/* The path with our account in place of the application's. */
-static struct slice own_path(const struct wire_request *r, const struct route *route,
-                             const struct provider_login *login, struct arena *a)
-{
-    struct wire_path p;
-    if (route->account.n == 0 || login->account.n == 0 || !wire_path_split(r->path, &p) || p.n < 3)
-        return wire_target(r->path, r->query, a);
-    size_t start = (size_t)(p.segments[2].p - r->path.p);
-    struct slice before = {r->path.p, start};
-    struct slice behind = {r->path.p + start + route->account.n, r->path.n - start - route->account.n};
-    const char *path = arena_printf(a, "%.*s%.*s%.*s", SLICE_ARG(before), SLICE_ARG(login->account), SLICE_ARG(behind));
-    return path == NULL ? (struct slice){NULL, 0} : wire_target(slice_of(path), r->query, a);
-}
+#define ACCOUNT_SEGMENT 2 /* /2010-04-01/Accounts/{sid} */
 
-static enum err add_fields(const struct wire_request *r, const struct provider_login *login, struct arena *a,
-                           struct outgoing *out)
-{
-    static const char *const copied[] = {"Content-Type", "Accept", "Accept-Charset", "User-Agent", NULL};
-    enum err err = wire_outgoing_copy(out, r, copied);
-    if (err != OK)
-        return err;
-    const char *pair = arena_printf(a, "%.*s:%.*s", SLICE_ARG(login->account), SLICE_ARG(login->secret));
-    if (pair == NULL)
-        return ERR_LIMIT;
-    const char *basic = hash_base64(a, (const uint8_t *)pair, strlen(pair));
-    const char *value = basic == NULL ? NULL : arena_printf(a, "Basic %s", basic);
-    return value == NULL ? ERR_LIMIT : wire_outgoing_add(out, "Authorization", slice_of(value));
-}
+static const char *const copied[] = {"Content-Type", "Accept", "Accept-Charset", "User-Agent", NULL};
 
 /* Is this field of the form to stay behind? */
 static bool is_dropped(const struct twilio *t, struct slice name, const struct forward_options *options)
@@ -148,22 +124,23 @@ static enum err twilio_forward(const struct wire_request *r, const struct route 
             return ERR_LIMIT;
         edit_row_item(&row, f->fields[i].start, f->fields[i].end, next, is_dropped(t, f->fields[i].name, options));
     }
-    *out = (struct outgoing){
-        .method = SLICE("POST"), .path_and_query = own_path(r, route, options->login, a), .at_most_once = true};
+    *out = (struct outgoing){.method = SLICE("POST"),
+                             .path_and_query = account_target(r, route, ACCOUNT_SEGMENT, options->login, a),
+                             .at_most_once = true};
     enum err err = edit_apply(&edits, r->body, &out->body);
     if (err != OK || out->path_and_query.p == NULL)
         return ERR_LIMIT;
-    return add_fields(r, options->login, a, out);
+    return account_fields(r, copied, options->login, a, out);
 }
 
 static enum err twilio_pass(const struct wire_request *r, const struct route *route, const struct provider_login *login,
                             struct arena *a, struct outgoing *out)
 {
     *out = (struct outgoing){.method = r->method,
-                             .path_and_query = own_path(r, route, login, a),
+                             .path_and_query = account_target(r, route, ACCOUNT_SEGMENT, login, a),
                              .body = r->body,
                              .at_most_once = !has_method(r, "GET")};
-    return out->path_and_query.p == NULL ? ERR_LIMIT : add_fields(r, login, a, out);
+    return out->path_and_query.p == NULL ? ERR_LIMIT : account_fields(r, copied, login, a, out);
 }
 
 /* --- what an answer means ------------------------------------------------------------- */
