@@ -25,16 +25,26 @@ const struct mail_field *mail_head_get(const struct mail_head *h, const char *na
 /* Unfolded and trimmed (RFC 5322 section 2.2.3); p == NULL: the arena is spent. */
 struct slice mail_field_text(const struct mail_field *field, struct arena *a);
 
-/* Are depth, parts and lines within limits.h?  By our own scan, before GMime sees it.  FAULT_TOO_LARGE. */
+/*
+ * Are depth (multiparts and mails in each other), parts (of all multiparts) and lines within limits.h?  By our own
+ * scan, in one pass, before anything else reads the content.  ERR_LIMIT with FAULT_TOO_LARGE.
+ */
 enum err mime_check(struct slice content, const struct mail_head *head, struct fault *f) NODISCARD;
 
 /* Bytes of decoded text that are looked at, and parts: what bounds the time (docs/PERFORMANCE.md). */
 #define MIME_LOOK_BYTES 65536u
 #define MIME_LOOK_PARTS 32u
-/* What can be seen of a mail; text: the beginning of its text, decoded to UTF-8, in the arena (NULL: not wanted). */
+/*
+ * What can be seen of a mail.  *text (NULL: not wanted): the beginning of its first text part, else of its HTML as it
+ * is, in UTF-8, of the content or in the arena; n == 0 when there is none.  ERR_LIMIT: the arena is spent, or
+ * mime_check would have refused it; *out holds what was seen until then.
+ */
 enum err mime_look(struct slice content, struct arena *a, struct body_facts *out, struct slice *text) NODISCARD;
 
-/* The same of a text that is there already: SendGrid's content, an SMS.  Adds to *out. */
+/*
+ * The same of a text that is there already: SendGrid's content, an SMS.  Adds to *out; of a text and an HTML of the
+ * same message the text's words are those that count, in whichever order they come.
+ */
 void body_look(struct slice text, bool html, struct body_facts *out);
 
 #endif

@@ -1,0 +1,95 @@
+/*
+ * What a person would read of HTML, roughly: between tags.  Knows three elements whose content is no text, and nothing
+ * of nesting; each byte is looked at once, whatever the document.
+ */
+#include "postern/markup.h"
+
+static void skip(struct slice *s, size_t n)
+{
+    n = n < s->n ? n : s->n;
+    s->p += n;
+    s->n -= n;
+}
+
+/* The offset behind the next such byte; s.n when there is none. */
+static size_t behind(struct slice s, char c)
+{
+    const char *at = s.n > 0 ? memchr(s.p, c, s.n) : NULL;
+    return at == NULL ? s.n : (size_t)(at - s.p) + 1;
+}
+
+static bool begins(struct slice s, struct slice word)
+{
+    return s.n >= word.n && slice_ieq((struct slice){s.p, word.n}, word);
+}
+
+/* "<b", "</b", "<!", "<?"; a '<' before anything else is text. */
+static bool is_tag(struct slice s)
+{
+    if (s.n < 2)
+        return false;
+    char c = s.p[1];
+    return ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') || c == '/' || c == '!' || c == '?';
+}
+
+static void skip_comment(struct slice *s)
+{
+    const char *end = s->n > 4 ? memmem(s->p + 4, s->n - 4, "-->", 3) : NULL;
+    skip(s, end == NULL ? s->n : (size_t)(end - s->p) + 3);
+}
+
+/* To the tag that closes the element: the next "</" and its name. */
+static void skip_element(struct slice *s, struct slice name)
+{
+    while (s->n > 0) {
+        size_t n = behind(*s, '<');
+        skip(s, n);
+        struct slice rest = {s->p + 1, s->n > 0 ? s->n - 1 : 0};
+        if (s->n > 0 && s->p[0] == '/' && begins(rest, name))
+            break;
+    }
+    skip(s, behind(*s, '>'));
+}
+
+static void skip_tag(struct slice *s)
+{
+    static const struct slice opaque[] = {SLICE_INIT("style"), SLICE_INIT("script"), SLICE_INIT("title")};
+    struct slice name = {s->p + 1, s->n - 1};
+    if (begins(name, SLICE("!--"))) {
+        skip_comment(s);
+        return;
+    }
+    skip(s, behind(*s, '>'));
+    for (size_t i = 0; i < N_ELEMENTS(opaque); i++) {
+        if (begins(name, opaque[i]))
+            skip_element(s, opaque[i]);
+    }
+}
+
+/* "&nbsp;" and its like fill cells: a piece that is nothing else is no text. */
+static bool is_filler(struct slice s)
+{
+    while (s.n > 0 && (unsigned char)s.p[0] <= ' ')
+        skip(&s, 1);
+    while (s.n > 0 && (unsigned char)s.p[s.n - 1] <= ' ')
+        s.n--;
+    return s.n == 0 || (s.p[0] == '&' && s.p[s.n - 1] == ';' && memchr(s.p, ' ', s.n) == NULL);
+}
+
+bool markup_next(struct slice *html, struct slice *text)
+{
+    while (html->n > 0) {
+        if (html->p[0] == '<' && is_tag(*html)) {
+            skip_tag(html);
+            continue;
+        }
+        size_t n = behind(*html, '<');
+        /* Without the '<', unless that is text itself. */
+        n -= n > 1 && html->p[n - 1] == '<';
+        *text = (struct slice){html->p, n};
+        skip(html, n);
+        if (!is_filler(*text))
+            return true;
+    }
+    return false;
+}

@@ -1,0 +1,188 @@
+/*
+ * The texts of a mail, decoded.  The only file that knows GMime, and it asks only for what holds no state: transfer
+ * encodings and character sets.  Where the parts are is mime_walk's to say: GMime's own parser recurses once a level
+ * and reads a mail of 30 MB to its end, whatever we would look at.
+ *
+ * The idea to hold in mind: a budget.  What is decoded is at most MIME_LOOK_BYTES in all, so neither time nor memory
+ * (GMime's ends the process when there is none) depend on the sender.
+ */
+#include "mime.h"
+
+#include <errno.h>
+
+#include <gmime/gmime-charset.h>
+#include <gmime/gmime-encodings.h>
+#include <gmime/gmime-iconv.h>
+
+#include "mime_walk.h"
+#include "postern/limits.h"
+
+struct look {
+    struct slice content;
+    struct arena *arena;
+    struct body_facts *out;
+    size_t left, parts_left; /* of the budget */
+    struct slice text, html; /* the first of each that is not empty */
+};
+
+/* --- character sets ------------------------------------------------------------------- */
+
+/*
+ * Those that are converted, by GMime's names or the C library's.  A list, because GMime remembers each name that it is
+ * asked, and the C library loads code by it.
+ */
+static const struct charset {
+    const char *name;
+    bool beyond_ascii; /* the bytes below 0x80 are not ASCII, or not always */
+} charsets[] = {
+    {"iso-8859-1", false},   {"iso-8859-2", false},   {"iso-8859-3", false},   {"iso-8859-4", false},
+    {"iso-8859-5", false},   {"iso-8859-6", false},   {"iso-8859-7", false},   {"iso-8859-8", false},
+    {"iso-8859-9", false},   {"iso-8859-10", false},  {"iso-8859-13", false},  {"iso-8859-14", false},
+    {"iso-8859-15", false},  {"iso-8859-16", false},  {"windows-1250", false}, {"windows-1251", false},
+    {"windows-1252", false}, {"windows-1253", false}, {"windows-1254", false}, {"windows-1255", false},
+    {"windows-1256", false}, {"windows-1257", false}, {"windows-1258", false}, {"koi8-r", false},
+    {"koi8-u", false},       {"gb2312", false},       {"gbk", false},          {"gb18030", false},
+    {"big5", false},         {"shift_jis", false},    {"euc-jp", false},       {"euc-kr", false},
+    {"tis-620", false},      {"iso-2022-jp", true},   {"iso-2022-kr", true},   {"utf-16", true},
+    {"utf-16le", true},      {"utf-16be", true},      {"utf-7", true},
+};
+
+static const struct charset *charset_of(struct slice name)
+{
+    for (size_t i = 0; i < N_ELEMENTS(charsets); i++) {
+        if (slice_ieq(name, slice_of(charsets[i].name)))
+            return &charsets[i];
+    }
+    return NULL;
+}
+
+static bool is_ascii(struct slice s)
+{
+    unsigned char all = 0;
+    for (size_t i = 0; i < s.n; i++)
+        all |= (unsigned char)s.p[i];
+    return all < 0x80;
+}
+
+/* Without the character that a cut has left unfinished at the end. */
+static struct slice whole_characters(struct slice s)
+{
+    size_t back = 0;
+    while (back < 3 && back < s.n && ((unsigned char)s.p[s.n - 1 - back] & 0xC0) == 0x80)
+        back++;
+    if (back < s.n && ((unsigned char)s.p[s.n - 1 - back] & 0xC0) == 0xC0) {
+        struct slice last = {s.p + s.n - 1 - back, back + 1};
+        if (!slice_is_utf8(last))
+            s.n -= last.n;
+    }
+    return s;
+}
+
+/* What cannot be converted is passed over, byte by byte.  p == NULL: the arena is spent. */
+static struct slice convert(struct slice s, const char *charset, struct arena *a)
+{
+    size_t room = s.n * 3, left = s.n; /* no character of these sets grows more */
+    char *out = arena_bytes(a, room), *at = out, *in = (char *)(uintptr_t)s.p;
+    iconv_t cd = out != NULL ? g_mime_iconv_open("UTF-8", charset) : (iconv_t)-1;
+    if (cd == (iconv_t)-1)
+        return out == NULL ? (struct slice){NULL, 0} : s;
+    while (left > 0 && g_mime_iconv(cd, &in, &left, &at, &room) == (size_t)-1 && errno == EILSEQ) {
+        in++;
+        left--;
+    }
+    g_mime_iconv_close(cd);
+    return (struct slice){out, (size_t)(at - out)};
+}
+
+/* In UTF-8; what does not say what it is and is none is read as windows-1252, as mail programs do. */
+static struct slice to_utf8(struct slice s, struct slice name, struct arena *a)
+{
+    const struct charset *charset = charset_of(name);
+    if (charset == NULL || !charset->beyond_ascii) {
+        if (is_ascii(s))
+            return s;
+        struct slice whole = whole_characters(s);
+        if (charset == NULL && slice_is_utf8(whole))
+            return whole;
+    }
+    return convert(s, charset == NULL ? "windows-1252" : charset->name, a);
+}
+
+/* --- transfer encodings ---------------------------------------------------------------------- */
+
+/* At most `most` bytes of it, decoded; *cut: there was more.  p == NULL: the arena is spent. */
+static struct slice decode(struct slice s, enum mime_encoding encoding, size_t most, bool *cut, struct arena *a)
+{
+    GMimeEncoding state;
+    struct slice raw = {s.p, s.n < most * 2 ? s.n : most * 2};
+    if (encoding == MIME_AS_IT_IS) {
+        *cut = s.n > most;
+        return (struct slice){s.p, *cut ? most : s.n};
+    }
+    g_mime_encoding_init_decode(&state, encoding == MIME_BASE64 ? GMIME_CONTENT_ENCODING_BASE64
+                                                                : GMIME_CONTENT_ENCODING_QUOTEDPRINTABLE);
+    char *out = arena_bytes(a, g_mime_encoding_outlen(&state, raw.n) + 1);
+    if (out == NULL)
+        return (struct slice){NULL, 0};
+    size_t n = g_mime_encoding_step(&state, raw.p, raw.n, out);
+    *cut = raw.n < s.n || n > most;
+    return (struct slice){out, n < most ? n : most};
+}
+
+/* --- parts ------------------------------------------------------------------------------------ */
+
+static enum err look_at_text(struct look *k, const struct mime_part *part)
+{
+    bool cut, html = part->kind == MIME_HTML;
+    struct slice *first = html ? &k->html : &k->text;
+    struct slice raw = {k->content.p + part->start, part->end - part->start};
+    if (k->parts_left == 0 || k->left == 0) {
+        k->out->cut = true;
+        return OK;
+    }
+    k->parts_left--;
+    struct slice text = decode(raw, part->encoding, k->left, &cut, k->arena);
+    k->left -= text.n;
+    if (text.n > 0)
+        text = to_utf8(text, part->charset, k->arena);
+    if (text.p == NULL)
+        return ERR_LIMIT;
+    body_look(text, html, k->out);
+    k->out->cut = k->out->cut || cut;
+    if (first->n == 0)
+        *first = text;
+    return OK;
+}
+
+/* A text that is an attachment, a picture in a page, a whole mail: all are attachments; what is in such a mail is its.
+ */
+static enum err look_at(struct look *k, const struct mime_part *part)
+{
+    if (part->inner)
+        return OK;
+    if (part->attached || (part->kind != MIME_TEXT && part->kind != MIME_HTML)) {
+        k->out->attachments++;
+        return OK;
+    }
+    return look_at_text(k, part);
+}
+
+enum err mime_look(struct slice content, struct arena *a, struct body_facts *out, struct slice *text)
+{
+    struct mime_walk w;
+    struct mime_part part;
+    struct look k = {
+        .content = content, .arena = a, .out = out, .left = MIME_LOOK_BYTES, .parts_left = MIME_LOOK_PARTS};
+    enum err err = OK;
+    *out = (struct body_facts){0};
+    mime_walk_begin(&w, content);
+    while (err == OK) {
+        err = mime_walk_next(&w, &part);
+        if (err == OK)
+            err = look_at(&k, &part);
+    }
+    out->bytes = content.n;
+    if (text != NULL)
+        *text = k.text.n > 0 ? k.text : k.html;
+    return err == ERR_NOT_FOUND ? OK : err;
+}
