@@ -12,7 +12,9 @@
 static enum call smtp_match(const struct wire_request *r, struct route *out)
 {
     /* No HTTP request has this method: the listener knows those that it takes. */
-    *out = (struct route){.call = slice_eq_cstr(r->method, "SMTP") ? CALL_SEND : CALL_NONE};
+    if (!slice_eq_cstr(r->method, "SMTP"))
+        return CALL_NONE;
+    *out = (struct route){.call = CALL_SEND};
     return out->call;
 }
 
