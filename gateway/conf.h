@@ -25,7 +25,7 @@ struct conf_provider {
     struct provider_login login; /* secret resolved */
     const char *ca_file;         /* or NULL */
     bool allow_private;
-    bool starttls; /* of a relay: nothing is sent without TLS */
+    bool starttls;                /* of a relay: nothing is sent without TLS */
     int64_t connect_ms, total_ms; /* 0 = default */
     uint32_t max_concurrency;     /* 0 = default */
     uint32_t rate_per_s;          /* 0 = unpaced */
@@ -101,9 +101,11 @@ struct conf_redis {
 
 struct conf {
     const char *path;
-    const char *listen_http; /* never NULL */
-    const char *listen_smtp; /* or NULL */
-    const char *smtp_host;   /* own name in SMTP, never NULL */
+    const char *listen_http;                /* never NULL */
+    const char *listen_smtp, *listen_smtps; /* or NULL */
+    const char *smtp_host;                  /* own name in SMTP, never NULL */
+    bool smtp_auth_in_clear;                /* listen_smtp is on loopback, and may take a login without TLS */
+    uint32_t smtp_max_recipients, smtp_max_connections, smtp_max_address_connections; /* 0 = limits.h */
     const char *tls_certificate, *tls_key;
     const char *store_url;
     const char *audit_key;  /* resolved secret, or NULL */
@@ -167,8 +169,8 @@ int32_t conf_pack_age_days(const struct conf_pack *p, int32_t today);
 int32_t conf_pack_review_days(const struct conf_pack *p, int32_t today); /* < 0: overdue */
 
 /*
- * Who carries what came in that dialect: the route of its channel (SMTP: of smtp) when that speaks it or is the sandbox,
- * else the first provider that speaks it; NULL: none does.  Nothing is translated from one dialect to another.
+ * Who carries what came in that dialect: the route of its channel (SMTP: of smtp) when that speaks it or is the
+ * sandbox, else the first provider that speaks it; NULL: none does.  Nothing is translated from one dialect to another.
  */
 const struct conf_provider *conf_route(const struct conf *c, const struct connector *dialect);
 

@@ -44,6 +44,7 @@ enum err conf_build_named_calendar(struct conf_build *b, const char *name, const
 enum err conf_check_fixed(struct conf_build *b, const struct conf *running) NODISCARD;
 /* conf_process.c, conf_keys.c */
 enum err conf_build_process(struct conf_build *b) NODISCARD;   /* listen, store, clock, limits */
+enum err conf_build_smtp(struct conf_build *b) NODISCARD;      /* its listeners; behind listen and public_url */
 enum err conf_build_counters(struct conf_build *b) NODISCARD;  /* and redis */
 enum err conf_build_providers(struct conf_build *b) NODISCARD; /* and routes */
 enum err conf_build_keys(struct conf_build *b) NODISCARD;      /* and mappings, callbacks */

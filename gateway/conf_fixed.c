@@ -27,6 +27,9 @@ static bool same_redis_settings(const struct conf_redis *a, const struct conf_re
 #define FIXED(X) \
     X(http, "listen.http", same_text(a->listen_http, b->listen_http))                                \
     X(smtp, "listen.smtp", same_text(a->listen_smtp, b->listen_smtp))                                \
+    X(smtps, "listen.smtps", same_text(a->listen_smtps, b->listen_smtps))                            \
+    X(smtp_host, "smtp.host", same_text(a->smtp_host, b->smtp_host))                                 \
+    X(smtp_clear, "smtp.auth_in_clear", a->smtp_auth_in_clear == b->smtp_auth_in_clear)              \
     X(tls, "listen.tls", (a->tls_certificate == NULL) == (b->tls_certificate == NULL))                \
     X(workers, "workers", a->workers == b->workers)                                                  \
     X(store, "store", same_text(a->store_url, b->store_url))                                         \

@@ -44,6 +44,7 @@ static enum err build_key(struct conf_build *b, size_t i, const struct conf_key 
     k->roles = y->roles;
     k->sender_kind = y->sender_kind == 0 ? SENDER_AUTOMATED : (enum sender_kind)(y->sender_kind - 1);
     k->partial = y->partial == 0 ? PARTIAL_FORWARD : (enum conf_partial)(y->partial - 1);
+    k->reports = y->reports == 0 ? REPORTS_DSN : (enum conf_reports)(y->reports - 1);
     enum err err = conf_name(b, y->name, AT("keys[%zu].name", i));
     if (err == OK)
         err = conf_secret(b, y->secret, AT("keys[%zu].secret", i), &secret);

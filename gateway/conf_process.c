@@ -13,18 +13,13 @@
 static enum err build_listen(struct conf_build *b, bool *loopback)
 {
     const struct yaml_listen *y = &b->yaml->listen;
-    bool smtp_loopback;
 
     enum err err = conf_listen_address(b, y->http, "listen.http", loopback);
-    if (err == OK && y->smtp != NULL)
-        err = conf_listen_address(b, y->smtp, "listen.smtp", &smtp_loopback);
     if (err == OK)
         err = conf_readable(b, y->tls.certificate, "listen.tls.certificate");
     if (err == OK)
         err = conf_readable(b, y->tls.key, "listen.tls.key");
     b->conf->listen_http = conf_keep(b, y->http);
-    b->conf->listen_smtp = conf_keep(b, y->smtp);
-    b->conf->smtp_host = "localhost";
     b->conf->tls_certificate = conf_keep(b, y->tls.certificate);
     b->conf->tls_key = conf_keep(b, y->tls.key);
     return err;
@@ -133,6 +128,8 @@ enum err conf_build_process(struct conf_build *b)
     enum err err = build_listen(b, &loopback);
     if (err == OK)
         err = build_public_url(b);
+    if (err == OK)
+        err = conf_build_smtp(b);
     if (err == OK)
         err = build_store(b);
     if (err == OK)

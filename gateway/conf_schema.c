@@ -40,6 +40,7 @@ static const cyaml_strval_t meaning_words[] = {
     {"stop", KEYWORD_STOP + 1}, {"start", KEYWORD_START + 1}, {"help", KEYWORD_HELP + 1}};
 static const cyaml_strval_t switch_words[] = {{"off", FLAG_FALSE}, {"on", FLAG_TRUE}};
 static const cyaml_strval_t partial_words[] = {{"forward", PARTIAL_FORWARD + 1}, {"reject", PARTIAL_REJECT + 1}};
+static const cyaml_strval_t reports_words[] = {{"dsn", REPORTS_DSN + 1}, {"none", REPORTS_NONE + 1}};
 static const cyaml_strval_t log_words[] = {
     {"error", LOG_ERROR_ + 1}, {"warn", LOG_WARN + 1}, {"info", LOG_INFO + 1}, {"debug", LOG_DEBUG + 1}};
 static const cyaml_strval_t confidence_words[] = {{"A", 'A'}, {"B", 'B'}, {"C", 'C'}};
@@ -97,7 +98,17 @@ static const cyaml_schema_field_t tls_fields[] = {
 static const cyaml_schema_field_t listen_fields[] = {
     TEXT("http", NEEDED, yaml_listen, http),
     TEXT("smtp", OPTIONAL, yaml_listen, smtp),
+    TEXT("smtps", OPTIONAL, yaml_listen, smtps),
     MAP("tls", OPTIONAL, yaml_listen, tls, tls_fields),
+    END,
+};
+
+static const cyaml_schema_field_t smtp_fields[] = {
+    TEXT("host", OPTIONAL, yaml_smtp, host),
+    WORD("auth_in_clear", OPTIONAL, yaml_smtp, auth_in_clear, flag_words),
+    NUMBER("max_recipients", yaml_smtp, max_recipients),
+    NUMBER("max_connections", yaml_smtp, max_connections),
+    NUMBER("max_address_connections", yaml_smtp, max_address_connections),
     END,
 };
 
@@ -162,6 +173,7 @@ static const cyaml_schema_field_t key_fields[] = {
     LIST_SOME("categories", yaml_key, categories, &text_entry),
     WORD("sender_kind", OPTIONAL, yaml_key, sender_kind, sender_words),
     WORD("partial", OPTIONAL, yaml_key, partial, partial_words),
+    WORD("reports", OPTIONAL, yaml_key, reports, reports_words),
     END,
 };
 static const cyaml_schema_value_t key_entry = ENTRY(yaml_key, key_fields);
@@ -271,6 +283,7 @@ static const cyaml_schema_field_t policy_fields[] = {
 
 static const cyaml_schema_field_t conf_fields[] = {
     MAP("listen", NEEDED, yaml_conf, listen, listen_fields),
+    MAP("smtp", OPTIONAL, yaml_conf, smtp, smtp_fields),
     TEXT("public_url", OPTIONAL, yaml_conf, public_url),
     TEXT("store", OPTIONAL, yaml_conf, store),
     TEXT("counters", OPTIONAL, yaml_conf, counters),

@@ -23,8 +23,14 @@ struct yaml_tls {
 };
 
 struct yaml_listen {
-    char *http, *smtp;
+    char *http, *smtp, *smtps;
     struct yaml_tls tls;
+};
+
+struct yaml_smtp {
+    char *host;
+    int auth_in_clear;
+    int64_t *max_recipients, *max_connections, *max_address_connections;
 };
 
 struct yaml_limits {
@@ -58,7 +64,7 @@ struct yaml_key {
     char *default_category;
     char **categories;
     uint32_t categories_count;
-    int sender_kind, partial;
+    int sender_kind, partial, reports;
 };
 
 struct yaml_mapping {
@@ -138,6 +144,7 @@ struct yaml_policy {
 
 struct yaml_conf {
     struct yaml_listen listen;
+    struct yaml_smtp smtp;
     char *public_url, *store, *counters, *clock, *audit_key, *rules_dir;
     int log_level;
     int64_t *workers;

@@ -483,6 +483,12 @@ START_TEST(every_key_process)
 {
     AUTO(conf_free) struct conf *c = load(TESTS_DIR "/conf/full.yaml");
     ck_assert_str_eq(c->tls_certificate, "/dev/null");
+    ck_assert_str_eq(c->listen_smtps, "[::1]:4650");
+    ck_assert_str_eq(c->smtp_host, "mail.example");
+    ck_assert(!c->smtp_auth_in_clear);
+    ck_assert_uint_eq(c->smtp_max_recipients, 50);
+    ck_assert_uint_eq(c->smtp_max_connections, 20);
+    ck_assert_uint_eq(c->smtp_max_address_connections, 10);
     ck_assert_str_eq(c->public_url, "https://postern.example");
     ck_assert_str_eq(c->store_url, "sqlite:/var/lib/postern/postern.db");
     ck_assert_str_eq(c->audit_key, "0123456789abcdef");
