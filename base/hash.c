@@ -233,15 +233,11 @@ static int base64_value(char c)
     return c == '/' ? 63 : -1;
 }
 
-struct slice hash_unbase64(struct arena *a, struct slice text)
+bool hash_unbase64_into(struct slice text, uint8_t *out, size_t *n_out)
 {
     /* Not OpenSSL's decoder: it skips blanks and takes stray bits, so two texts could mean the same bytes. */
-    struct slice none = {NULL, 0};
     if (text.n % 4 != 0)
-        return none;
-    uint8_t *out = arena_alloc(a, text.n / 4 * 3 + 1);
-    if (out == NULL)
-        return none;
+        return false;
     size_t pad = 0;
     while (pad < 2 && pad < text.n && text.p[text.n - 1 - pad] == '=')
         pad++;
@@ -251,7 +247,7 @@ struct slice hash_unbase64(struct arena *a, struct slice text)
     for (size_t i = 0; i < text.n - pad; i++) {
         int value = base64_value(text.p[i]);
         if (value < 0)
-            return none;
+            return false;
         bits = bits << 6 | (uint32_t)value;
         held += 6;
         if (held >= 8) {
@@ -260,9 +256,16 @@ struct slice hash_unbase64(struct arena *a, struct slice text)
             bits &= (1u << held) - 1;
         }
     }
-    if (bits != 0)
-        return none;
-    return (struct slice){(const char *)out, n};
+    *n_out = n;
+    return bits == 0;
+}
+
+struct slice hash_unbase64(struct arena *a, struct slice text)
+{
+    size_t n = 0;
+    uint8_t *out = arena_alloc(a, text.n / 4 * 3 + 1);
+    bool good = out != NULL && hash_unbase64_into(text, out, &n);
+    return good ? (struct slice){(const char *)out, n} : (struct slice){NULL, 0};
 }
 
 static void from_kernel(uint8_t *out, size_t n)

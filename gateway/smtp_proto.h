@@ -73,9 +73,9 @@ struct smtp_proto_options {
     uint64_t max_message_bytes; /* SIZE: of the message as it is between 354 and the dot, unstuffed */
     uint32_t max_recipients;    /* RCPTs of a transaction, refused ones too */
     /* Both since the last message that was taken (a pooled client's session may be long); the next one gets 421. */
-    uint32_t max_commands; /* that bring no message forward: NOOP, RSET, VRFY, EHLO, AUTH, refused ones ... */
+    uint32_t max_commands; /* that bring no message forward: NOOP, VRFY, EHLO, RSET without a transaction ... */
     uint32_t max_errors;   /* 5xx replies of ours, without those that answer() gave; may be changed at any time */
-    uint32_t max_messages; /* of a session */
+    uint32_t max_messages; /* transactions of a session */
 };
 
 enum smtp_event {
@@ -113,7 +113,14 @@ enum smtp_proto_state {
 };
 
 /* Where in CRLF . CRLF the data stands. */
-enum smtp_data_state { SMTP_DATA_LINE_START, SMTP_DATA_IN_LINE, SMTP_DATA_CR, SMTP_DATA_DOT, SMTP_DATA_DOT_CR };
+enum smtp_data_state {
+    SMTP_DATA_LINE_START,
+    SMTP_DATA_IN_LINE,
+    SMTP_DATA_CR,
+    SMTP_DATA_DOT,
+    SMTP_DATA_DOT_CR,
+    SMTP_DATA_END
+};
 
 struct smtp_proto {
     /* For the caller, valid with the event that says so. */
@@ -146,7 +153,7 @@ struct smtp_proto {
     char name[SMTP_CLIENT_MAX]; /* client */
     char login[SMTP_USER_MAX];  /* AUTH LOGIN's user while its secret comes */
     char out[SMTP_REPLY_MAX];
-    char line[SMTP_AUTH_LINE_MAX]; /* wiped after each line of an AUTH exchange */
+    char line[SMTP_AUTH_LINE_MAX]; /* wiped after each line */
 };
 
 /* Options are copied, host is kept.  Whoever feeds it wipes what AUTH brought from his own buffer. */
@@ -154,7 +161,7 @@ void smtp_proto_init(struct smtp_proto *p, const struct smtp_proto_options *opti
 /* Consumes from the front of *in; one event.  Stepped until SMTP_NONE: the next event may need no more bytes. */
 enum smtp_event smtp_proto_step(struct smtp_proto *p, struct slice *in) NODISCARD;
 
-/* After SMTP_AUTH: p.reply is to be written. */
+/* After SMTP_AUTH: p.reply is to be written, p.fault says why when it refuses. */
 void smtp_proto_auth(struct smtp_proto *p, enum smtp_auth result);
 /*
  * After SMTP_MAIL, SMTP_RCPT and SMTP_MESSAGE: reply is whole, with CRLF, and borrowed until it is written: p.reply is

@@ -28,6 +28,8 @@ char *hash_base64(struct arena *a, const uint8_t *p, size_t n);    /* NULL: aren
 char *hash_base64url(struct arena *a, const uint8_t *p, size_t n); /* no padding */
 /* Strict RFC 4648 with padding; p == NULL in the result when it is not base64 or the arena is spent. */
 struct slice hash_unbase64(struct arena *a, struct slice text);
+/* Likewise into text.n / 4 * 3 bytes, which may be those of text; false when it is not base64. */
+bool hash_unbase64_into(struct slice text, uint8_t *out, size_t *n_out);
 
 /* n random bytes from the system; aborts when there are none. */
 void hash_random(uint8_t *out, size_t n);
