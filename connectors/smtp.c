@@ -18,7 +18,8 @@ static enum call smtp_match(const struct wire_request *r, struct route *out)
     return out->call;
 }
 
-struct slice smtp_queue_id(struct slice text)
+/* What stands behind "queued as " in a reply's text; empty when nothing does. */
+static struct slice queue_id(struct slice text)
 {
     static const char words[] = "queued as ";
     const char *at = text.n == 0 ? NULL : memmem(text.p, text.n, words, sizeof words - 1);
@@ -42,7 +43,7 @@ void smtp_classify(const struct provider_answer *answer, size_t nth, struct send
     *out = (struct send_result){.status = SEND_UNKNOWN};
     if (one->code >= 200 && one->code < 300) {
         out->status = SEND_ACCEPTED;
-        out->provider_id = smtp_queue_id(one->text);
+        out->provider_id = queue_id(one->text);
     } else if (one->code >= 400 && one->code < 500) {
         out->status = SEND_RETRY;
     } else if (one->code >= 500 && one->code < 600) {
@@ -61,6 +62,9 @@ const struct connector smtp_connector = {
     .channel = CHANNEL_EMAIL,
     .transport = TRANSPORT_SMTP,
     .match = smtp_match,
+    .parse = smtp_parse,
+    .settle = NULL,
+    .forward = smtp_forward,
     .classify = smtp_classify,
     .reply = smtp_reply,
     .fault_reply = smtp_fault_reply,

@@ -18,14 +18,12 @@
 
 enum line { LINE_MORE, LINE_LAST };
 
-/* Whatever stood in a provider's answer or in a header field: visible ASCII and blanks, one '?' for a character. */
-static void add_clean(struct buf *b, const char *text, size_t n)
+void smtp_add_clean(struct buf *b, struct slice text)
 {
-    for (size_t i = 0; i < n; i++) {
-        unsigned char c = (unsigned char)text[i];
-        if ((c & 0xC0) == 0x80)
-            continue;
-        buf_add(b, c > 0x7E ? "?" : c < ' ' ? " " : &text[i], 1);
+    for (size_t i = 0; i < text.n; i++) {
+        unsigned char c = (unsigned char)text.p[i];
+        if ((c & 0xC0) != 0x80)
+            buf_add(b, c > 0x7E ? "?" : c < ' ' ? " " : &text.p[i], 1);
     }
 }
 
@@ -37,7 +35,7 @@ static void PRINTF_LIKE(4, 5) add_line(struct buf *b, int code, enum line line, 
     vsnprintf(text, sizeof text, fmt, args); /* what does not fit is cut below anyway */
     va_end(args);
     buf_printf(b, "%03d%c", code, line == LINE_LAST ? ' ' : '-');
-    add_clean(b, text, strnlen(text, LINE_TEXT_MAX));
+    smtp_add_clean(b, (struct slice){text, strnlen(text, LINE_TEXT_MAX)});
     buf_add(b, "\r\n", 2);
 }
 
@@ -52,9 +50,8 @@ static enum err finish(const struct buf *b, int code, struct wire_reply *out)
 struct tally {
     struct wire_tally all;
     size_t forwarded, kept, unknown, refused;
-    struct slice id;                        /* what the relay calls it, of the first that it took */
-    const struct recipient_answer *refusal; /* of the first that it refused */
-    struct recipient_answer whole;
+    struct slice id;                 /* what the relay calls it, of the first that it took */
+    struct recipient_answer refusal; /* the relay's, when nothing was taken; code 0: it gave none */
 };
 
 static bool passes(const struct answer *a)
@@ -62,45 +59,40 @@ static bool passes(const struct answer *a)
     return a->decision->outcome == OUTCOME_FORWARD || a->decision->outcome == OUTCOME_REDIRECT;
 }
 
-/* The nth of those that were sent. */
-static void count_sent(const struct send_report *r, size_t nth, struct tally *t)
+/* What the relay said to one that was sent. */
+static void count_sent(const struct send_report *r, const struct answer *a, struct tally *t)
 {
+    const struct recipient_answer *one = a->recipient;
+    struct provider_answer answer = *r->provider;
     struct send_result result;
-    smtp_classify(r->provider, nth, &result);
-    bool kept = result.status == SEND_RETRY && r->kept_id[0] != '\0';
+    if (one != NULL)
+        answer = (struct provider_answer){.status = one->code, .body = one->text};
+    smtp_classify(&answer, SIZE_MAX, &result);
+    bool again = result.status == SEND_RETRY && r->kept_id[0] != '\0';
+    bool refused = !again && (result.status == SEND_RETRY || result.status == SEND_REFUSED);
     t->forwarded += result.status == SEND_ACCEPTED;
-    t->kept += kept;
+    t->kept += again;
     t->unknown += result.status == SEND_UNKNOWN;
+    t->refused += refused;
     if (result.status == SEND_ACCEPTED && t->id.n == 0)
         t->id = result.provider_id;
-    if (kept || (result.status != SEND_RETRY && result.status != SEND_REFUSED))
-        return;
-    t->refused++;
-    if (t->refusal == NULL)
-        t->refusal = nth < r->provider->n_recipients ? &r->provider->recipients[nth] : &t->whole;
+    if (refused && t->refusal.code == 0)
+        t->refusal = (struct recipient_answer){answer.status, answer.body};
 }
 
 static void tally_of(const struct send_report *r, struct tally *t)
 {
-    *t = (struct tally){.refusal = NULL};
-    size_t sent = 0;
+    *t = (struct tally){.forwarded = 0};
     wire_tally(r, &t->all);
-    t->kept = 0;
-    if (r->provider != NULL)
-        t->whole = (struct recipient_answer){r->provider->status, r->provider->body};
     for (size_t i = 0; i < r->n_answers; i++) {
         const struct answer *a = &r->answers[i];
         enum wire_fate fate = wire_fate(r, a);
-        if (fate == FATE_BLOCKED)
-            continue;
         if (r->provider != NULL && !r->partial_reject && passes(a))
-            count_sent(r, sent++, t);
-        else if (fate == FATE_REFUSED)
-            t->refused++;
-        else if (fate == FATE_UNKNOWN)
-            t->unknown++;
+            count_sent(r, a, t);
         else
-            t->kept++;
+            *(fate == FATE_UNKNOWN   ? &t->unknown
+              : fate == FATE_REFUSED ? &t->refused
+                                     : &t->kept) += fate != FATE_BLOCKED;
     }
 }
 
@@ -212,12 +204,10 @@ static bool has_enhanced(int code, struct slice text)
 }
 
 /* The relay's refusal, in its own words. */
-static int reply_relay(const struct tally *t, struct buf *b)
+static void reply_relay(const struct recipient_answer *one, struct buf *b)
 {
-    const struct recipient_answer *one = t->whole.code >= 400 ? &t->whole : t->refusal;
     const char *enhanced = has_enhanced(one->code, one->text) ? "" : one->code < 500 ? "4.0.0 " : "5.0.0 ";
     add_line(b, one->code, LINE_LAST, "%s%.*s", enhanced, SLICE_HEAD(one->text, LINE_TEXT_MAX));
-    return one->code;
 }
 
 enum err smtp_reply(const struct send_report *report, struct arena *a, struct wire_reply *out)
@@ -233,8 +223,9 @@ enum err smtp_reply(const struct send_report *report, struct arena *a, struct wi
     } else if (t.forwarded + t.kept + t.unknown > 0) {
         reply_accepted(report, &t, a, &b);
         code = 250;
-    } else if (t.refusal != NULL) {
-        code = reply_relay(&t, &b);
+    } else if (t.refusal.code != 0) {
+        reply_relay(&t.refusal, &b);
+        code = t.refusal.code;
     } else {
         reply_blocked(report, &t, &b);
     }
