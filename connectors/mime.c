@@ -1,18 +1,17 @@
 /*
- * The texts of a mail, decoded.  The only file that knows GMime, and it asks only for what holds no state: transfer
- * encodings and character sets.  Where the parts are is mime_walk's to say: GMime's own parser recurses once a level
- * and reads a mail of 30 MB to its end, whatever we would look at.
+ * The texts of a mail, decoded.  The only file that knows GMime, and it asks only for what holds no state and takes no
+ * memory: transfer encodings.  Where the parts are is mime_walk's to say: GMime's own parser recurses once a level and
+ * reads a mail of 30 MB to its end, however little of it we would look at.
  *
  * The idea to hold in mind: a budget.  What is decoded is at most MIME_LOOK_BYTES in all, so neither time nor memory
- * (GMime's ends the process when there is none) depend on the sender.
+ * depend on the sender.
  */
 #include "mime.h"
 
 #include <errno.h>
 
-#include <gmime/gmime-charset.h>
 #include <gmime/gmime-encodings.h>
-#include <gmime/gmime-iconv.h>
+#include <iconv.h>
 
 #include "mime_walk.h"
 #include "postern/limits.h"
@@ -27,10 +26,7 @@ struct look {
 
 /* --- character sets ------------------------------------------------------------------- */
 
-/*
- * Those that are converted, by GMime's names or the C library's.  A list, because GMime remembers each name that it is
- * asked, and the C library loads code by it.
- */
+/* Those that are converted: a list, because the C library loads code by the name that it is given. */
 static const struct charset {
     const char *name;
     bool beyond_ascii; /* the bytes below 0x80 are not ASCII, or not always */
@@ -83,14 +79,14 @@ static struct slice convert(struct slice s, const char *charset, struct arena *a
 {
     size_t room = s.n * 3, left = s.n; /* no character of these sets grows more */
     char *out = arena_bytes(a, room), *at = out, *in = (char *)(uintptr_t)s.p;
-    iconv_t cd = out != NULL ? g_mime_iconv_open("UTF-8", charset) : (iconv_t)-1;
+    iconv_t cd = out != NULL ? iconv_open("UTF-8", charset) : (iconv_t)-1;
     if (cd == (iconv_t)-1)
         return out == NULL ? (struct slice){NULL, 0} : s;
-    while (left > 0 && g_mime_iconv(cd, &in, &left, &at, &room) == (size_t)-1 && errno == EILSEQ) {
+    while (left > 0 && iconv(cd, &in, &left, &at, &room) == (size_t)-1 && errno == EILSEQ) {
         in++;
         left--;
     }
-    g_mime_iconv_close(cd);
+    iconv_close(cd);
     return (struct slice){out, (size_t)(at - out)};
 }
 

@@ -10,6 +10,8 @@
  */
 #include "mime_walk.h"
 
+#include "wire.h"
+
 #define BOUNDARY_MAX 255u /* RFC 2046 has 70; a longer one than this is not looked for */
 
 void mime_walk_begin(struct mime_walk *w, struct slice content)
@@ -75,18 +77,19 @@ struct delimiter {
 static bool delimiter_at(const struct mime_walk *w, size_t at, struct delimiter *out)
 {
     struct slice s = w->content;
-    if (s.n - at < 3 || s.p[at] != '-' || s.p[at + 1] != '-')
+    if (s.n - at < 3 || s.p[at] != '-' || s.p[at + 1] != '-' || is_blank(s.p[at + 2]))
         return false;
     size_t end = line_after(s, at);
     struct slice line = {s.p + at + 2, end - at - 2};
-    while (line.n > 0 && is_blank(line.p[line.n - 1]))
+    while (is_blank(line.p[line.n - 1]))
         line.n--;
+    bool may_close = line.n > 2 && memcmp(line.p + line.n - 2, "--", 2) == 0;
+    uint64_t mix = wire_mix(0, line), close_mix = may_close ? wire_mix(0, (struct slice){line.p, line.n - 2}) : 0;
     for (size_t i = w->depth; i-- > 0;) {
-        struct slice b = w->levels[i].boundary;
-        if (b.n == 0 || line.n < b.n || line.n > b.n + 2 || memcmp(line.p, b.p, b.n) != 0)
-            continue;
-        bool closes = line.n == b.n + 2 && memcmp(line.p + b.n, "--", 2) == 0;
-        if (line.n != b.n && !closes)
+        const struct mime_level *l = &w->levels[i];
+        bool opens = l->mix == mix && l->boundary.n == line.n;
+        bool closes = may_close && l->mix == close_mix && l->boundary.n == line.n - 2;
+        if ((!opens && !closes) || memcmp(line.p, l->boundary.p, l->boundary.n) != 0)
             continue;
         *out = (struct delimiter){.start = at, .end = end, .level = i, .closes = closes};
         return true;
@@ -133,7 +136,7 @@ static enum err enter(struct mime_walk *w, struct slice boundary, bool digest)
 {
     if (w->depth == LIMIT_MIME_DEPTH)
         return ERR_LIMIT;
-    w->levels[w->depth++] = (struct mime_level){boundary, digest};
+    w->levels[w->depth++] = (struct mime_level){.boundary = boundary, .mix = wire_mix(0, boundary), .digest = digest};
     w->inner += boundary.n == 0;
     return OK;
 }
