@@ -18,9 +18,10 @@ static size_t behind(struct slice s, char c)
     return at == NULL ? s.n : (size_t)(at - s.p) + 1;
 }
 
+/* word: in lower case, of letters first. */
 static bool begins(struct slice s, struct slice word)
 {
-    return s.n >= word.n && slice_ieq((struct slice){s.p, word.n}, word);
+    return s.n >= word.n && (s.p[0] | 0x20) == word.p[0] && slice_ieq((struct slice){s.p, word.n}, word);
 }
 
 /* "<b", "</b", "<!", "<?"; a '<' before anything else is text. */
@@ -55,7 +56,7 @@ static void skip_tag(struct slice *s)
 {
     static const struct slice opaque[] = {SLICE_INIT("style"), SLICE_INIT("script"), SLICE_INIT("title")};
     struct slice name = {s->p + 1, s->n - 1};
-    if (begins(name, SLICE("!--"))) {
+    if (name.n >= 3 && memcmp(name.p, "!--", 3) == 0) {
         skip_comment(s);
         return;
     }
