@@ -68,6 +68,7 @@ const struct connector smtp_connector = {
     .classify = smtp_classify,
     .reply = smtp_reply,
     .fault_reply = smtp_fault_reply,
+    .report = smtp_report,
     .accept = smtp_accept,
     .mint_id = smtp_mint_id,
 };

@@ -8,12 +8,15 @@
  *   --- request              request line, fields, blank line, body
  *   --- decide               a line a message: outcome [reason [token]] [| detail [| prompt]]
  *   --- report               words: kept=ID queued unknown partial_reject own_callback callback_url=URL
- *   --- provider             status, fields, blank line, body
+ *   --- provider             status, fields, blank line, body; SMTP: a field RCPT for each that was sent, code and text
+ *   --- rows                 of a report, a line a recipient: index action status [| diagnostic [| remote [| until]]]
  *   --- kept                 a line a message: id state created updated release [theirs=ID] [reason]; body: the
  * request's
  *   === out ===
  *   --- route --- messages --- parsed --- settled --- outgoing --- pass --- same_body
- *   --- classify --- reply --- accept --- kept_reply --- change --- callback
+ *   --- classify --- reply --- accept --- kept_reply --- change --- callback --- dsn
+ *
+ * Of SMTP the request line is "SMTP", the fields are its commands' arguments, and lines end in CRLF beyond this file.
  *
  * A case whose parse fails has its fault under reply.
  *
@@ -24,8 +27,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "postern/buf.h"
-#include "postern/connector.h"
+#include "connectors_cases_text.h"
 
 #define SECTIONS_MAX 24
 #define FIELDS_MAX   32
@@ -69,6 +71,9 @@ struct run {
     struct send_report report;
     struct kept_message kept[8];
     size_t n_kept;
+    struct recipient_answer recipients[FIELDS_MAX];
+    struct report_row rows[FIELDS_MAX];
+    size_t n_rows;
 };
 
 static const struct provider_login sendgrid_login = {.secret = {"SG.provider", 11}};
@@ -78,37 +83,6 @@ static const struct provider_login twilio_login = {.account = {"AC99999999999999
 static int n_failed;
 
 /* --- reading ------------------------------------------------------------------ */
-
-static struct slice line_take(struct slice *rest)
-{
-    const char *end = rest->n == 0 ? NULL : memchr(rest->p, '\n', rest->n);
-    size_t n = end == NULL ? rest->n : (size_t)(end - rest->p);
-    struct slice line = {rest->p, n};
-    size_t used = end == NULL ? n : n + 1;
-    *rest = (struct slice){rest->p + used, rest->n - used};
-    return line;
-}
-
-static struct slice word_take(struct slice *rest)
-{
-    *rest = slice_trim(*rest);
-    size_t n = 0;
-    while (n < rest->n && rest->p[n] != ' ')
-        n++;
-    struct slice word = {rest->p, n};
-    *rest = slice_trim((struct slice){rest->p + n, rest->n - n});
-    return word;
-}
-
-static struct slice bar_take(struct slice *rest)
-{
-    const char *bar = rest->n == 0 ? NULL : memchr(rest->p, '|', rest->n);
-    size_t n = bar == NULL ? rest->n : (size_t)(bar - rest->p);
-    struct slice part = slice_trim((struct slice){rest->p, n});
-    size_t used = bar == NULL ? n : n + 1;
-    *rest = (struct slice){rest->p + used, rest->n - used};
-    return part;
-}
 
 static struct slice section_get(const struct run *r, const char *name)
 {
@@ -132,17 +106,22 @@ static void http_read(struct slice text, struct http *out)
     out->body = text;
 }
 
-static int64_t time_of(struct slice s)
-{
-    int64_t ms;
-    ck_assert_msg(rfc3339_parse(s, &ms), "not a time: %.*s", SLICE_ARG(s));
-    return ms;
-}
-
 static void text_copy(char *out, size_t size, struct slice s)
 {
     ck_assert_uint_lt(s.n, size);
     memcpy(out, s.p, s.n);
+}
+
+/* Lines end in CRLF, the last one too. */
+static struct slice smtp_content(struct run *r, struct slice text)
+{
+    struct buf b;
+    buf_init(&b, &r->shown, 16u << 20);
+    while (text.n > 0) {
+        buf_add_slice(&b, line_take(&text));
+        buf_add_cstr(&b, "\r\n");
+    }
+    return buf_slice(&b);
 }
 
 static void read_request(struct run *r)
@@ -158,6 +137,8 @@ static void read_request(struct run *r)
     r->request.fields = r->http.fields;
     r->request.n_fields = r->http.n_fields;
     r->request.body = r->http.body;
+    if (slice_eq_cstr(r->request.method, "SMTP") && r->http.body.n > 0)
+        r->request.body = smtp_content(r, r->http.body);
 }
 
 static void read_decision(struct run *r, size_t i, struct slice line)
@@ -198,6 +179,25 @@ static void read_decisions(struct run *r)
     ck_assert_msg(text.n == 0, "%s: more decisions than messages", r->file);
 }
 
+/* As the gateway does: a relay's answer for each that was sent, beside its decision. */
+static void read_recipients(struct run *r)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < r->provider_http.n_fields; i++) {
+        struct slice text = r->provider_http.fields[i].value;
+        uint64_t code;
+        ck_assert(slice_to_u64(word_take(&text), 599, &code));
+        r->recipients[n++] = (struct recipient_answer){(int)code, text};
+    }
+    r->provider.n_fields = 0;
+    r->provider.recipients = n > 0 ? r->recipients : NULL;
+    r->provider.n_recipients = n;
+    for (size_t i = 0, k = 0; i < r->parsed.n_messages && k < n; i++) {
+        if (r->send[i])
+            r->answers[i].recipient = &r->recipients[k++];
+    }
+}
+
 static void read_report(struct run *r)
 {
     r->report = (struct send_report){.parsed = &r->parsed,
@@ -214,6 +214,7 @@ static void read_report(struct run *r)
         r->report.queued_now = r->report.queued_now || slice_eq_cstr(word, "queued");
         r->report.unknown = r->report.unknown || slice_eq_cstr(word, "unknown");
         r->report.partial_reject = r->report.partial_reject || slice_eq_cstr(word, "partial_reject");
+        r->report.early = r->report.early || slice_eq_cstr(word, "early");
         r->own_callback = r->own_callback || slice_eq_cstr(word, "own_callback");
         if (slice_starts(word, "callback_url="))
             r->callback_url = (struct slice){word.p + 13, word.n - 13};
@@ -230,6 +231,32 @@ static void read_report(struct run *r)
                                            .n_fields = r->provider_http.n_fields,
                                            .body = r->provider_http.body};
     r->report.provider = &r->provider;
+    if (r->connector != NULL && r->connector->transport == TRANSPORT_SMTP)
+        read_recipients(r);
+}
+
+static void read_rows(struct run *r)
+{
+    static const char *const actions[] = {"failed", "delayed", "relayed"};
+    struct slice text = section_get(r, "rows");
+    while (text.n > 0) {
+        struct slice line = line_take(&text), head = bar_take(&line);
+        struct report_row *row = &r->rows[r->n_rows++];
+        uint64_t index;
+        ck_assert(slice_to_u64(word_take(&head), r->parsed.n_messages - 1, &index));
+        *row = (struct report_row){.message = &r->parsed.messages[index]};
+        struct slice action = word_take(&head);
+        for (size_t i = 0; i < N_ELEMENTS(actions); i++) {
+            if (slice_eq_cstr(action, actions[i]))
+                row->action = (enum report_action)i;
+        }
+        row->status = word_take(&head);
+        row->diagnostic = bar_take(&line);
+        row->remote = bar_take(&line);
+        struct slice until = bar_take(&line);
+        if (until.n > 0)
+            row->will_retry_until_ms = time_of(until);
+    }
 }
 
 static void read_kept(struct run *r)
@@ -263,28 +290,17 @@ static void read_kept(struct run *r)
 
 /* --- what came out ----------------------------------------------------------------- */
 
-static void add_fields(struct buf *b, const struct wire_field *fields, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        buf_printf(b, "%.*s: %.*s\n", SLICE_ARG(fields[i].name), SLICE_ARG(fields[i].value));
-}
-
-static void add_body(struct buf *b, struct slice body)
-{
-    if (body.n == 0)
-        return;
-    buf_add_cstr(b, "\n");
-    buf_add_slice(b, body);
-    buf_add_cstr(b, "\n");
-}
-
-static void add_reply(struct buf *b, enum err err, const struct wire_reply *reply)
+static void add_reply(const struct run *r, struct buf *b, enum err err, const struct wire_reply *reply)
 {
     if (err != OK) {
         buf_printf(b, "error %d\n", (int)err);
         return;
     }
     buf_printf(b, "%d\n", reply->status);
+    if (slice_eq_cstr(r->request.method, "SMTP")) {
+        add_lines(b, reply->body);
+        return;
+    }
     add_fields(b, reply->fields, reply->n_fields);
     add_body(b, reply->body);
 }
@@ -295,23 +311,15 @@ static void add_outgoing(struct buf *b, enum err err, const struct outgoing *out
         buf_printf(b, "error %d\n", (int)err);
         return;
     }
+    if (out->envelope != NULL) {
+        add_envelope(b, out->envelope);
+        add_lines(b, out->body);
+        return;
+    }
     buf_printf(b, "%.*s %.*s%s\n", SLICE_ARG(out->method), SLICE_ARG(out->path_and_query),
                out->at_most_once ? " once" : "");
     add_fields(b, out->fields, out->n_fields);
     add_body(b, out->body);
-}
-
-static void add_time(struct buf *b, const char *name, int64_t ms)
-{
-    char text[RFC3339_MAX];
-    if (ms != 0)
-        buf_printf(b, " %s=%s", name, rfc3339_format(ms, text));
-}
-
-static void add_text(struct buf *b, const char *name, struct slice s)
-{
-    if (s.n > 0)
-        buf_printf(b, " %s=%.*s", name, SLICE_ARG(s));
 }
 
 static void show_messages(struct run *r, struct buf *b)
@@ -359,6 +367,8 @@ static void show_parsed(struct run *r, struct buf *b)
         buf_printf(b, "label %.*s\n", SLICE_ARG(p->labels[i]));
     if (p->sandbox_mode)
         buf_add_cstr(b, "sandbox_mode\n");
+    if (p->key_is_implied)
+        buf_add_cstr(b, "key_is_implied\n");
     if (p->bypass_asked)
         buf_add_cstr(b, "bypass_asked\n");
 }
@@ -443,14 +453,14 @@ static void show_reply(struct run *r, struct buf *b)
     struct wire_reply reply;
     enum err err = r->parse_err != OK ? r->connector->fault_reply(&r->fault, &r->route, &r->arena, &reply)
                                       : r->connector->reply(&r->report, &r->arena, &reply);
-    add_reply(b, err, &reply);
+    add_reply(r, b, err, &reply);
 }
 
 static void show_accept(struct run *r, struct buf *b)
 {
     struct wire_reply reply;
     enum err err = r->connector->accept(&r->parsed, &r->route, r->report.kept_id, r->now_ms, &r->arena, &reply);
-    add_reply(b, err, &reply);
+    add_reply(r, b, err, &reply);
 }
 
 static void show_kept_reply(struct run *r, struct buf *b)
@@ -458,7 +468,7 @@ static void show_kept_reply(struct run *r, struct buf *b)
     struct wire_reply reply;
     enum err err = r->connector->kept_reply(&r->route, r->kept, r->n_kept, r->has_provider ? &r->provider : NULL,
                                             &r->arena, &reply);
-    add_reply(b, err, &reply);
+    add_reply(r, b, err, &reply);
 }
 
 static void show_change(struct run *r, struct buf *b)
@@ -474,7 +484,7 @@ static void show_change(struct run *r, struct buf *b)
         return;
     }
     enum err err = r->connector->fault_reply(&r->fault, &r->route, &r->arena, &reply);
-    add_reply(b, err, &reply);
+    add_reply(r, b, err, &reply);
 }
 
 static void show_callback(struct run *r, struct buf *b)
@@ -487,15 +497,42 @@ static void show_callback(struct run *r, struct buf *b)
     add_outgoing(b, err, &out);
 }
 
+static void show_dsn(struct run *r, struct buf *b)
+{
+    struct report_options options = {.now_ms = r->now_ms,
+                                     .arrived_ms = r->now_ms - 60000,
+                                     .host = "postern.example",
+                                     .id = "5f2a",
+                                     .kept_id = slice_of(r->report.kept_id)};
+    struct wire_request out;
+    enum err err = r->connector->report(&r->request, &r->parsed, r->rows, r->n_rows, &options, &r->arena, &out);
+    if (err != OK) {
+        buf_printf(b, "error %d\n", (int)err);
+        return;
+    }
+    add_fields(b, out.fields, out.n_fields);
+    buf_add_cstr(b, "\n");
+    add_lines(b, out.body);
+}
+
 /* Settled comes before whatever depends on it. */
 static const struct {
     const char *name;
     void (*show)(struct run *r, struct buf *b);
-} outputs[] = {{"route", show_route},      {"messages", show_messages},     {"parsed", show_parsed},
-               {"settled", show_settled},  {"outgoing", show_outgoing},     {"same_body", show_same_body},
-               {"pass", show_pass},        {"classify", show_classify},     {"reply", show_reply},
-               {"accept", show_accept},    {"kept_reply", show_kept_reply}, {"change", show_change},
-               {"callback", show_callback}};
+} outputs[] = {{"route", show_route},
+               {"messages", show_messages},
+               {"parsed", show_parsed},
+               {"settled", show_settled},
+               {"outgoing", show_outgoing},
+               {"same_body", show_same_body},
+               {"pass", show_pass},
+               {"classify", show_classify},
+               {"reply", show_reply},
+               {"accept", show_accept},
+               {"kept_reply", show_kept_reply},
+               {"change", show_change},
+               {"callback", show_callback},
+               {"dsn", show_dsn}};
 
 /* --- running --------------------------------------------------------------------------- */
 
@@ -524,7 +561,7 @@ static size_t run_case(struct run *r, size_t arena_bytes)
     struct slice now = section_get(r, "now");
     arena_init(&r->arena, arena_bytes);
     arena_init(&r->shown, 16u << 20);
-    r->http.n_fields = r->provider_http.n_fields = r->n_kept = 0;
+    r->http.n_fields = r->provider_http.n_fields = r->n_kept = r->n_rows = 0;
     r->parsed = (struct parsed){.n_messages = 0};
     r->parse_err = OK;
     r->now_ms = time_of(now.p == NULL ? SLICE("2026-11-22T10:00:00Z") : now);
@@ -537,6 +574,8 @@ static size_t run_case(struct run *r, size_t arena_bytes)
     }
     read_report(r);
     read_kept(r);
+    if (r->parse_err == OK)
+        read_rows(r);
     size_t shown = 0;
     for (size_t i = 0; i < N_ELEMENTS(outputs); i++) {
         struct slice expected = section_get(r, outputs[i].name);
@@ -614,7 +653,7 @@ static size_t run_file(const char *path)
     return run_text(path, (struct slice){text, n});
 }
 
-/* Each connector of HTTP has a directory of its own. */
+/* Each connector has a directory of its own. */
 static void run_all(const struct connector *c)
 {
     glob_t found;
@@ -622,10 +661,7 @@ static void run_all(const struct connector *c)
     char pattern[256];
     n_failed = 0;
     snprintf(pattern, sizeof pattern, TESTS_DIR "/connectors/%s/*.case", c->name);
-    int err = glob(pattern, 0, NULL, &found);
-    if (err == GLOB_NOMATCH && c->transport != TRANSPORT_HTTP)
-        return;
-    ck_assert_msg(err == 0, "no case in %s", pattern);
+    ck_assert_msg(glob(pattern, 0, NULL, &found) == 0, "no case in %s", pattern);
     for (size_t i = 0; i < found.gl_pathc; i++)
         n += run_file(found.gl_pathv[i]);
     globfree(&found);
