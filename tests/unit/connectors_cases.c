@@ -360,8 +360,11 @@ static void show_parsed(struct run *r, struct buf *b)
                 {"subject", p->subject},
                 {"text", p->text}};
     for (size_t i = 0; i < N_ELEMENTS(rows); i++) {
-        if (rows[i].value.n > 0)
-            buf_printf(b, "%s %.*s\n", rows[i].name, SLICE_ARG(rows[i].value));
+        if (rows[i].value.n == 0)
+            continue;
+        buf_printf(b, "%s ", rows[i].name);
+        add_lines(b, rows[i].value);
+        buf_add_cstr(b, "\n");
     }
     for (size_t i = 0; i < p->n_labels; i++)
         buf_printf(b, "label %.*s\n", SLICE_ARG(p->labels[i]));
