@@ -12,6 +12,7 @@
 #include "listen_tls.h"
 #include "smtp_proto.h"
 
+struct auth_backoff;
 struct loop;
 struct smtp_listener;
 
@@ -36,8 +37,7 @@ struct smtp_listen_options {
     bool implicit_tls;  /* from the first byte; else STARTTLS is offered when there is a certificate */
     bool auth_in_clear; /* AUTH without TLS; only for a loopback address */
 
-    /* Who is that?  NULL: nobody.  The result is kept as login, as long as the listener may use it: held() false ends
-       its sessions with 421 when they next speak. */
+    /* Who is that?  NULL: nobody.  The result is every transaction's login, and outlives the listener. */
     const void *(*login)(struct slice user, struct slice secret, const char *peer, void *arg);
     /* Answer once with smtp_transaction_answer(); empty: 250. */
     void (*recipient)(struct smtp_transaction *t, void *arg);
@@ -50,14 +50,19 @@ struct smtp_listen_options {
     uint64_t max_message_bytes;
     uint32_t max_recipients, max_connections, max_address_connections;
     size_t max_inflight_bytes;
+    int64_t handshake_ms, command_ms, data_ms;
+    int64_t load_ms; /* what command_ms and data_ms come down to when two thirds of the connections are taken */
+    int64_t write_ms, linger_ms, login_ms, data_window_ms;
+    struct auth_backoff *backoff; /* kept, shared with others; NULL: its own, of LIMIT_SMTP_LOGINS_MIN */
 };
 
 /* NULL with the reason in e.  Keeps loop; copies the options. */
 struct smtp_listener *smtp_listener_new(struct loop *loop, const struct smtp_listen_options *options,
                                         struct errmsg *e) NODISCARD;
 uint16_t smtp_listener_port(const struct smtp_listener *l);
+/* The caps (0: of limits.h), for connections and transactions to come; and logins may be others than before. */
 void smtp_listener_set_limits(struct smtp_listener *l, const struct smtp_listen_options *o);
-/* Taken for new connections; those that are open keep theirs. */
+/* Taken for new connections of a listener that has TLS; those that are open keep theirs. */
 void smtp_listener_set_tls(struct smtp_listener *l, struct listen_tls **tls);
 /* 421 to those who are idle, finish what was begun, then on_empty once (never before this returns). */
 void smtp_listener_drain(struct smtp_listener *l, void (*on_empty)(void *arg), void *arg);
@@ -71,7 +76,7 @@ void smtp_listener_free(struct smtp_listener **l);
 void smtp_transaction_answer(struct smtp_transaction *t, struct slice reply);
 
 struct smtp_counters {
-    uint64_t accepted, messages, recipients, logins, logins_wrong, logins_throttled, tls_handshakes;
+    uint64_t accepted, messages, recipients, logins, logins_wrong, logins_throttled, tls_handshakes, tls_failures;
     uint64_t refused_connections; /* by a cap */
     uint64_t timeouts;
     size_t open, unanswered, inflight_bytes;

@@ -42,7 +42,20 @@
 #define LIMIT_SMTP_DATA_MS             180000    /* for the next piece of the data; likewise */
 #define LIMIT_SMTP_LOAD_MS             10000
 #define LIMIT_SMTP_HANDSHAKE_MS        10000
-#define LIMIT_SMTP_DATA_MIN_BYTES_S    64u /* of data, over the first 60 s and more; slower: 421 */
+#define LIMIT_SMTP_WRITE_MS            30000 /* for a reply that the client does not read */
+#define LIMIT_SMTP_LINGER_MS           2000  /* reading on after the last reply, so that a RST does not destroy it */
+#define LIMIT_SMTP_LOGIN_MS            1000  /* a wrong login is answered after this; doubled with each of a session, */
+#define LIMIT_SMTP_LOGIN_MAX_MS        8000  /* up to this */
+#define LIMIT_SMTP_LOGINS_MIN          20u   /* wrong logins of one address that are looked at in a minute */
+#define LIMIT_SMTP_KEPT_BYTES                                                                                          \
+    65536u /* read of a client that pipelines while it waits for an answer; beyond: it is not read */
+#define LIMIT_SMTP_REFUSED_CONNECTIONS 64u /* above the caps on connections: these still hear 421, others are dropped  \
+                                            */
+#define LIMIT_SMTP_INFLIGHT_BYTES                                                                                      \
+    268435456u /* messages held by all transactions; beyond: 451; configuration may lower                              \
+                */
+#define LIMIT_SMTP_DATA_WINDOW_MS   60000
+#define LIMIT_SMTP_DATA_MIN_BYTES_S 64u /* of data, over the first 60 s and more; slower: 421 */
 
 /* Mail content; what is beyond is refused, not cut. */
 #define LIMIT_MAIL_LINE_BYTES   65536u  /* of any line, without CRLF: many senders break the 998 of RFC 5322 */
