@@ -1,6 +1,7 @@
 // The bench: Postern and its peers side by side in one run, a table of ratios, bench/out/results.json.
-//   bench/run                       everything, about six minutes
-//   bench/run --only forward        one part: forward blocked contacts (several, with commas)
+//   bench/run                       everything, about eight minutes
+//   bench/run --only forward        one part: forward blocked contacts smtp (several, with commas)
+//   bench/run --only smtp --without haraka,opensmtpd   fewer of the SMTP servers: postern postfix haraka opensmtpd
 //   bench/run --rounds 5 --seconds 5 --contacts 1000000 --decisions 10000000
 // The machine may be noisy: servers take turns within each round, figures are medians over the rounds, and what counts
 // are the ratios of one run.  What the goals and milestones are is GOALS, below; why, is docs/PERFORMANCE.md.
@@ -9,13 +10,15 @@ import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { OUT, knowsRedis, load, metrics, rssBytes, startHaproxy, startNginx, startNode, startPostern, startProvider, startRedis } from './servers.mjs';
 import { request, writeRequests } from './requests.mjs';
+import { SMTP_GOALS, smtp, smtpTable } from './smtp.mjs';
 
 const { values: flags } = parseArgs({ options: {
   rounds: { type: 'string', default: '3' },
   seconds: { type: 'string', default: '3' },
   contacts: { type: 'string', default: '200000' },
   decisions: { type: 'string', default: '500000' },
-  only: { type: 'string', default: 'forward,blocked,contacts' },
+  only: { type: 'string', default: 'forward,blocked,contacts,smtp' },
+  without: { type: 'string', default: '' },
 } });
 const ROUNDS = Number(flags.rounds);
 const SECONDS = Number(flags.seconds);
@@ -37,6 +40,7 @@ const GOALS = [
   ['memory per cached contact', 'bytes', 150, 300, (r) => r.contacts?.bytes],
   ['cost with many contacts / with 1,000', 'x', 1.2, 1.5, (r) => r.contacts?.many_us / r.contacts?.few_us],
   ['cost with many decisions stored / with few', 'x', 1.2, 1.5, (r) => r.contacts?.stored_us / r.contacts?.many_us],
+  ...SMTP_GOALS,
 ];
 
 const ratio = (r, a, b) => r.servers[a]?.full.cpu_us / r.servers[b]?.full.cpu_us;
@@ -165,6 +169,8 @@ function report(result) {
     one(full.cpu_us / result.servers.nginx.full.cpu_us, 2)]);
   if (lines.length > 0)
     console.log(`\n${table([['64 connections, 1,163-byte mails', 'us/message', 'Redis', 'per s', 'p50 / p99 ms', `us at ${result.half_rate}/s`, 'p50 / p99 ms', '/ nginx'], ...lines])}`);
+  const smtpLines = smtpTable(result, one);
+  if (smtpLines.length > 0) console.log(`\n${table(smtpLines)}`);
   result.goals = GOALS.map(([name, unit, goal, milestone, of]) => ({ name, unit, goal, milestone, measured: of(result) }))
     .map((row) => ({ ...row, met: !Number.isFinite(row.measured) ? 'not measured' : row.measured <= row.goal ? 'goal' : row.measured <= row.milestone ? 'milestone' : 'no' }));
   console.log(`\n${table([['figure', 'goal', 'milestone', 'measured', 'unit', 'met'],
@@ -178,6 +184,7 @@ const provider = await startProvider();
 if (parts.has('forward') || parts.has('blocked')) await forward(result, provider, request('mail'));
 if (parts.has('contacts')) await contacts(result, provider, request('mail'));
 await provider.stop();
+if (parts.has('smtp')) await smtp(result, { say, seed, medians, rounds: ROUNDS, seconds: SECONDS, people: PEOPLE, without: flags.without.split(',') });
 report(result);
 writeFileSync(path.join(OUT, 'results.json'), `${JSON.stringify(result, null, 2)}\n`);
 say(`written to ${path.relative(process.cwd(), path.join(OUT, 'results.json'))}`);

@@ -20,7 +20,7 @@ const TICKS_PER_S = Number(execFileSync('getconf', ['CLK_TCK'], { encoding: 'utf
 
 export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-async function freePort() {
+export async function freePort() {
   const server = net.createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address();
@@ -34,7 +34,7 @@ process.on('exit', () => running.forEach((child) => child.kill('SIGKILL')));
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(130));
 
 /** Start a program on a core; its output goes to a file that a failure shows. */
-function start(name, core, command, { cwd = OUT, env = {} } = {}) {
+export function start(name, core, command, { cwd = OUT, env = {} } = {}) {
   const child = spawn('taskset', ['-c', String(core), ...command], {
     cwd, env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
   const server = { name, child, log: '', pids: () => [child.pid, ...children(child.pid)] };
@@ -55,15 +55,24 @@ function start(name, core, command, { cwd = OUT, env = {} } = {}) {
 }
 
 function children(pid) {
-  const ids = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').filter(Boolean).map(Number);
+  const ids = ofProcess(pid, `task/${pid}/children`).trim().split(' ').filter(Boolean).map(Number);
   return ids.flatMap((id) => [id, ...children(id)]);
+}
+
+/** A file of /proc; empty when the process is gone: what it used is its parent's then. */
+function ofProcess(pid, file) {
+  try {
+    return readFileSync(`/proc/${pid}/${file}`, 'utf8');
+  } catch {
+    return '';
+  }
 }
 
 /** user + sys of all processes and threads of a server, in microseconds. */
 export function cpuUs(server) {
   const ticks = server.pids().map((pid) => {
-    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1].split(' ');
-    return Number(fields[11]) + Number(fields[12]);
+    const fields = ofProcess(pid, 'stat').split(') ').at(-1).split(' ');
+    return fields.slice(11, 15).map(Number).reduce((a, b) => a + b, 0); // its own, and of children that ended
   });
   return (ticks.reduce((a, b) => a + b, 0) * 1e6) / TICKS_PER_S;
 }
@@ -73,7 +82,7 @@ export function rssBytes(server) {
   return server.pids().map(of).reduce((a, b) => a + b, 0);
 }
 
-async function listens(port, server) {
+export async function listens(port, server) {
   for (let i = 0; i < 2000; i++) {
     const socket = net.connect(port, '127.0.0.1');
     const up = await Promise.race([once(socket, 'connect').then(() => true), once(socket, 'error').then(() => false)]).catch(() => false);
@@ -85,16 +94,16 @@ async function listens(port, server) {
   throw new Error(`${server.name} does not listen on ${port}:\n${server.log}`);
 }
 
-function directory(name) {
+export function directory(name) {
   const dir = path.join(OUT, name);
   mkdirSync(dir, { recursive: true });
   return dir;
 }
 
 /** A peer's configuration with its @NAMES@ filled in. */
-function fill(peer, file, values) {
+export function fill(peer, file, values, dir = directory(peer)) {
   const text = readFileSync(path.join(HERE, 'peers', peer, file), 'utf8');
-  const target = path.join(directory(peer), file);
+  const target = path.join(dir, file);
   writeFileSync(target, text.replaceAll(/@([A-Z]+)@/g, (all, name) => (name in values ? String(values[name]) : all)));
   return target;
 }
@@ -148,11 +157,16 @@ export async function startPostern(name, provider, counters = 'embedded') {
   writeFileSync(file, readFileSync(conf));
   const server = start(name, SERVER_CORE, [POSTERND, '-c', file], { cwd: dir });
   await listens(port, server);
+  await ready(server, port);
+  return Object.assign(server, { port, dir });
+}
+
+export async function ready(server, port) {
   for (let i = 0; i < 500; i++) {
-    if ((await fetch(`http://127.0.0.1:${port}/readyz`)).status === 200) return Object.assign(server, { port, dir });
+    if ((await fetch(`http://127.0.0.1:${port}/readyz`)).status === 200) return;
     await sleep(20);
   }
-  throw new Error(`${name} does not get ready:\n${server.log}`);
+  throw new Error(`${server.name} does not get ready:\n${server.log}`);
 }
 
 /** Whether this posternd knows Redis as counters. */
@@ -174,12 +188,20 @@ export async function metrics(server) {
 }
 
 /** One run of the load against a server: what blast says, and the CPU of server and helpers (Redis) per message. */
-export async function load(server, request, options, helpers = []) {
+export function load(server, request, options, helpers = []) {
+  return run(server, 'blast', { head: `${request}.head`, body: `${request}.body`, ...options }, helpers);
+}
+
+/** The same by SMTP; a server that keeps what it took is waited for until it has sent it. */
+export function mails(server, options) {
+  return run(server, 'mails', { ...server.login, ...options });
+}
+
+async function run(server, program, options, helpers = []) {
   const all = [server, ...helpers];
   const before = all.map(cpuUs);
-  const args = Object.entries({ port: server.port, head: `${request}.head`, body: `${request}.body`, ...options })
-    .flatMap(([key, value]) => (value === true ? [`--${key}`] : [`--${key}`, String(value)]));
-  const child = spawn('taskset', ['-c', String(LOAD_CORE), path.join(BIN, 'blast'), ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+  const args = Object.entries({ port: server.port, ...options }).flatMap(([key, value]) => (value === true ? [`--${key}`] : [`--${key}`, String(value)]));
+  const child = spawn('taskset', ['-c', String(LOAD_CORE), path.join(BIN, program), ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
   running.add(child);
   let out = '', err = '';
   child.stdout.on('data', (text) => (out += text));
@@ -187,6 +209,7 @@ export async function load(server, request, options, helpers = []) {
   const [code] = await once(child, 'exit');
   running.delete(child);
   if (code !== 0) throw new Error(`load against ${server.name}: ${err}\n${server.log}`);
+  await server.drained?.();
   const after = all.map(cpuUs);
   const said = JSON.parse(out);
   return { ...said, cpu_us: (after[0] - before[0]) / said.answered, helper_us: after.slice(1).map((a, i) => (a - before[i + 1]) / said.answered) };
