@@ -28,23 +28,29 @@ function twilioKey(n) {
 
 /**
  * The configuration as a plain object.  mail and sms are fakes, or undefined for the built-in sandbox; the providers'
- * secrets go by the environment, see environment().
+ * secrets go by the environment, see environment().  smtp: { relay, port, securePort }, when mail by SMTP is listened to.
  */
-export function configuration({ port, mail, sms, callbacks }) {
+export function configuration({ port, mail, sms, callbacks, smtp, tls }) {
   const key = (name, settings) => ({ name, ...KEYS[name], roles: ['sender'], ...settings });
   const agent = { roles: ['sender', 'agent'], sender_kind: 'agent' };
   return {
-    listen: { http: `127.0.0.1:${port}` },
-    public_url: `http://127.0.0.1:${port}`,
+    listen: {
+      http: `127.0.0.1:${port}`,
+      ...(smtp ? { smtp: `127.0.0.1:${smtp.port}` } : {}),
+      ...(smtp?.securePort ? { smtps: `127.0.0.1:${smtp.securePort}` } : {}),
+      ...(tls ? { tls: { certificate: tls.certFile, key: tls.keyFile } } : {}),
+    },
+    public_url: `${tls ? 'https' : 'http'}://127.0.0.1:${port}`,
     store: 'sqlite:postern.db',
     counters: 'embedded',
     clock: 'settable',
     providers: [
       ...(mail ? [{ name: 'main-mail', kind: 'sendgrid', url: mail.url, secret: 'env:POSTERN_TEST_MAIL_SECRET', total_ms: 1500 }] : []),
       ...(sms ? [{ name: 'main-sms', kind: 'twilio', url: sms.url, account: sms.account, secret: 'env:POSTERN_TEST_SMS_SECRET', total_ms: 1500 }] : []),
+      ...(smtp ? [relayProvider(smtp.relay)] : []),
       { name: 'sandbox', kind: 'sandbox' },
     ],
-    routes: { email: mail ? 'main-mail' : 'sandbox', sms: sms ? 'main-sms' : 'sandbox' },
+    routes: { email: mail ? 'main-mail' : 'sandbox', sms: sms ? 'main-sms' : 'sandbox', ...(smtp ? { smtp: 'relay' } : {}) },
     ...(callbacks ? { callbacks: { allow: [callbacks.url] } } : {}),
     categories: [
       { name: 'newsletter', class: 'marketing', consent: 'opt_in' },
@@ -75,9 +81,21 @@ export function configuration({ port, mail, sms, callbacks }) {
   };
 }
 
+/** A FakeRelay, or anything with a url, and auth and caFile when it has them. */
+function relayProvider({ url, auth, caFile }) {
+  return {
+    name: 'relay', kind: 'smtp', url, total_ms: 1500,
+    ...(auth ? { account: auth.user, secret: 'env:POSTERN_TEST_RELAY_SECRET' } : {}),
+    ...(caFile ? { ca_file: caFile } : {}),
+  };
+}
+
 /** What the configuration takes from the environment. */
-export function environment({ mail, sms }) {
-  return { POSTERN_TEST_MAIL_SECRET: mail?.apiKey ?? 'unused', POSTERN_TEST_SMS_SECRET: sms?.token ?? 'unused' };
+export function environment({ mail, sms, relay }) {
+  return {
+    POSTERN_TEST_MAIL_SECRET: mail?.apiKey ?? 'unused', POSTERN_TEST_SMS_SECRET: sms?.token ?? 'unused',
+    POSTERN_TEST_RELAY_SECRET: relay?.auth?.secret ?? 'unused',
+  };
 }
 
 /** A plain object as YAML in block form. */

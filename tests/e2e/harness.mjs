@@ -46,20 +46,22 @@ export async function waitFor(what, predicate, { deadline = WAIT_MS, every = 20 
   }
 }
 
-/** Start fakes and a Postern in front of them; stop all of it with end(). */
+/** Start fakes and a Postern in front of them; stop all of it with end().  relay: a FakeRelay, for mail by SMTP. */
 export async function startHouse(options = {}) {
   const mail = await new FakeSendGrid().start();
   const sms = await new FakeTwilio().start();
   const callbacks = await new FakeCallback().start();
+  const fakes = [mail, sms, callbacks];
+  if (options.relay) fakes.push(await options.relay.start());
   const postern = await Postern.start({ mail, sms, callbacks, ...options });
-  return { mail, sms, callbacks, postern, end: () => endHouse({ mail, sms, callbacks, postern }) };
+  return { mail, sms, callbacks, relay: options.relay, postern, end: () => endHouse(postern, fakes) };
 }
 
-async function endHouse({ mail, sms, callbacks, postern }) {
+async function endHouse(postern, fakes) {
   try {
     await postern.stop();
   } finally {
-    await Promise.all([mail.stop(), sms.stop(), callbacks.stop()]);
+    await Promise.all(fakes.map((one) => one.stop()));
   }
 }
 
@@ -103,27 +105,29 @@ export class Postern {
 
   /**
    * configure may change the configuration; clock: false leaves the system's time in force; wrap: a command in front
-   * of posternd's, which must exec it.
+   * of posternd's, which must exec it.  relay: a started FakeRelay (or what has its url); then SMTP is listened to.
+   * tls: a certificate() for all ports; whoever asks for it sets NODE_TLS_REJECT_UNAUTHORIZED for the native API.
    */
-  static async start({ mail, sms, callbacks, configure = () => {}, clock = true, env = {}, wrap = [] } = {}) {
+  static async start({ mail, sms, callbacks, relay, tls, configure = () => {}, clock = true, env = {}, wrap = [] } = {}) {
     const postern = new Postern();
     postern.command = [...wrap, POSTERND, '-c', 'postern.yaml'];
-    postern.#fakes = { mail, sms, callbacks };
+    postern.#fakes = { mail, sms, callbacks, relay };
     postern.dir = await mkdtemp(path.join(tmpdir(), 'postern-e2e-'));
     postern.port = await freePort();
     postern.file = path.join(postern.dir, 'postern.yaml');
-    const settings = configuration({ port: postern.port, mail, sms, callbacks });
+    if (relay) Object.assign(postern, { smtpPort: await freePort(), smtpsPort: tls && (await freePort()) });
+    const settings = configuration({ port: postern.port, mail, sms, callbacks, smtp: relay && { relay, port: postern.smtpPort, securePort: postern.smtpsPort }, tls });
     await configure(settings);
     postern.settings = settings;
     await postern.writeConfiguration();
-    postern.env = { PATH: process.env.PATH, TZ: 'Pacific/Auckland', ...sanitizers(), ...environment({ mail, sms }), ...env };
+    postern.env = { PATH: process.env.PATH, TZ: 'Pacific/Auckland', ...sanitizers(), ...environment({ mail, sms, relay }), ...env };
     await postern.launch();
     if (clock) await postern.newDay('12:00');
     return postern;
   }
 
   get url() {
-    return `http://127.0.0.1:${this.port}`;
+    return `${this.settings.listen.tls ? 'https' : 'http'}://127.0.0.1:${this.port}`;
   }
 
   /** All that posternd wrote to stderr and stdout, over all of its lives. */
