@@ -5,7 +5,8 @@
  */
 #include "registry.h"
 
-const struct connector *const connectors[] = {&sendgrid_connector, &twilio_connector, &smtp_connector, NULL};
+const struct connector *const connectors[] = {&sendgrid_connector, &twilio_connector, &plivo_connector, &smtp_connector,
+                                              NULL};
 
 const struct connector *connector_get(struct slice name)
 {

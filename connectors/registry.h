@@ -6,6 +6,7 @@
 
 extern const struct connector sendgrid_connector;
 extern const struct connector twilio_connector;
+extern const struct connector plivo_connector;
 extern const struct connector smtp_connector;
 
 #endif

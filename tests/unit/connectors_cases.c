@@ -8,6 +8,7 @@
  *   --- request              request line, fields, blank line, body
  *   --- decide               a line a message: outcome [reason [token]] [| detail [| prompt]]
  *   --- report               words: kept=ID queued unknown partial_reject own_callback callback_url=URL
+ *                            untold (the answer without the list of what was sent)
  *   --- provider             status, fields, blank line, body; SMTP: a field RCPT for each that was sent, code and text
  *   --- rows                 of a report, a line a recipient: index action status [| diagnostic [| remote [| until]]]
  *   --- kept                 a line a message: id state created updated release [theirs=ID] [reason]; body: the
@@ -66,7 +67,7 @@ struct run {
     bool send[MESSAGES_MAX];
     struct http provider_http;
     struct provider_answer provider;
-    bool has_provider, own_callback;
+    bool has_provider, own_callback, untold;
     struct slice callback_url;
     struct send_report report;
     struct kept_message kept[8];
@@ -216,6 +217,7 @@ static void read_report(struct run *r)
         r->report.partial_reject = r->report.partial_reject || slice_eq_cstr(word, "partial_reject");
         r->report.early = r->report.early || slice_eq_cstr(word, "early");
         r->own_callback = r->own_callback || slice_eq_cstr(word, "own_callback");
+        r->untold = r->untold || slice_eq_cstr(word, "untold");
         if (slice_starts(word, "callback_url="))
             r->callback_url = (struct slice){word.p + 13, word.n - 13};
     }
@@ -441,14 +443,25 @@ static void show_pass(struct run *r, struct buf *b)
     add_outgoing(b, err, &out);
 }
 
+/* A line each for those that were sent, where each has an id of its own. */
 static void show_classify(struct run *r, struct buf *b)
 {
     static const char *const words[] = {"accepted", "refused", "opted_out", "retry", "unknown"};
-    struct send_result result;
-    r->connector->classify(&r->provider, 0, &result);
-    buf_printf(b, "%s", words[result.status]);
-    add_text(b, "id", result.provider_id);
-    buf_add_cstr(b, "\n");
+    const struct message *sent[MESSAGES_MAX];
+    size_t n_sent = 0;
+    for (size_t i = 0; i < r->parsed.n_messages; i++) {
+        if (r->send[i])
+            sent[n_sent++] = &r->parsed.messages[i];
+    }
+    r->provider.sent = r->untold ? NULL : sent;
+    r->provider.n_sent = r->untold ? 0 : n_sent;
+    for (size_t i = 0; i < (r->connector->message_id == NULL ? 1 : n_sent); i++) {
+        struct send_result result;
+        r->connector->classify(&r->provider, i, &result);
+        buf_printf(b, "%s", words[result.status]);
+        add_text(b, "id", result.provider_id);
+        buf_add_cstr(b, "\n");
+    }
 }
 
 static void show_reply(struct run *r, struct buf *b)
