@@ -462,6 +462,7 @@ static void show_classify(struct run *r, struct buf *b)
         add_text(b, "id", result.provider_id);
         buf_add_cstr(b, "\n");
     }
+    r->provider.sent = NULL; /* of this function */
 }
 
 static void show_reply(struct run *r, struct buf *b)
