@@ -378,7 +378,8 @@ static enum err add_message(struct reading *g, size_t i)
         m->to_text = g->smtp->rcpts[i].path;
     }
     if (address_parse_email(m->to_text, &m->to, &why) != OK)
-        return wire_fault(g->fault, FAULT_ADDRESS, m->field.p, "Bad destination mailbox address syntax: %s", why.text);
+        return wire_fault(g->fault, FAULT_ADDRESS, m->field.p, "%s: Bad destination mailbox address syntax: %s",
+                          m->field.p, why.text);
     if (api != NULL) {
         int64_t at_ms = smtp_api_send_at_ms(api, i);
         m->not_before_ms = at_ms > m->not_before_ms ? at_ms : m->not_before_ms;

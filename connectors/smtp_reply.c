@@ -130,6 +130,8 @@ static void reply_accepted(const struct send_report *r, const struct tally *t, s
     char code[PST_CODE_MAX], time[RFC3339_MAX];
     const char *id = queue_id(r, t, a), *rest = "", *decision = t->all.speaks->id;
     wire_code(r, t->all.speaks, code);
+    if (passes(t->all.speaks) && t->kept > 0)
+        snprintf(code, sizeof code, "PST-UPSTREAM-DOWN"); /* fits; its 4xx is as good as none */
     if (t->forwarded == r->n_answers)
         rest = "";
     else if (t->kept == r->n_answers && t->all.release_at_ms != 0)
@@ -263,7 +265,7 @@ static struct refusal refusal_of(const struct fault *f)
     case FAULT_NO_RECIPIENT:
         return (struct refusal){554, "5.5.1", "No valid recipients"};
     case FAULT_ADDRESS:
-        return (struct refusal){553, "5.1.3", NULL};
+        return (struct refusal){553, strcmp(f->field, "MAIL") == 0 ? "5.1.7" : "5.1.3", NULL};
     case FAULT_TOO_LONG:
         return (struct refusal){554, "5.5.3", NULL};
     case FAULT_TOO_LARGE:

@@ -8,6 +8,7 @@
 #include "smtp.h"
 
 #include "postern/civil.h"
+#include "postern/hash.h"
 
 #define REPORT_MAX_BYTES   4194304u /* a thousand recipients are 1 MiB */
 #define RETURNED_MAX_BYTES 65536u   /* of a mail that is returned whole; of a larger one the header */
@@ -132,29 +133,21 @@ static void add_words(struct writing *w)
 
 /* --- for programs -------------------------------------------------------------------- */
 
-static int hex_upper(char c)
+/* "name: text" with RFC 3461's xtext undone; the envelope's parser saw that it stands for visible ASCII. */
+static void add_xtext(struct buf *b, const char *name, struct slice s)
 {
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
-/* "name: text" with RFC 3461's xtext undone; nothing, when it stood for something else than visible ASCII. */
-static void add_xtext(struct writing *w, const char *name, struct slice s)
-{
-    char *text = arena_alloc(w->arena, s.n + 1);
-    size_t n = 0;
-    w->b.failed = w->b.failed || text == NULL;
-    for (size_t i = 0; i < s.n && text != NULL; i++) {
+    if (s.n == 0)
+        return;
+    buf_printf(b, "%s: ", name);
+    for (size_t i = 0; i < s.n; i++) {
         char c = s.p[i];
-        if (c == '+' && i + 2 < s.n) {
-            c = (char)(hex_upper(s.p[i + 1]) * 16 + hex_upper(s.p[i + 2]));
+        if (c == '+') {
+            c = (char)(hash_hex_digit(s.p[i + 1]) * 16 + hash_hex_digit(s.p[i + 2]));
             i += 2;
         }
-        if (c < ' ' || c > '~')
-            return;
-        text[n++] = c;
+        buf_add(b, &c, 1);
     }
-    if (n > 0)
-        buf_printf(&w->b, "%s: %.*s\r\n", name, (int)n, text);
+    buf_add(b, "\r\n", 2);
 }
 
 static void add_row(struct writing *w, const struct report_row *row)
@@ -166,7 +159,7 @@ static void add_row(struct writing *w, const struct report_row *row)
     bool of_api = w->smtp->api != NULL && w->smtp->api->n_to > 0;
     buf_add_cstr(b, "\r\n");
     if (!of_api)
-        add_xtext(w, "Original-Recipient", rcpt_of(w->smtp, row->message)->orcpt);
+        add_xtext(b, "Original-Recipient", rcpt_of(w->smtp, row->message)->orcpt);
     buf_printf(b, "Final-Recipient: %s; %.*s\r\n", is_ascii(to) ? "rfc822" : "utf-8", SLICE_ARG(to));
     buf_printf(b, "Action: %s\r\nStatus: %.*s\r\n", actions[row->action], SLICE_ARG(row->status));
     if (row->remote.n > 0) {
@@ -188,7 +181,7 @@ static void add_status(struct writing *w)
     char time[RFC2822_MAX];
     buf_printf(&w->b, "Reporting-MTA: dns; %s\r\n", w->options->host);
     if (!slice_starts(w->smtp->mail.envid, "ovr_")) /* a token that came this way is nobody's to read */
-        add_xtext(w, "Original-Envelope-Id", w->smtp->mail.envid);
+        add_xtext(&w->b, "Original-Envelope-Id", w->smtp->mail.envid);
     if (w->options->kept_id.n > 0)
         buf_printf(&w->b, "X-Postern-Queue-Id: %.*s\r\n", SLICE_ARG(w->options->kept_id));
     buf_printf(&w->b, "Arrival-Date: %s\r\n", rfc2822_format(w->options->arrived_ms, time));
@@ -211,14 +204,17 @@ static bool is_returnable(struct slice s)
     return s.n == 0 || memchr(s.p, '\0', s.n) == NULL;
 }
 
-/* The header without what spoke to us, what speaks to a relay, and what cannot be sent; with the text, if it was asked
- * for. */
+/*
+ * The header without what spoke to us, what speaks to a relay, and what cannot be sent.  With the text when that was
+ * asked for, which counts for failures only (RFC 3461 section 4.3).
+ */
 static enum err choose_returned(struct writing *w)
 {
     const struct smtp *smtp = w->smtp;
     struct slice content = w->request->body;
     struct buf b;
-    w->whole = smtp->mail.ret == SMTP_RET_FULL && content.n <= RETURNED_MAX_BYTES && is_returnable(content);
+    w->whole = smtp->mail.ret == SMTP_RET_FULL && worst_of(w) == REPORT_FAILED && content.n <= RETURNED_MAX_BYTES &&
+               is_returnable(content);
     buf_init(&b, w->arena, REPORT_MAX_BYTES);
     for (size_t i = 0; i < smtp->head.n; i++) {
         const struct mail_field *field = &smtp->head.fields[i];

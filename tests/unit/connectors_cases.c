@@ -364,8 +364,11 @@ static void show_parsed(struct run *r, struct buf *b)
     for (size_t i = 0; i < N_ELEMENTS(rows); i++) {
         if (rows[i].value.n == 0)
             continue;
+        struct slice value = rows[i].value;
+        while (value.n > 0 && (value.p[value.n - 1] == '\n' || value.p[value.n - 1] == '\r'))
+            value.n--;
         buf_printf(b, "%s ", rows[i].name);
-        add_lines(b, rows[i].value);
+        add_lines(b, value);
         buf_add_cstr(b, "\n");
     }
     for (size_t i = 0; i < p->n_labels; i++)
