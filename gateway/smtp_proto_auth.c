@@ -25,7 +25,6 @@ static bool decode(struct smtp_proto *p, struct slice text, bool initial, struct
 
 static enum smtp_event refuse_response(struct smtp_proto *p)
 {
-    p->state = SMTP_STATE_COMMAND;
     return smtp_proto_refuse(p, SMTP_PROTO_FAULT_SYNTAX, "501 5.5.2 Cannot decode the credentials\r\n");
 }
 
@@ -48,26 +47,25 @@ static enum smtp_event ask(struct smtp_proto *p, struct slice user, struct slice
     return smtp_proto_ask(p, SMTP_AUTH);
 }
 
-static struct slice until_nul(struct slice *rest)
+/* False: there is no NUL. */
+static bool take_until_nul(struct slice *rest, struct slice *part)
 {
-    const char *nul = rest->n > 0 ? memchr(rest->p, '\0', rest->n) : NULL;
-    struct slice part = {rest->p, nul == NULL ? rest->n : (size_t)(nul - rest->p)};
-    size_t used = part.n + (nul == NULL ? 0 : 1);
-    *rest = (struct slice){rest->p + used, rest->n - used};
-    return part;
+    const char *nul = memchr(rest->p, '\0', rest->n);
+    if (nul == NULL)
+        return false;
+    *part = (struct slice){rest->p, (size_t)(nul - rest->p)};
+    *rest = (struct slice){nul + 1, rest->n - part->n - 1};
+    return true;
 }
 
 /* [authzid] NUL authcid NUL passwd; nobody acts for another here, so authzid is the user or nobody. */
 static enum smtp_event take_plain(struct smtp_proto *p, struct slice response, bool initial)
 {
-    struct slice rest;
-    if (!decode(p, response, initial, &rest))
+    struct slice acts_as, user, rest;
+    if (!decode(p, response, initial, &rest) || !take_until_nul(&rest, &acts_as) || !take_until_nul(&rest, &user))
         return refuse_response(p);
-    struct slice acts_as = until_nul(&rest), user = until_nul(&rest);
-    if (acts_as.n > 0 && is_user(user) && !slice_eq(acts_as, user)) {
-        p->state = SMTP_STATE_COMMAND;
+    if (acts_as.n > 0 && !slice_eq(acts_as, user))
         return smtp_proto_refuse(p, SMTP_PROTO_FAULT_AUTH_FAILED, "535 5.7.8 Authentication credentials invalid\r\n");
-    }
     return ask(p, user, rest);
 }
 
@@ -93,10 +91,9 @@ static enum smtp_event take_secret(struct smtp_proto *p, struct slice response)
 enum smtp_event smtp_proto_auth_line(struct smtp_proto *p, struct slice line, bool more)
 {
     enum smtp_proto_state state = p->state;
-    if (slice_eq_cstr(line, "*")) {
-        p->state = SMTP_STATE_COMMAND;
+    p->state = SMTP_STATE_COMMAND; /* unless the exchange goes on */
+    if (slice_eq_cstr(line, "*"))
         return smtp_proto_refuse(p, SMTP_PROTO_FAULT_AUTH_FAILED, "501 5.7.0 Authentication aborted\r\n");
-    }
     if (state == SMTP_STATE_AUTH_PLAIN)
         return take_plain(p, line, false);
     if (state == SMTP_STATE_AUTH_SECRET)
