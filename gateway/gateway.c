@@ -25,6 +25,7 @@
 #include "retime.h"
 #include "revocation.h"
 #include "submission.h"
+#include "submission_smtp.h"
 
 #define STALL_LOOK_MS      1000
 #define DRAIN_MAX_MS       30000
@@ -194,8 +195,7 @@ static void refuse(struct gateway *g, struct http_request *r, const struct conne
     submission_http_fault(g, r, c, route, &f);
 }
 
-/* Better said early than timed out late: more is under way than can be answered in time. */
-static bool overloaded(const struct gateway *g)
+bool gateway_overloaded(const struct gateway *g)
 {
     int64_t oldest_ms = 0;
     return g->submissions >= LIMIT_SUBMISSIONS ||
@@ -212,7 +212,7 @@ static void dialect(struct gateway *g, struct http_request *r, const struct conn
         kept_on_request(g, r, c, route, key);
     else if (gateway_unready(g) != NULL && !g->draining)
         refuse(g, r, c, route, FAULT_UNAVAILABLE);
-    else if (overloaded(g))
+    else if (gateway_overloaded(g))
         refuse(g, r, c, route, FAULT_OVERLOAD);
     else
         submission_http_start(g, r, c, route, key);
@@ -352,7 +352,7 @@ static bool open_listener(struct gateway *g, const struct gateway_place *place, 
     const struct conf *c = g->conf;
     struct http_listen_options o = {
         .address = c->listen_http,
-        .fd = place != NULL ? place->listen_fd : 0,
+        .fd = place != NULL ? place->listen_fd[LISTENER_HTTP] : 0,
         .tls_certificate = c->tls_certificate,
         .tls_key = c->tls_key,
         .on_request = gateway_on_request,
@@ -378,6 +378,7 @@ void gateway_set_limits(struct gateway *g)
                                               .max_body_bytes = c->max_body_bytes,
                                               .head_ms = c->head_ms,
                                           });
+    submission_smtp_set_limits(g);
 }
 
 /* --- what the other workers, or the parent, ask for --------------------------------------- */
@@ -474,7 +475,7 @@ struct gateway *gateway_new(struct conf *conf, const struct gateway_place *place
     g->callbacks = callbacks_new(g);
     g->releaser = releaser_new(g);
     g->reload = reload_new(g);
-    if (!open_listener(g, place, e))
+    if (!open_listener(g, place, e) || !submission_smtp_open(g, place, e))
         goto fail;
     return g;
 fail:
@@ -489,6 +490,7 @@ void gateway_free(struct gateway **gp)
         return;
     reload_free(&g->reload);
     http_listener_free(&g->listener);
+    submission_smtp_close(g);
     releaser_free(&g->releaser);
     callbacks_free(&g->callbacks);
     if (g->conf->use == NULL)
@@ -517,7 +519,8 @@ static void on_store(int fd, unsigned ready, void *arg)
 static void on_empty(void *arg)
 {
     struct gateway *g = arg;
-    g->listener_empty = true;
+    ensure(g->listeners_open > 0);
+    g->listeners_open--;
 }
 
 void gateway_drain(struct gateway *g, bool at_once)
@@ -531,6 +534,7 @@ void gateway_drain(struct gateway *g, bool at_once)
     g->drain_until_mono_ms = clock_mono_ms() + DRAIN_MAX_MS;
     releaser_drain(g->releaser);
     http_listener_drain(g->listener, on_empty, g);
+    g->listeners_open = 1 + submission_smtp_drain(g, on_empty, g);
 }
 
 static void on_signal(int signo, unsigned ready, void *arg)
@@ -554,7 +558,7 @@ static void on_hangup(int signo, unsigned ready, void *arg)
 static bool at_rest(const struct gateway *g)
 {
     int64_t age_ms;
-    return g->draining && g->listener_empty && g->submissions == 0 && releaser_active(g->releaser) == 0 &&
+    return g->draining && g->listeners_open == 0 && g->submissions == 0 && releaser_active(g->releaser) == 0 &&
            store_backlog(g->store, &age_ms) == 0;
 }
 
@@ -583,8 +587,9 @@ int gateway_run(struct gateway *g)
     struct loop_watch *hangup = bus_has_parent(g->bus) ? NULL : loop_watch_signal(g->loop, SIGHUP, on_hangup, g);
 
     on_look(g);
-    log_line(LOG_INFO, NULL, "gateway", "ready", "http=%s port=%u tzdata=%s zones=%zu", g->conf->listen_http,
-             http_listener_port(g->listener), zone_data_version(), zone_load_all());
+    log_line(LOG_INFO, NULL, "gateway", "ready", "http=%s port=%u smtp_port=%u smtps_port=%u tzdata=%s zones=%zu",
+             g->conf->listen_http, http_listener_port(g->listener), submission_smtp_port(g, LISTENER_SMTP),
+             submission_smtp_port(g, LISTENER_SMTPS), zone_data_version(), zone_load_all());
     if (g->worker == STORE_RELEASING_OWNER)
         retime_all(g); /* zones may have changed since these rows were written */
     bus_ready(g->bus);

@@ -20,6 +20,11 @@ struct callbacks;  /* callback.c */
 struct submission; /* submission.c */
 struct posted;     /* submission_act.c */
 struct reload;     /* reload.c */
+struct smtp_login; /* submission_smtp.c */
+struct smtp_listener;
+struct auth_backoff;
+
+enum listener { LISTENER_HTTP, LISTENER_SMTP /* or STARTTLS */, LISTENER_SMTPS, LISTENER_N };
 
 /* A page of the turn in which it was first asked for. */
 struct gateway_page {
@@ -40,6 +45,9 @@ struct gateway {
     struct bus *bus;
     uint32_t worker; /* which of the workers this is; 0 where there are none */
     struct http_listener *listener;
+    struct smtp_listener *smtp[LISTENER_N]; /* LISTENER_SMTP, LISTENER_SMTPS; NULL: not configured */
+    struct smtp_login *smtp_logins;
+    struct auth_backoff *smtp_backoff; /* of both */
     struct releaser *releaser;
     struct callbacks *callbacks;
     struct reload *reload;
@@ -51,8 +59,8 @@ struct gateway {
     struct submission *acting;       /* those whose call to a provider is under way */
     int64_t sweep_mono_ms;           /* when idempotency keys are looked through again */
     bool draining;
-    bool has_counted;    /* the counters were up in every worker, or have been waited for */
-    bool listener_empty; /* nothing is open there any more */
+    bool has_counted;      /* the counters were up in every worker, or have been waited for */
+    size_t listeners_open; /* of which something is still open: counts down while draining */
     int64_t drain_until_mono_ms;
     int64_t started_mono_ms;
     struct gateway_page metrics_page;
@@ -61,7 +69,8 @@ struct gateway {
 /* Where a worker stands among those of its parent (workers.c). */
 struct gateway_place {
     uint32_t worker;
-    int listen_fd, bus_fd; /* both taken */
+    int listen_fd[LISTENER_N]; /* taken; -1: not configured */
+    int bus_fd;                /* taken */
     struct metrics_board *board;
 };
 
@@ -80,6 +89,9 @@ void gateway_set_limits(struct gateway *g);
 
 /* NULL: ready.  Else why not: "store: disk is nearly full". */
 const char *gateway_unready(const struct gateway *g);
+
+/* Better said early than timed out late: more is under way than can be answered in time. */
+bool gateway_overloaded(const struct gateway *g);
 
 /* Authorization: "Bearer x" gives the secret alone, "Basic b64(user:password)" both; false: neither, or two of them. */
 bool gateway_credentials(struct http_request *r, struct slice *account, struct slice *secret);

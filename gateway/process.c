@@ -71,6 +71,17 @@ void process_set_up(bool with_cores)
     raise_descriptors();
 }
 
+/* Each port has a right to as much as it wants, up to an eighth of what there is. */
+uint32_t process_smtp_connections(const struct conf *c)
+{
+    uint32_t wanted = c->smtp_max_connections != 0 ? c->smtp_max_connections : LIMIT_SMTP_CONNECTIONS;
+    struct rlimit fds;
+
+    if (getrlimit(RLIMIT_NOFILE, &fds) == -1 || fds.rlim_cur == RLIM_INFINITY || fds.rlim_cur / 8 >= wanted)
+        return wanted;
+    return (uint32_t)(fds.rlim_cur / 8);
+}
+
 size_t process_connections(const struct conf *c)
 {
     size_t wanted = c->max_connections != 0 ? c->max_connections : LIMIT_HTTP_CONNECTIONS;
@@ -81,6 +92,8 @@ size_t process_connections(const struct conf *c)
         return wanted;
     for (size_t i = 0; i < c->n_providers; i++)
         reserve += c->providers[i].max_concurrency != 0 ? c->providers[i].max_concurrency : CONCURRENCY_ASSUMED;
+    reserve += c->listen_smtp != NULL ? process_smtp_connections(c) : 0;
+    reserve += c->listen_smtps != NULL ? process_smtp_connections(c) : 0;
     size_t all = (size_t)fds.rlim_cur;
     size_t left = all - (reserve < all / 2 ? reserve : all / 2);
     /* Those above the cap that still hear 503 hold descriptors too; the listener hears at most as many as the cap. */

@@ -13,5 +13,7 @@ void process_set_up(bool with_cores);
 
 /* Connections that the listener may hold, so that descriptors for store and providers are left; 0: limits.h's. */
 size_t process_connections(const struct conf *c);
+/* Likewise of each SMTP port. */
+uint32_t process_smtp_connections(const struct conf *c);
 
 #endif

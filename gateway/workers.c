@@ -40,7 +40,7 @@
 
 struct worker {
     uint32_t n;
-    int listen_fd;         /* its queue of connections, whoever accepts from it; -1: draining */
+    int fd[LISTENER_N];    /* its queues of connections, whoever accepts from them; -1: none, or draining */
     pid_t pid;             /* 0: none runs */
     struct bus_pipe *pipe; /* NULL: none runs */
     bool ready;
@@ -355,10 +355,37 @@ static void worker_read(struct workers *ws, struct worker *w)
 
 /* --- birth ------------------------------------------------------------------------------------ */
 
+static void queues_close(struct worker *w)
+{
+    for (size_t i = 0; i < LISTENER_N; i++) {
+        if (w->fd[i] != -1)
+            close(w->fd[i]);
+        w->fd[i] = -1;
+    }
+}
+
+static void queues_pause(const struct worker *w)
+{
+    for (size_t i = 0; i < LISTENER_N; i++) {
+        if (w->fd[i] != -1)
+            listen_socket_pause(w->fd[i]);
+    }
+}
+
+/* False, with errno. */
+static bool queues_again(const struct worker *w)
+{
+    for (size_t i = 0; i < LISTENER_N; i++) {
+        if (w->fd[i] != -1 && !listen_socket_again(w->fd[i]))
+            return false;
+    }
+    return true;
+}
+
 /* The child's: nothing of the parent's stays open but the store's lock, which ends with the last of the family. */
 static _Noreturn void worker_main(struct workers *ws, struct worker *me, int bus_fd, pid_t parent)
 {
-    struct gateway_place place = {.worker = me->n, .listen_fd = me->listen_fd, .bus_fd = bus_fd, .board = ws->board};
+    struct gateway_place place = {.worker = me->n, .bus_fd = bus_fd, .board = ws->board};
     struct errmsg e;
     char name[16];
 
@@ -370,9 +397,10 @@ static _Noreturn void worker_main(struct workers *ws, struct worker *me, int bus
     for (size_t i = 0; i < ws->n; i++) {
         struct worker *w = &ws->worker[i];
         bus_pipe_free(&w->pipe);
-        if (w != me && w->listen_fd != -1)
-            close(w->listen_fd);
+        if (w != me)
+            queues_close(w);
     }
+    memcpy(place.listen_fd, me->fd, sizeof(place.listen_fd));
     snprintf(name, sizeof(name), "worker=%u", me->n);
     log_set_process(name);
     ensure(sigprocmask(SIG_SETMASK, &ws->mask_before, NULL) == 0);
@@ -387,7 +415,7 @@ static _Noreturn void worker_main(struct workers *ws, struct worker *me, int bus
 static void cannot_start(const struct worker *w)
 {
     log_line(LOG_ERROR_, NULL, "workers", "cannot_start", "worker=%u why=\"%s\"", w->n, strerror(errno));
-    listen_socket_pause(w->listen_fd);
+    queues_pause(w);
 }
 
 static void worker_start(struct workers *ws, struct worker *w)
@@ -396,7 +424,7 @@ static void worker_start(struct workers *ws, struct worker *w)
     int ends[2];
 
     w->restart_mono_ms = clock_mono_ms() + WAIT_MIN_MS; /* should it fail for want of memory or descriptors */
-    if (!listen_socket_again(w->listen_fd) || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == -1) {
+    if (!queues_again(w) || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == -1) {
         cannot_start(w);
         return;
     }
@@ -432,11 +460,8 @@ static void drain(struct workers *ws)
     }
     ws->draining = true;
     ws->drain_until_mono_ms = clock_mono_ms() + DRAIN_MS;
-    for (size_t i = 0; i < ws->n; i++) {
-        if (ws->worker[i].listen_fd != -1)
-            close(ws->worker[i].listen_fd);
-        ws->worker[i].listen_fd = -1;
-    }
+    for (size_t i = 0; i < ws->n; i++)
+        queues_close(&ws->worker[i]);
     tell_all(ws, BUS_DRAIN, (struct slice){0});
 }
 
@@ -470,7 +495,7 @@ static void plan_restart(struct workers *ws, struct worker *w)
         w->wait_ms = WAIT_MAX_MS;
     w->restart_mono_ms = now_ms + w->wait_ms;
     if (w->wait_ms > 0)
-        listen_socket_pause(w->listen_fd); /* or clients would wait as long, for nobody */
+        queues_pause(w); /* or clients would wait as long, for nobody */
 }
 
 static void worker_died(struct workers *ws, struct worker *w, int how)
@@ -669,15 +694,32 @@ static bool open_once(struct workers *ws, struct errmsg *e)
     return true;
 }
 
+static bool open_queues(struct workers *ws, struct errmsg *e)
+{
+    const char *const address[LISTENER_N] = {[LISTENER_HTTP] = ws->conf->listen_http,
+                                             [LISTENER_SMTP] = ws->conf->listen_smtp,
+                                             [LISTENER_SMTPS] = ws->conf->listen_smtps};
+    int fds[METRICS_WORKERS_MAX];
+
+    for (size_t i = 0; i < ws->n; i++)
+        ws->worker[i] = (struct worker){.n = (uint32_t)i, .fd = {-1, -1, -1}};
+    for (size_t l = 0; l < LISTENER_N; l++) {
+        if (address[l] == NULL)
+            continue;
+        if (!listen_sockets_open(address[l], fds, ws->n, e))
+            return false;
+        for (size_t i = 0; i < ws->n; i++)
+            ws->worker[i].fd[l] = fds[i];
+    }
+    return true;
+}
+
 static bool set_up(struct workers *ws, struct errmsg *e)
 {
     sigset_t mask;
-    int fds[METRICS_WORKERS_MAX];
 
-    if (!open_once(ws, e) || !listen_sockets_open(ws->conf->listen_http, fds, ws->n, e))
+    if (!open_once(ws, e) || !open_queues(ws, e))
         return false;
-    for (size_t i = 0; i < ws->n; i++)
-        ws->worker[i] = (struct worker){.n = (uint32_t)i, .listen_fd = fds[i]};
     ws->board = metrics_board_new(ws->n);
     (void)hash_siphash("", 0); /* draws its key: all workers call an address by the same hash */
     (void)zone_load_all();     /* read once, for all: a worker starts in a fraction of the time */
