@@ -175,17 +175,29 @@ static bool find_between(struct slice text, size_t from, size_t to, struct card_
     return false;
 }
 
+/* The first eight bytes at from, from + 8 ... with ENOUGH digits; text.n when there are none. */
+static size_t next_dense(struct slice text, size_t from)
+{
+    for (size_t i = from; i + STEP <= text.n; i += STEP) {
+        if (count_digits(text.p + i) >= ENOUGH)
+            return i;
+    }
+    return text.n;
+}
+
+bool card_number_possible(struct slice text)
+{
+    return next_dense(text, 0) < text.n;
+}
+
 bool card_number_find(struct slice text, size_t from, struct card_number *out)
 {
-    size_t i = from;
-    for (; i + STEP <= text.n; i += STEP) {
-        if (count_digits(text.p + i) < ENOUGH)
-            continue;
-        /* It began in the eight bytes before, or here. */
+    for (size_t i = next_dense(text, from); i < text.n; i = next_dense(text, i + STEP)) {
+        /* It began here, or in the eight bytes before. */
         if (find_between(text, i - from >= STEP ? i - STEP : from, i + STEP, out))
             return true;
     }
-    return find_between(text, i - from >= STEP ? i - STEP : from, text.n, out);
+    return false;
 }
 
 struct slice card_number_mask(struct slice text, struct arena *a)

@@ -56,7 +56,8 @@ struct sendgrid {
     size_t n_envelopes;
     uint32_t n_listed; /* messages of the envelopes; one more is mail_settings.bcc */
     bool bcc_setting;
-    uint32_t bcc_email; /* its string */
+    uint32_t bcc_email;     /* its string */
+    struct body_facts body; /* of all messages */
 };
 
 enum err sendgrid_parse(const struct wire_request *r, const struct route *route, int64_t now_ms, struct arena *a,

@@ -303,7 +303,8 @@ static enum err read_envelope(struct sendgrid_reading *g, size_t index)
     struct sendgrid_envelope *e = &g->sg->envelopes[index];
     char path[FAULT_FIELD_MAX];
     struct claims claims;
-    struct message seed = {.channel = CHANNEL_EMAIL, .sender = g->out->from, .not_before_ms = g->not_before_ms};
+    struct message seed = {
+        .channel = CHANNEL_EMAIL, .sender = g->out->from, .not_before_ms = g->not_before_ms, .body = &g->sg->body};
     member_path(e, index, SG_PERSON_FROM, path);
     enum err err = sendgrid_read_sender(g, e->members[SG_PERSON_FROM], path, &seed.sender);
     member_path(e, index, SG_PERSON_SEND_AT, path);

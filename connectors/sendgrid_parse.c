@@ -71,29 +71,6 @@ static void read_fingerprint(struct sendgrid_reading *g)
     g->fingerprint = h ^ n;
 }
 
-/* For people: the first text/plain part, else the first. */
-static enum err read_content(struct sendgrid_reading *g)
-{
-    const struct json_scan *s = &g->sg->scan;
-    uint32_t content = g->sg->root[SG_ROOT_CONTENT];
-    if (content == JSON_NONE)
-        return OK;
-    if (!json_scan_is(s, content, JSON_KIND_ARRAY))
-        return sendgrid_refuse_type(g, "content", content, "an array of {type, value}");
-    uint32_t shown = JSON_NONE;
-    for (uint32_t part = content + 1; part < s->nodes[content].next; part = s->nodes[part].next) {
-        uint32_t type = json_scan_member(s, part, "type"), value = json_scan_member(s, part, "value");
-        bool plain = type != JSON_NONE && slice_eq_cstr(json_scan_raw(s, type), "\"text/plain\"");
-        if (shown == JSON_NONE || plain)
-            shown = value;
-        if (plain)
-            break;
-    }
-    if (json_scan_is(s, shown, JSON_KIND_STRING) && !json_scan_text(s, shown, g->arena, &g->out->text))
-        return sendgrid_out_of_memory(g);
-    return OK;
-}
-
 /* Subject and content as the provider requires them. */
 static enum err check_content(struct sendgrid_reading *g)
 {
@@ -279,7 +256,7 @@ static enum err read_body(struct sendgrid_reading *g)
     if (err == OK)
         err = check_content(g);
     if (err == OK)
-        err = read_content(g);
+        err = sendgrid_read_content(g);
     if (err == OK)
         err = sendgrid_read_send_at(g, g->sg->root[SG_ROOT_SEND_AT], "send_at", &g->not_before_ms);
     if (err == OK)

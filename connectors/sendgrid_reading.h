@@ -36,6 +36,9 @@ uint64_t sendgrid_mix_node(const struct json_scan *s, uint64_t h, uint32_t node)
 /* The address of a `from`; *out stays when node is JSON_NONE. */
 enum err sendgrid_read_sender(struct sendgrid_reading *g, uint32_t node, const char *path, struct slice *out) NODISCARD;
 
+/* sendgrid_content.c: the text for people, and what can be seen of the content. */
+enum err sendgrid_read_content(struct sendgrid_reading *g) NODISCARD;
+
 /* sendgrid_envelope.c, in this order. */
 enum err sendgrid_open_envelopes(struct sendgrid_reading *g, size_t *n_recipients) NODISCARD;
 enum err sendgrid_read_top_claims(struct sendgrid_reading *g) NODISCARD;

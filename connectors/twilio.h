@@ -7,6 +7,7 @@
 
 struct twilio {
     struct form form;
+    struct body_facts body;
     int64_t send_at_ms; /* 0: not scheduled, or Twilio would not take it for scheduled */
 };
 

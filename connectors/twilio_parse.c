@@ -7,6 +7,7 @@
 #include "twilio.h"
 
 #include "claims.h"
+#include "mime.h"
 #include "postern/civil.h"
 #include "postern/limits.h"
 
@@ -118,6 +119,9 @@ static enum err read_body(struct reading *g, struct message *m)
         return wire_fault(g->fault, FAULT_SYNTAX, "MediaUrl", "There are %zu MediaUrl fields; at most %u may be sent.",
                           media, MEDIA_MAX);
     g->out->text = body;
+    body_look(body, false, &g->twilio->body);
+    g->twilio->body.attachments = (uint32_t)media;
+    m->body = &g->twilio->body;
     static const char *const content[] = {"Body", "MediaUrl", "ContentSid", "ContentVariables"};
     const struct form *f = &g->twilio->form;
     for (size_t i = 0; i < f->n; i++) {

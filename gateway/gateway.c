@@ -17,6 +17,7 @@
 #include "pages.h"
 #include "postern/clock.h"
 #include "postern/hash.h"
+#include "postern/language.h"
 #include "postern/log.h"
 #include "postern/zone.h"
 #include "process.h"
@@ -458,6 +459,15 @@ static const struct bus_user bus_user = {
     .stuck_ms = stuck_ms,
 };
 
+/* Without it a content's language is unknown: no remark is made. */
+static void open_languages(void)
+{
+    struct errmsg e;
+
+    if (language_open(&e) != OK)
+        log_line(LOG_WARN, NULL, "gateway", "no_language", "error=\"%s\"", e.text);
+}
+
 struct gateway *gateway_new(struct conf *conf, const struct gateway_place *place, struct errmsg *e)
 {
     struct gateway *g = xcalloc(1, sizeof(*g));
@@ -470,6 +480,7 @@ struct gateway *gateway_new(struct conf *conf, const struct gateway_place *place
     g->bus = bus_new(g->loop, place != NULL ? place->bus_fd : -1, &bus_user, g);
     g->duplicates = duplicates_new();
     g->started_mono_ms = clock_mono_ms();
+    open_languages();
     if (!open_store(g, place, e) || confs_open(g->confs, conf, NULL, e) != OK)
         goto fail;
     g->callbacks = callbacks_new(g);
@@ -503,6 +514,7 @@ void gateway_free(struct gateway **gp)
     submission_forget_unwritten(g);
     metrics_free(&g->metrics);
     arena_clear(&g->metrics_page.arena);
+    language_close();
     confs_free(&g->confs);
     loop_free(&g->loop);
     free(g);

@@ -212,6 +212,7 @@ static void decide_item(struct submission *s, struct item *item)
     item->profile.last_same_content_ms =
         duplicates_last_ms(s->g->duplicates, item->contact_hash, item->message->fingerprint);
     policy_prepare(f);
+    submission_tell_language(s, item);
     policy_decide(f, &item->decision);
 }
 

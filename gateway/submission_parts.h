@@ -2,6 +2,7 @@
  * What the files of a submission share: its struct, and the hand-over points.
  *   submission.c         the steps and their driver
  *   submission_read.c    READ: request or deferred row -> messages
+ *   submission_content.c what is looked for in the content at DECIDE
  *   submission_idempotency.c  the claim of a key at the end of READ, and what becomes of it
  *   submission_record.c  RECORD: decisions -> durable rows, kept messages
  *   submission_act.c     ACT: the call to the provider, and its answer
@@ -105,6 +106,7 @@ struct submission {
     int64_t started_us, step_us;
     uint64_t epoch; /* of the cache, when the profiles were read */
     bool partial_reject;
+    bool language_told; /* the messages' body facts say what there is to be said of it */
     char kept_id[SID_MAX];
     struct stored_submission stored;
 
@@ -141,6 +143,10 @@ void submission_release_slot(struct submission *s, struct item *item);
 
 /* submission_read.c */
 enum step_next submission_read(struct submission *s);
+
+/* submission_content.c */
+/* Once the preferences are merged: the language of the content, when the recipient states one and the message none. */
+void submission_tell_language(struct submission *s, const struct item *item);
 
 /* submission_idempotency.c */
 /* The end of READ: claims the request's key, if it has one. */

@@ -14,6 +14,12 @@ struct card_number {
     size_t start, end; /* offsets into the text */
 };
 
+/*
+ * False: there is none, for sure, and quickly.  What is escaped or encoded may be asked as it is, as long as a digit
+ * stands for itself.
+ */
+bool card_number_possible(struct slice text);
+
 /* The first that begins at or behind `from`; false when there is none. */
 bool card_number_find(struct slice text, size_t from, struct card_number *out);
 

@@ -24,6 +24,7 @@ only() { # LIBRARY-PATTERN FILES-REGEX
     [ -z "$hits" ] || { printf '<%s> is known outside its place:\n%s\n' "$1" "$hits"; bad=1; }
 }
 only 'glib' '^base/zone\.c$'
+only 'libexttextcat' '^base/language\.c$'
 only 'gmime' '^connectors/mime\.c$'
 only 'sqlite3' '^store/sqlite'
 only 'curl/' '^(gateway/upstream_link\.c|ctl/)'

@@ -135,6 +135,7 @@ START_TEST(seen_at_each_offset)
             for (size_t from = 0; from <= at; from++)
                 ck_assert(card_number_find(whole, from, &card) && card.start == at && card.end == at + n);
             ck_assert(!card_number_find(whole, at + 1, &card));
+            ck_assert(card_number_possible(whole) && card_number_possible(cut));
             ck_assert(card_number_find(cut, 0, &card) && card.end == cut.n);
             cut.n--;
             ck_assert(!card_number_find(cut, 0, &card) || card.end < cut.n + 1);
