@@ -332,12 +332,13 @@ static enum err read_content(struct reading *g)
         err = read_sender(g);
     if (err == OK)
         err = read_labels(g);
-    if (err == OK)
-        err = read_fingerprint(g);
+    /* Before the content is known a recipient is asked about without it. */
+    if (err != OK || g->request->body.n == 0)
+        return err;
+    err = read_fingerprint(g);
     if (err == OK)
         err = read_language(g);
-    /* Before the content is known a recipient is asked about without it. */
-    return err != OK || g->request->body.n == 0 ? err : look_inside(g);
+    return err != OK ? err : look_inside(g);
 }
 
 /* --- messages ---------------------------------------------------------------------------- */

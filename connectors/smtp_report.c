@@ -213,8 +213,8 @@ static enum err choose_returned(struct writing *w)
     const struct smtp *smtp = w->smtp;
     struct slice content = w->request->body;
     struct buf b;
-    w->whole = smtp->mail.ret == SMTP_RET_FULL && worst_of(w) == REPORT_FAILED && content.n <= RETURNED_MAX_BYTES &&
-               is_returnable(content);
+    w->whole = smtp->mail.ret == SMTP_RET_FULL && worst_of(w) == REPORT_FAILED && content.n > 0 &&
+               content.n <= RETURNED_MAX_BYTES && is_returnable(content);
     buf_init(&b, w->arena, REPORT_MAX_BYTES);
     for (size_t i = 0; i < smtp->head.n; i++) {
         const struct mail_field *field = &smtp->head.fields[i];
