@@ -29,6 +29,23 @@ const char *claims_key(enum claim c)
     return names[c].key;
 }
 
+bool claims_is_own_field(struct slice name)
+{
+    static const char prefix[] = "X-Postern-";
+    return slice_ieq(name, names[CLAIM_IDEMPOTENCY_KEY].field) ||
+           (name.n >= sizeof prefix - 1 && slice_ieq((struct slice){name.p, sizeof prefix - 1}, SLICE(prefix)));
+}
+
+enum claim claims_of_field(struct slice name)
+{
+    enum claim claim = 0;
+    if (slice_ieq(name, SLICE("X-Postern-Idempotency-Key")))
+        return CLAIM_IDEMPOTENCY_KEY;
+    while (claim < CLAIM_N && !slice_ieq(name, names[claim].field))
+        claim++;
+    return claim;
+}
+
 /* It is compared byte for byte, and people search for it in logs. */
 static bool is_key(struct slice s)
 {

@@ -37,6 +37,12 @@ struct claims {
 const char *claims_field(enum claim c);
 const char *claims_key(enum claim c);
 
+/* Does a header field of that name speak to us (X-Postern-*, Idempotency-Key)?  Then it never goes on. */
+bool claims_is_own_field(struct slice name);
+/* What a mail's header field of that name claims, X-Postern-Idempotency-Key for Idempotency-Key too; CLAIM_N: nothing.
+ */
+enum claim claims_of_field(struct slice name);
+
 /* Said once more: ERR_SYNTAX when it was said differently before, or cannot be a value at all. */
 enum err claims_say(struct claims *c, enum claim claim, struct slice value, struct fault *f) NODISCARD;
 /* Those among a request's HTTP fields. */

@@ -130,7 +130,7 @@ enum err form_parse(struct slice body, const char *const *repeatable, struct are
             return err;
         out->n++;
     }
-    return check_once(&r, out, repeatable);
+    return repeatable == NULL ? OK : check_once(&r, out, repeatable);
 }
 
 struct slice form_get(const struct form *f, const char *name)

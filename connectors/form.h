@@ -20,7 +20,7 @@ struct form {
 };
 
 /*
- * repeatable: names that may stand more than once, NULL ends the list.
+ * repeatable: names that may stand more than once, NULL ends the list; no list: the caller looks after them.
  * ERR_SYNTAX with the field and byte in e; ERR_LIMIT: over LIMIT_FORM_FIELDS, or the arena is spent.
  */
 enum err form_parse(struct slice body, const char *const *repeatable, struct arena *a, struct form *out,

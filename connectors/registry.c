@@ -5,8 +5,9 @@
  */
 #include "registry.h"
 
-const struct connector *const connectors[] = {&sendgrid_connector, &twilio_connector, &plivo_connector, &smtp_connector,
-                                              NULL};
+/* Mailgun before SendGrid: of what stands under /v3/ it claims what is its own, SendGrid the rest. */
+const struct connector *const connectors[] = {&mailgun_connector, &sendgrid_connector, &twilio_connector,
+                                              &plivo_connector,   &smtp_connector,     NULL};
 
 const struct connector *connector_get(struct slice name)
 {

@@ -4,6 +4,7 @@
 
 #include "postern/connector.h"
 
+extern const struct connector mailgun_connector;
 extern const struct connector sendgrid_connector;
 extern const struct connector twilio_connector;
 extern const struct connector plivo_connector;

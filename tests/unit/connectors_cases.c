@@ -17,7 +17,8 @@
  *   --- route --- messages --- parsed --- settled --- outgoing --- pass --- same_body
  *   --- classify --- reply --- accept --- kept_reply --- change --- callback --- dsn
  *
- * Of SMTP the request line is "SMTP", the fields are its commands' arguments, and lines end in CRLF beyond this file.
+ * Of SMTP the request line is "SMTP", and the fields are its commands' arguments.  Its lines, and those of multipart,
+ * end in CRLF beyond this file.
  *
  * A case whose parse fails has its fault under reply.
  *
@@ -113,8 +114,13 @@ static void text_copy(char *out, size_t size, struct slice s)
     memcpy(out, s.p, s.n);
 }
 
+static bool is_multipart(const struct wire_field *fields, size_t n)
+{
+    return slice_starts(wire_field_get(fields, n, "Content-Type"), "multipart/");
+}
+
 /* Lines end in CRLF, the last one too. */
-static struct slice smtp_content(struct run *r, struct slice text)
+static struct slice content_with_crlf(struct run *r, struct slice text)
 {
     struct buf b;
     buf_init(&b, &r->shown, 16u << 20);
@@ -138,8 +144,9 @@ static void read_request(struct run *r)
     r->request.fields = r->http.fields;
     r->request.n_fields = r->http.n_fields;
     r->request.body = r->http.body;
-    if (slice_eq_cstr(r->request.method, "SMTP") && r->http.body.n > 0)
-        r->request.body = smtp_content(r, r->http.body);
+    bool crlf = slice_eq_cstr(r->request.method, "SMTP") || is_multipart(r->http.fields, r->http.n_fields);
+    if (crlf && r->http.body.n > 0)
+        r->request.body = content_with_crlf(r, r->http.body);
 }
 
 static void read_decision(struct run *r, size_t i, struct slice line)
@@ -321,7 +328,12 @@ static void add_outgoing(struct buf *b, enum err err, const struct outgoing *out
     buf_printf(b, "%.*s %.*s%s\n", SLICE_ARG(out->method), SLICE_ARG(out->path_and_query),
                out->at_most_once ? " once" : "");
     add_fields(b, out->fields, out->n_fields);
-    add_body(b, out->body);
+    if (!is_multipart(out->fields, out->n_fields)) {
+        add_body(b, out->body);
+        return;
+    }
+    buf_add_cstr(b, "\n");
+    add_lines(b, out->body);
 }
 
 static void show_messages(struct run *r, struct buf *b)
