@@ -74,6 +74,8 @@ static enum err check_mailbox(struct slice path, const struct side *side, struct
 {
     struct address address;
     struct errmsg e;
+    if (path.n == 0)
+        return refuse_address(f, side, "an empty address; write <name@domain>");
     if (path.n > PATH_MAX_BYTES)
         return refuse_address(f, side, "longer than 254 bytes (RFC 5321, 4.5.3.1.3)");
     if (path.p[0] == '@')
@@ -317,8 +319,6 @@ enum err smtp_rcpt_parse(struct slice argument, bool utf8, struct smtp_rcpt *out
 {
     struct arguments a = {0};
     enum err err = take_path(&argument, &recipient, &a.rcpt.path, f);
-    if (err == OK && a.rcpt.path.n == 0)
-        err = refuse_address(f, &recipient, "an empty recipient; write <name@domain>");
     if (err == OK)
         err = check_mailbox(a.rcpt.path, &recipient, f);
     if (err == OK)
