@@ -30,6 +30,7 @@ struct plivo {
     uint32_t root[PLIVO_ROOT_N];
     struct plivo_listed *listed;
     size_t n_listed;
+    struct body_facts body;
 };
 
 /* Scan and find members; false: it is no object that can be read one way (why, unless the arena is spent). */

@@ -8,6 +8,7 @@
 
 #include "claims.h"
 #include "json_text.h"
+#include "mime.h"
 #include "postern/limits.h"
 
 #define GSM_MAX      LIMIT_SMS_BODY_CHARS
@@ -308,6 +309,24 @@ static bool says(const struct reading *g, enum plivo_root which)
     return node != JSON_NONE && !json_scan_is(&g->plivo->scan, node, JSON_KIND_NULL);
 }
 
+/* Media are listed in an array; the pages show a text with commas as well, which is one at least. */
+static uint32_t count_media(const struct reading *g, enum plivo_root which)
+{
+    const struct json_scan *s = &g->plivo->scan;
+    uint32_t node = g->plivo->root[which];
+    if (json_scan_is(s, node, JSON_KIND_ARRAY))
+        return (uint32_t)json_scan_count(s, node);
+    return json_scan_is(s, node, JSON_KIND_STRING);
+}
+
+static void look_at_content(struct reading *g, struct message *m)
+{
+    struct body_facts *body = &g->plivo->body;
+    body_look(g->out->text, false, body);
+    body->attachments = count_media(g, PLIVO_MEDIA_URLS) + count_media(g, PLIVO_MEDIA_IDS);
+    m->body = body;
+}
+
 static enum err add_label(struct reading *g, const char *prefix, struct slice value)
 {
     if (value.n == 0)
@@ -333,6 +352,8 @@ static enum err read_content(struct reading *g, struct message *m)
         err = add_label(g, "type:", type);
     if (err == OK)
         err = add_label(g, "dlt:", dlt);
+    if (err == OK)
+        look_at_content(g, m);
     bool any = g->out->text.n > 0;
     for (size_t i = 0; i < N_ELEMENTS(content) && err == OK; i++) {
         if (!says(g, content[i]))

@@ -13,6 +13,7 @@
 
 #define TRIES_MAX   3
 #define ORIGINS_MAX 64
+#define BATCH_TURN  32    /* of a batch, at a time: reading a body with a thousand numbers takes 25 us */
 #define POST_MS     15000 /* Twilio gives an application 15 s to answer */
 
 static const int64_t wait_ms[TRIES_MAX] = {0, 5000, 30000};
@@ -22,11 +23,23 @@ struct origin {
     struct upstream *upstream;
 };
 
+/* Rows that are still to be posted. */
+struct batch {
+    struct callbacks *owner;
+    struct batch *next, **prev;
+    struct arena arena;
+    struct deferred *rows;
+    enum reason *reasons;
+    size_t n, at;
+    struct loop_task *task;
+};
+
 struct callbacks {
     struct gateway *g;
     struct origin origins[ORIGINS_MAX];
     size_t n_origins;
     struct post *posts;
+    struct batch *batches;
 };
 
 struct post {
@@ -78,7 +91,7 @@ static void try_post(void *arg)
     for (size_t i = 0; i < p->out.n_fields; i++)
         fields[i] = (struct upstream_field){p->out.fields[i].name, p->out.fields[i].value};
     struct upstream_request r = {
-        .method = "POST",
+        .method = slice_eq_cstr(p->out.method, "GET") ? "GET" : "POST",
         .path_and_query = p->out.path_and_query,
         .headers = fields,
         .n_headers = p->out.n_fields,
@@ -228,6 +241,76 @@ void callbacks_post(struct callbacks *c, const struct deferred *d, enum kept_sta
         post_free(p);
 }
 
+static void batch_free(struct batch *b)
+{
+    *b->prev = b->next;
+    if (b->next != NULL)
+        b->next->prev = b->prev;
+    loop_cancel(&b->task);
+    arena_clear(&b->arena);
+    free(b);
+}
+
+static void on_batch(void *arg)
+{
+    struct batch *b = arg;
+
+    b->task = NULL;
+    for (size_t i = 0; i < BATCH_TURN && b->at < b->n; i++, b->at++)
+        callbacks_post(b->owner, &b->rows[b->at], KEPT_FAILED, b->reasons[b->at]);
+    if (b->at < b->n)
+        b->task = loop_after(b->owner->g->loop, 1, on_batch, b);
+    else
+        batch_free(b);
+}
+
+/* What callbacks_post reads of rows of one submission; false: it needs more memory than it may have. */
+static bool batch_copy(struct batch *b, const struct deferred *rows, const enum reason *reasons)
+{
+    const struct deferred *first = &rows[0];
+    struct slice body = arena_slice(&b->arena, first->submission.body), key = arena_slice(&b->arena, first->key);
+    struct slice sender = arena_slice(&b->arena, first->sender), account = arena_slice(&b->arena, first->account);
+
+    b->rows = arena_calloc(&b->arena, b->n, sizeof(*b->rows));
+    b->reasons = arena_calloc(&b->arena, b->n, sizeof(*b->reasons));
+    if (body.p == NULL || key.p == NULL || b->rows == NULL || b->reasons == NULL)
+        return false;
+    for (size_t i = 0; i < b->n; i++) {
+        struct deferred *d = &b->rows[i];
+        *d = rows[i];
+        d->kept_id = arena_slice(&b->arena, rows[i].kept_id);
+        d->key = key;
+        d->sender = sender;
+        d->account = account;
+        d->submission.body = body;
+        b->reasons[i] = reasons[i];
+        if (d->kept_id.p == NULL)
+            return false;
+    }
+    return true;
+}
+
+void callbacks_post_failed(struct callbacks *c, const struct deferred *rows, const enum reason *reasons, size_t n)
+{
+    struct batch *b = xcalloc(1, sizeof(*b));
+
+    b->owner = c;
+    b->n = n;
+    b->next = c->batches;
+    b->prev = &c->batches;
+    if (b->next != NULL)
+        b->next->prev = &b->next;
+    c->batches = b;
+    arena_init(&b->arena, LIMIT_ARENA_BYTES);
+    if (batch_copy(b, rows, reasons)) {
+        b->task = loop_defer(c->g->loop, on_batch, b);
+        return;
+    }
+    log_line(LOG_WARN, NULL, "callback", "given_up", "reason=\"a submission that is too large to be told of\" n=%zu",
+             n);
+    batch_free(b);
+}
+
 void callbacks_send(struct callbacks *c, struct slice url, const struct outgoing *out)
 {
     struct upstream *upstream = allowed_upstream(c, url);
@@ -237,6 +320,7 @@ void callbacks_send(struct callbacks *c, struct slice url, const struct outgoing
     struct post *p = post_new(c);
     p->upstream = upstream;
     p->out = *out;
+    p->out.method = arena_slice(&p->arena, out->method);
     p->out.path_and_query = arena_slice(&p->arena, out->path_and_query);
     p->out.body = arena_slice(&p->arena, out->body);
     for (size_t i = 0; i < out->n_fields; i++)
@@ -257,6 +341,8 @@ void callbacks_free(struct callbacks **cp)
     struct callbacks *c = take(cp);
     if (c == NULL)
         return;
+    while (c->batches != NULL)
+        batch_free(c->batches);
     for (struct post *p = c->posts, *next; p != NULL; p = next) {
         next = p->next;
         post_free(p);

@@ -17,6 +17,12 @@ void callbacks_reloaded(struct callbacks *c);
 void callbacks_post(struct callbacks *c, const struct deferred *d, enum kept_state state, enum reason reason);
 
 /*
+ * Of one submission: messages that it did not keep, which failed for these reasons.  All is copied; a few are posted
+ * each turn, for there may be a thousand.
+ */
+void callbacks_post_failed(struct callbacks *c, const struct deferred *rows, const enum reason *reasons, size_t n);
+
+/*
  * A provider's own posts about messages that we released come in at <public_url>/postern/v1/callbacks/<dialect>/<id>
  * and go on to the application under the id that it knows.
  */

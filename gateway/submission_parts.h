@@ -199,6 +199,8 @@ void submission_post_answer(struct submission *s, bool built);
 const struct kept_report *submission_report(struct submission *s, struct arena *a);
 /* Would there be one? */
 bool submission_owes_report(const struct submission *s);
+/* Blocked ones of a submission that was accepted, to the application's state callback (Plivo); else nothing. */
+void submission_tell_blocked(struct submission *s);
 
 /* submission_reply.c */
 enum step_next submission_reply(struct submission *s);

@@ -180,6 +180,7 @@ void submission_send(struct submission *s, bool built)
     void *arg = s->answered_arg;
     const struct wire_reply *w = built ? s->reply : NULL;
 
+    submission_tell_blocked(s);
     metrics_stage(s->g->metrics, STAGE_REPLY, clock_mono_us() - s->step_us);
     submission_free(&s);
     answered(arg, w);

@@ -8,6 +8,7 @@
 
 #include <stdlib.h>
 
+#include "callback.h"
 #include "postern/hash.h"
 #include "release.h"
 #include "report.h"
@@ -201,6 +202,30 @@ const struct kept_report *submission_report(struct submission *s, struct arena *
     };
     s->reported = true;
     return report_build(&source, rows, n, a);
+}
+
+/* --- where a provider tells it by state callbacks --------------------------------------------- */
+
+void submission_tell_blocked(struct submission *s)
+{
+    if (s->connector == NULL || s->connector->message_id == NULL || s->parsed.status_callback.n == 0 ||
+        s->deferred != NULL || !was_accepted(s))
+        return;
+    const struct stored_submission *stored = submission_stored(s);
+    struct deferred *rows = arena_calloc(s->arena, s->n_items, sizeof(*rows));
+    enum reason *reasons = arena_calloc(s->arena, s->n_items, sizeof(*reasons));
+    size_t n = 0;
+    for (size_t i = 0; stored != NULL && rows != NULL && reasons != NULL && i < s->n_items; i++) {
+        const struct item *item = &s->items[i];
+        if (!is_blocked(item))
+            continue;
+        submission_keep(s, item, DEFERRED_TIMED, 0, &rows[n]);
+        rows[n].sender = item->message->sender;
+        rows[n].submission = *stored;
+        reasons[n++] = item->decision.reason;
+    }
+    if (n > 0)
+        callbacks_post_failed(s->g->callbacks, rows, reasons, n);
 }
 
 /* --- of messages that end while they wait -------------------------------------------------- */

@@ -3,10 +3,13 @@ import assert from 'node:assert/strict';
 import net from 'node:net';
 import { after, before, describe, it } from 'node:test';
 import sgMail from '@sendgrid/mail';
+import plivo from 'plivo';
+import plivo40 from 'plivo40';
 import twilio from 'twilio';
 import twilio5 from 'twilio5';
 import { FakeCallback } from '../../fakes/callback.mjs';
 import { FakeSendGrid, sendgridSays } from '../../fakes/sendgrid.mjs';
+import { FakePlivo, plivoSays, signV3 } from '../../fakes/plivo.mjs';
 import { behave } from '../../fakes/server.mjs';
 import { FakeTwilio, signature, twilioSays } from '../../fakes/twilio.mjs';
 import { yaml } from '../config.mjs';
@@ -195,6 +198,49 @@ for (const [version, lib] of [['6', twilio], ['5', twilio5]])
       const [post] = app.about(message.sid);
       assert.equal(post.status, 'delivered');
       assert.ok(lib.validateRequest(fake.token, post.request.headers['x-twilio-signature'], callback, post.form));
+    });
+  });
+
+for (const [version, lib] of [['4.79', plivo], ['4.40', plivo40]])
+  describe(`the fake Plivo, seen by plivo ${version}`, () => {
+    const fake = new FakePlivo();
+    let client;
+    before(async () => {
+      await fake.start();
+      client = new lib.Client(fake.account, fake.token, { url: `${fake.url}/v1/Account/${fake.account}` });
+    });
+    after(() => fake.stop());
+
+    it('accepts each valid number once, and lists and shows its record', async () => {
+      const answer = await client.messages.create('12125550199', '12125550100<+1 (212) 555-0100<12125550101<77', 'Hello');
+      assert.equal(answer.messageUuid.length, 2);
+      assert.deepEqual(answer.invalid_number ?? answer.invalidNumber, ['77']);
+      const [uuid] = answer.messageUuid;
+      assert.equal((await client.messages.get(uuid)).toNumber, '12125550100');
+      assert.deepEqual((await client.messages.list()).map((one) => one.messageUuid).sort(), [...answer.messageUuid].sort());
+      assert.equal(fake.sends('+12125550101').length, 1);
+    });
+
+    it('refuses with the texts that the SDK keeps', async () => {
+      await assert.rejects(client.messages.create('12125550199', '77', 'Hello'), { status: 400, message: 'dst is invalid' });
+      const other = new lib.Client(fake.account, 'another', { url: `${fake.url}/v1/Account/${fake.account}` });
+      await assert.rejects(other.messages.create('12125550199', '12125550100', 'Hello'), { status: 401 });
+      fake.when('12125550102', plivoSays.tooMany(), 1);
+      await assert.rejects(client.messages.create('12125550199', '12125550102', 'Hello'), (error) => error.status === undefined && /429/.test(error.message));
+    });
+
+    it('tells the status callback, signed so that the SDK believes it', async () => {
+      const callbacks = await new FakeCallback().start();
+      const url = `${callbacks.url}/status?b=2&a=1`;
+      const { messageUuid: [uuid] } = await client.messages.create('12125550199', '12125550100', 'Hello', { url });
+      assert.equal(await fake.progress(uuid, 'delivered', { v3: true }), 200);
+      const [{ headers, form }] = callbacks.requests;
+      assert.equal(form.get('Status'), 'delivered');
+      assert.ok(lib.validateSignature(url, headers['x-plivo-signature-v2-nonce'], headers['x-plivo-signature-v2'], fake.token));
+      const fields = Object.fromEntries(form);
+      assert.equal(headers['x-plivo-signature-v3'], signV3(fake.token, url, headers['x-plivo-signature-v3-nonce'], fields));
+      assert.ok(lib.validateV3Signature('POST', url, headers['x-plivo-signature-v3-nonce'], fake.token, headers['x-plivo-signature-v3'], fields));
+      await callbacks.stop();
     });
   });
 
