@@ -173,7 +173,7 @@ static struct slice list_named(struct slice body, const char *key)
     const char *end = body.p + body.n;
     if (at == NULL)
         return (struct slice){NULL, 0};
-    for (at += strlen(key); at < end && strchr(" \t\r\n:", *at) != NULL && *at != '\0'; at++)
+    for (at += strlen(key); at < end && memchr(" \t\r\n:", *at, 5) != NULL; at++)
         ;
     const char *close = at < end && *at == '[' ? memchr(at, ']', (size_t)(end - at)) : NULL;
     return close == NULL ? (struct slice){NULL, 0} : (struct slice){at + 1, (size_t)(close - at - 1)};

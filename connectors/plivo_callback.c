@@ -167,6 +167,12 @@ static const char *nonce_of(const struct form *f, struct arena *a)
     return arena_printf(a, "%020llu", (unsigned long long)digits);
 }
 
+/* Digits and base64 are clean, and a post has few fields. */
+static void add_field(struct outgoing *out, const char *name, const char *value)
+{
+    out->fields[out->n_fields++] = (struct wire_field){slice_of(name), slice_of(value)};
+}
+
 /* Signed with the token that the application logs in with: as of its account, and as of the main account. */
 static enum err make_post(struct plivo_callback to, struct form *f, struct slice secret, struct arena *a,
                           struct outgoing *out)
@@ -177,10 +183,10 @@ static enum err make_post(struct plivo_callback to, struct form *f, struct slice
     const char *signature = nonce == NULL ? NULL : sign_v2(to.url, slice_of(nonce), secret, a);
     if (signature == NULL)
         return err != OK ? err : ERR_LIMIT;
-    err = wire_outgoing_add(out, "X-Plivo-Signature-V2", slice_of(signature));
-    if (err == OK)
-        err = wire_outgoing_add(out, "X-Plivo-Signature-Ma-V2", slice_of(signature));
-    return err != OK ? err : wire_outgoing_add(out, "X-Plivo-Signature-V2-Nonce", slice_of(nonce));
+    add_field(out, "X-Plivo-Signature-V2", signature);
+    add_field(out, "X-Plivo-Signature-Ma-V2", signature);
+    add_field(out, "X-Plivo-Signature-V2-Nonce", nonce);
+    return OK;
 }
 
 static void fill_callback(struct form *c, const struct kept_message *k, struct slice type, const char *time)

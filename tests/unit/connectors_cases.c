@@ -11,8 +11,8 @@
  *                            untold (the answer without the list of what was sent)
  *   --- provider             status, fields, blank line, body; SMTP: a field RCPT for each that was sent, code and text
  *   --- rows                 of a report, a line a recipient: index action status [| diagnostic [| remote [| until]]]
- *   --- kept                 a line a message: id state created updated release [theirs=ID] [reason]; body: the
- * request's
+ *   --- kept                 a line a message: id state created updated release [theirs=ID] [from=SENDER] [reason];
+ * body: the request's
  *   === out ===
  *   --- route --- messages --- parsed --- settled --- outgoing --- pass --- same_body
  *   --- classify --- reply --- accept --- kept_reply --- change --- callback --- dsn
@@ -289,9 +289,13 @@ static void read_kept(struct run *r)
             k->their_id = (struct slice){reason.p + 7, reason.n - 7};
             reason = word_take(&line);
         }
+        k->from = SLICE("+15005550006");
+        if (slice_starts(reason, "from=")) {
+            k->from = (struct slice){reason.p + 5, reason.n - 5};
+            reason = word_take(&line);
+        }
         ck_assert_msg(reason.n == 0 || reason_parse(reason, &k->reason), "no reason: %.*s", SLICE_ARG(reason));
         k->to = SLICE("+15550100001");
-        k->from = SLICE("+15005550006");
         struct slice body = section_get(r, "kept_body");
         k->body = body.p == NULL ? r->request.body : body;
     }
