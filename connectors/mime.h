@@ -24,6 +24,9 @@ enum err mail_head_read(struct slice content, struct arena *a, struct mail_head 
 const struct mail_field *mail_head_get(const struct mail_head *h, const char *name, size_t nth);
 /* Unfolded and trimmed (RFC 5322 section 2.2.3); p == NULL: the arena is spent. */
 struct slice mail_field_text(const struct mail_field *field, struct arena *a);
+/* Such a text for people: encoded words (RFC 2047) of UTF-8, ISO-8859-1 and US-ASCII undone; others stay.
+ * p == NULL: the arena is spent. */
+struct slice mail_words(struct slice text, struct arena *a);
 
 /*
  * Are depth (multiparts and mails in each other), parts (of all multiparts) and lines within limits.h?  By our own

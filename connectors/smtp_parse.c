@@ -289,7 +289,6 @@ static enum err read_fingerprint(struct reading *g)
     enum err err = OK;
     if (subject != NULL) {
         err = field_text(g, subject, &text);
-        g->out->subject = text;
         h = wire_mix(h, text);
     }
     if (err == OK && type != NULL) {
@@ -300,6 +299,17 @@ static enum err read_fingerprint(struct reading *g)
     body.n = body.n < FINGERPRINT_BYTES ? body.n : FINGERPRINT_BYTES;
     g->common.fingerprint = mix_without(h, body, boundary);
     return err;
+}
+
+static enum err read_subject(struct reading *g)
+{
+    const struct mail_field *field = mail_head_get(&g->smtp->head, "Subject", 0);
+    struct slice text;
+    enum err err = field == NULL ? OK : field_text(g, field, &text);
+    if (err != OK || field == NULL || text.n == 0)
+        return err;
+    g->out->subject = mail_words(text, g->arena);
+    return g->out->subject.p == NULL ? out_of_memory(g) : OK;
 }
 
 static enum err look_inside(struct reading *g)
@@ -336,6 +346,8 @@ static enum err read_content(struct reading *g)
     if (err != OK || g->request->body.n == 0)
         return err;
     err = read_fingerprint(g);
+    if (err == OK)
+        err = read_subject(g);
     if (err == OK)
         err = read_language(g);
     return err != OK ? err : look_inside(g);

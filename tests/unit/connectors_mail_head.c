@@ -1,4 +1,5 @@
-/* The header of a mail: where each field stands, what is no header, and what is too much of one. */
+/* The header of a mail: where each field stands, what is no header and what too much of one, and what a person reads.
+ */
 #include <check.h>
 #include <stdlib.h>
 
@@ -91,6 +92,7 @@ static const struct {
     {SLICE_INIT("A :1\r\n"), "line 1 is no header field"},
     {SLICE_INIT(": 1\r\n"), "line 1 is no header field"},
     {SLICE_INIT("\xc3\xa4: 1\r\n"), "line 1 is no header field"},
+    {SLICE_INIT("Abc"), "line 1 is no header field"},
     {SLICE_INIT("A: 1\r\nno field\r\n\r\n"), "line 2 is no header field"},
     {SLICE_INIT(" A: 1\r\n"), "line 1 begins with a blank"},
     {SLICE_INIT("A: 1\r\n \t\r\nB: 2\r\n"), "line 2 has nothing but blanks"},
@@ -130,6 +132,40 @@ START_TEST(limits)
 }
 END_TEST
 
+static const struct {
+    const char *text, *shown;
+} words[] = {
+    {"plain = text?", "plain = text?"},
+    {"=?utf-8?B?R3LDtsOfZQ==?=", "Größe"},
+    {"=?UTF-8?q?Gr=C3=B6=c3=9fe_42?= left", "Größe 42 left"},
+    {"left =?iso-8859-1*de?Q?Gr=F6=DFe?=", "left Größe"},
+    {"=?iso-8859-1?b?R3L239/f?=", "Größßß"},
+    {"=?us-ascii?Q?a?= \t=?us-ascii?Q?b?= c =?us-ascii?Q?d?=", "ab c d"},
+    /* A character over two words is whole in the end. */
+    {"=?utf-8?Q?=C3?= =?utf-8?Q?=B6?=", "ö"},
+    {"=?utf-8?Q?=C3?=", "=?utf-8?Q?=C3?="},
+    {"=?utf-8?Q?a=?=", "a="},
+    {"=?utf-8?Q?=4?=", "=4"},
+    {"=?utf-8?Q?=G0=0G?=", "=G0=0G"},
+    {"=?koi8-r?Q?=C3?= =?us-ascii?Q?b?=", "=?koi8-r?Q?=C3?= b"},
+    {"=?utf-8?B?a?=", "=?utf-8?B?a?="},
+    {"=?utf-8?X?a?=", "=?utf-8?X?a?="},
+    {"=?utf-8?BB?YQ==?=", "=?utf-8?BB?YQ==?="},
+    {"=?utf-8?Q?a b?=", "=?utf-8?Q?a b?="},
+    {"=?utf-8?Q?a?", "=?utf-8?Q?a?"},
+    {"=?utf-8?Q?a?x", "=?utf-8?Q?a?x"},
+    {"=?utf-8?Q", "=?utf-8?Q"},
+    {"=?utf 8?Q?a?=", "=?utf 8?Q?a?="},
+    {"=?", "=?"},
+};
+
+START_TEST(encoded_words)
+{
+    struct slice shown = mail_words(slice_of(words[_i].text), &arena);
+    ck_assert_msg(slice_eq_cstr(shown, words[_i].shown), "%s: \"%.*s\"", words[_i].text, SLICE_ARG(shown));
+}
+END_TEST
+
 START_TEST(no_memory)
 {
     ck_assert_int_eq(READ("A: 1\r\n 2\r\n"), OK);
@@ -154,6 +190,7 @@ int main(void)
     tcase_add_test(tcase, by_name);
     tcase_add_loop_test(tcase, is_broken, 0, (int)N_ELEMENTS(broken));
     tcase_add_test(tcase, limits);
+    tcase_add_loop_test(tcase, encoded_words, 0, (int)N_ELEMENTS(words));
     tcase_add_test(tcase, no_memory);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);

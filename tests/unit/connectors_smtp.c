@@ -1,6 +1,7 @@
 /*
  * Byte for byte: each mail of tests/connectors/smtp/mails, real-shaped or broken, leaves as it came; and with fields
- * that speak to Postern put in anywhere in its header, it leaves as it was without them.
+ * that speak to Postern put in anywhere in its header, it leaves as it was without them.  Beside that, what the cases
+ * of tests/connectors/smtp cannot say: every fault, every code of a relay, limits, fingerprints.
  */
 #include <check.h>
 #include <glob.h>
@@ -123,6 +124,210 @@ START_TEST(only_the_order_is_pruned)
 }
 END_TEST
 
+/* --- replies ------------------------------------------------------------------- */
+
+#define FAULT(kind_, field_, text_)                                                                                    \
+    {                                                                                                                  \
+        .kind = FAULT_##kind_, .field = field_, .message = { text_ }                                                   \
+    }
+static const struct {
+    struct fault fault;
+    const char *reply;
+} faults[] = {
+    {FAULT(SYNTAX, "", "x"), "554 5.6.0 x\r\n"},
+    {FAULT(SYNTAX, "", ""), "554 5.6.0 Message not accepted\r\n"},
+    {FAULT(NO_SENDER, "", "x"), "554 5.6.0 x\r\n"},
+    {FAULT(NO_BODY, "", "x"), "554 5.6.0 x\r\n"},
+    {FAULT(MEDIA_TYPE, "", "x"), "554 5.6.1 x\r\n"},
+    {FAULT(NO_RECIPIENT, "", "x"), "554 5.5.1 No valid recipients\r\n"},
+    {FAULT(ADDRESS, "RCPT", "x"), "553 5.1.3 x\r\n"},
+    {FAULT(ADDRESS, "MAIL", "x"), "553 5.1.7 x\r\n"},
+    {FAULT(TOO_LONG, "", "x"), "554 5.5.3 x\r\n"},
+    {FAULT(TOO_LARGE, "", ""), "552 5.3.4 Message too big for system\r\n"},
+    {FAULT(TOO_LARGE, "", "x"), "552 5.3.4 x\r\n"},
+    {FAULT(AUTH, "", "x"), "535 5.7.8 Authentication credentials invalid\r\n"},
+    {FAULT(FORBIDDEN, "", "x"), "550 5.7.1 x\r\n"},
+    {FAULT(CATEGORY, "", "x"), "550 5.7.1 x\r\n"},
+    {FAULT(NOT_FOUND, "", "x"), "554 5.5.0 x\r\n"},
+    {FAULT(METHOD, "", "x"), "502 5.5.1 x\r\n"},
+    {FAULT(CONFLICT, "Received", "x"), "554 5.4.6 x\r\n"},
+    {FAULT(CONFLICT, "", "x"), "554 5.5.0 x\r\n"},
+    {FAULT(IN_PROGRESS, "", "x"), "451 4.3.0 x (PST-IN-PROGRESS)\r\n"},
+    {FAULT(KEY_REUSED, "", "x"), "554 5.5.0 x (PST-KEY-REUSED)\r\n"},
+    {FAULT(OVERLOAD, "", "x"), "451 4.3.2 System not accepting messages: gateway overloaded, try again later\r\n"},
+    {FAULT(UNAVAILABLE, "", "x"), "451 4.3.0 Temporary local problem, message not accepted\r\n"},
+    {FAULT(UNAVAILABLE, "disk", "x"), "452 4.3.1 Mail system full\r\n"},
+    {FAULT(UPSTREAM_DOWN, "", "x"), "451 4.4.1 Upstream provider does not answer, try again later\r\n"},
+    {FAULT(INTERNAL, "", "x"), "451 4.3.0 Temporary local problem, message not accepted\r\n"},
+    {FAULT(SYNTAX, "", "two\r\nlines, \x1b[31mred, and caf\xc3\xa9"), "554 5.6.0 two  lines,  [31mred, and caf?\r\n"},
+};
+
+START_TEST(fault)
+{
+    struct wire_reply reply;
+    ck_assert_int_eq(smtp_connector.fault_reply(&faults[_i].fault, NULL, &arena, &reply), OK);
+    ck_assert_msg(slice_eq_cstr(reply.body, faults[_i].reply), "%.*s", SLICE_ARG(reply.body));
+    ck_assert_int_eq(reply.status / 100, reply.body.p[0] - '0');
+    ck_assert_uint_eq(reply.n_fields, 0);
+}
+END_TEST
+
+static const struct recipient_answer two[] = {{550, SLICE_INIT("no")}, {250, SLICE_INIT("queued as Q\r1")}};
+
+static const struct {
+    struct provider_answer answer;
+    size_t nth;
+    enum send_status status;
+    const char *id;
+} answers[] = {
+    {{.status = 250}, 0, SEND_ACCEPTED, ""},
+    {{.status = 250, .body = SLICE_INIT("Ok: queued as ")}, 0, SEND_ACCEPTED, ""},
+    {{.status = 250, .body = SLICE_INIT("Ok: queued as a1 (x)")}, 0, SEND_ACCEPTED, "a1"},
+    {{.status = 250, .body = SLICE_INIT("Ok: queued as a1\x7f")}, 0, SEND_ACCEPTED, "a1"},
+    {{.status = 250, .recipients = two, .n_recipients = 2}, 0, SEND_REFUSED, ""},
+    {{.status = 250, .recipients = two, .n_recipients = 2}, 1, SEND_ACCEPTED, "Q"},
+    {{.status = 450, .recipients = two, .n_recipients = 2}, 2, SEND_RETRY, ""},
+    /* X-SMTPAPI: one carrier for all. */
+    {{.status = 250, .recipients = two, .n_recipients = 1}, 7, SEND_REFUSED, ""},
+    {{.status = 421}, 0, SEND_RETRY, ""},
+    {{.status = 599}, 0, SEND_REFUSED, ""},
+    {{.status = 600}, 0, SEND_UNKNOWN, ""},
+    {{.status = 354}, 0, SEND_UNKNOWN, ""},
+    {{.status = 0}, 0, SEND_UNKNOWN, ""},
+};
+
+START_TEST(classified)
+{
+    struct send_result result;
+    smtp_connector.classify(&answers[_i].answer, answers[_i].nth, &result);
+    ck_assert_int_eq(result.status, answers[_i].status);
+    ck_assert_msg(slice_eq_cstr(result.provider_id, answers[_i].id), "%.*s", SLICE_ARG(result.provider_id));
+}
+END_TEST
+
+START_TEST(minted)
+{
+    const uint8_t random[16] = {0, 1, 2, 253, 254, 255};
+    char id[SID_MAX];
+    smtp_connector.mint_id(NULL, random, id);
+    ck_assert_str_eq(id, "000102fdfeff00000000000000000000");
+}
+END_TEST
+
+/* One soft block, told by a Postern of which little is configured. */
+static void check_soft(struct answer answer, struct slice public_url, const char *expected)
+{
+    struct message message = {.index = 0};
+    struct decision decision = {
+        .outcome = OUTCOME_SOFT_BLOCK, .level = LEVEL_SOFT, .reason = REASON_CAP_ORGANISATION, .overridable = true};
+    struct wire_reply reply;
+    answer.message = &message;
+    answer.decision = &decision;
+    struct send_report report = {.answers = &answer, .n_answers = 1, .public_url = public_url};
+    ck_assert_int_eq(smtp_connector.reply(&report, &arena, &reply), OK);
+    ck_assert_msg(slice_eq_cstr(reply.body, expected), "%.*s", SLICE_ARG(reply.body));
+}
+
+START_TEST(soft_block)
+{
+    check_soft((struct answer){.id = "dec_1"}, SLICE(""),
+               "550-5.7.1 Blocked by customer preference: PST-SOFT-FREQUENCY frequency cap reached\r\n"
+               "550-5.7.1 Decision dec_1\r\n"
+               "550 5.7.1 Override allowed: approve decision dec_1 (PST-SOFT-FREQUENCY)\r\n");
+    check_soft((struct answer){.id = "dec_1", .token = "ovr_2", .prompt = "Send anyway?"}, SLICE("https://p.test"),
+               "550-5.7.1 Blocked by customer preference: PST-SOFT-FREQUENCY frequency cap reached. Send anyway?\r\n"
+               "550-5.7.1 Decision https://p.test/o/dec_1\r\n"
+               "550 5.7.1 Override allowed: resend with header X-Postern-Override: ovr_2\r\n");
+}
+END_TEST
+
+/* A redirected message counts as one that was sent. */
+START_TEST(redirected)
+{
+    struct message message = {.index = 0};
+    struct decision decision = {.outcome = OUTCOME_REDIRECT};
+    struct answer answer = {.message = &message, .decision = &decision, .id = "dec_1"};
+    struct provider_answer provider = {.status = 250, .body = SLICE("queued as q")};
+    struct send_report report = {.answers = &answer, .n_answers = 1, .provider = &provider};
+    struct wire_reply reply;
+    ck_assert_int_eq(smtp_connector.reply(&report, &arena, &reply), OK);
+    ck_assert(slice_eq_cstr(reply.body, "250 2.0.0 Ok: queued as q\r\n"));
+}
+END_TEST
+
+/* --- limits and odd contents ---------------------------------------------------- */
+
+static enum err parse(const struct wire_field *envelope, size_t n, struct slice content, struct parsed *parsed,
+                      struct fault *f)
+{
+    struct wire_request r = {.method = SLICE("SMTP"), .fields = envelope, .n_fields = n, .body = content};
+    return smtp_connector.parse(&r, NULL, NOW_MS, &arena, parsed, f);
+}
+
+START_TEST(thousand_recipients)
+{
+    struct wire_field *many = arena_calloc(&arena, 1003, sizeof *many);
+    struct parsed parsed;
+    struct fault f;
+    ck_assert_ptr_nonnull(many);
+    many[0] = fields[0];
+    for (size_t i = 1; i < 1003; i++)
+        many[i] = (struct wire_field){SLICE("RCPT"), slice_of(arena_printf(&arena, "TO:<u%zu@x.test>", i))};
+    ck_assert_int_eq(parse(many, 1001, SLICE("Subject: x\r\n\r\nx\r\n"), &parsed, &f), OK);
+    ck_assert_uint_eq(parsed.n_messages, 1000);
+    ck_assert_int_eq(parse(many, 1002, SLICE("Subject: x\r\n\r\nx\r\n"), &parsed, &f), ERR_LIMIT);
+    ck_assert_int_eq(f.kind, FAULT_TOO_LONG);
+}
+END_TEST
+
+START_TEST(thousand_in_the_order)
+{
+    struct parsed parsed;
+    struct fault f;
+    for (size_t n = 1000; n <= 1001; n++) {
+        struct buf b;
+        buf_init(&b, &arena, 1u << 20);
+        buf_add_cstr(&b, "X-SMTPAPI: {\"to\":[");
+        for (size_t i = 0; i < n; i++)
+            buf_printf(&b, "%s\"u%zu@x.test\"", i == 0 ? "" : ",\r\n ", i);
+        buf_add_cstr(&b, "]}\r\n\r\nx\r\n");
+        ck_assert_int_eq(parse(fields, 3, buf_slice(&b), &parsed, &f), n == 1000 ? OK : ERR_LIMIT);
+    }
+    ck_assert_int_eq(f.kind, FAULT_TOO_LONG);
+}
+END_TEST
+
+/* What differs from mail to mail, and is not read by anybody, is no part of what a mail says. */
+START_TEST(fingerprints)
+{
+    static const struct slice contents[] = {
+        SLICE_INIT("Subject: a\r\nContent-Type: multipart/mixed; boundary=b1\r\n\r\n--b1\r\n\r\nx\r\n--b1--\r\n"),
+        SLICE_INIT("Message-ID: <1@x>\r\nDate: now\r\nSubject: a\r\n"
+                   "Content-Type: multipart/mixed; boundary=b2\r\n\r\n--b2\r\n\r\nx\r\n--b2--\r\n"),
+        SLICE_INIT("Subject: a\r\nContent-Type: multipart/mixed; boundary=b1\r\n\r\n--b1\r\n\r\ny\r\n--b1--\r\n"),
+        SLICE_INIT("Subject: b\r\nContent-Type: multipart/mixed; boundary=b1\r\n\r\n--b1\r\n\r\nx\r\n--b1--\r\n")};
+    uint64_t h[N_ELEMENTS(contents)];
+    struct parsed parsed;
+    struct fault f;
+    for (size_t i = 0; i < N_ELEMENTS(contents); i++) {
+        ck_assert_int_eq(parse(fields, 3, contents[i], &parsed, &f), OK);
+        h[i] = parsed.messages[0].fingerprint;
+    }
+    ck_assert(h[0] == h[1]);
+    ck_assert(h[0] != h[2] && h[0] != h[3] && h[2] != h[3]);
+}
+END_TEST
+
+START_TEST(facts)
+{
+    struct parsed parsed;
+    struct fault f;
+    ck_assert_int_eq(parse(fields, 3, SLICE("From: a@b.c\r\n\r\nfour words are here\r\n"), &parsed, &f), OK);
+    ck_assert_uint_eq(parsed.messages[0].body->words, 4);
+    ck_assert(parsed.messages[0].body->has_text);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("connectors_smtp");
@@ -133,6 +338,15 @@ int main(void)
     tcase_add_loop_test(tcase, untouched, 0, (int)mails.gl_pathc);
     tcase_add_loop_test(tcase, only_ours_are_cut, 0, (int)mails.gl_pathc);
     tcase_add_loop_test(tcase, only_the_order_is_pruned, 0, (int)mails.gl_pathc);
+    tcase_add_loop_test(tcase, fault, 0, (int)N_ELEMENTS(faults));
+    tcase_add_loop_test(tcase, classified, 0, (int)N_ELEMENTS(answers));
+    tcase_add_test(tcase, minted);
+    tcase_add_test(tcase, soft_block);
+    tcase_add_test(tcase, redirected);
+    tcase_add_test(tcase, thousand_recipients);
+    tcase_add_test(tcase, thousand_in_the_order);
+    tcase_add_test(tcase, fingerprints);
+    tcase_add_test(tcase, facts);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
