@@ -45,6 +45,22 @@ static bool read_message(const json_t *body, const json_t *facts, struct slice r
            sender_kind_parse(text(body, "sender_kind"), &m->sender_kind) && address_parse(recipient, &m->to, &e) == OK;
 }
 
+/* What rules read of the content; false: nothing. */
+static bool read_content(const json_t *facts, struct body_facts *out)
+{
+    const json_t *body = json_object_get(facts, "body");
+    struct slice language = text(body, "language");
+
+    *out = (struct body_facts){
+        .words = (uint32_t)number(body, "words"),
+        .cut = truth(body, "cut"),
+        .has_card_number = truth(body, "card_number"),
+    };
+    if (language.n < sizeof(out->language))
+        memcpy(out->language, language.p != NULL ? language.p : "", language.n);
+    return body != NULL;
+}
+
 /* By name: a rule that this program does not know is passed over. */
 static uint32_t fired(const json_t *body)
 {
@@ -84,7 +100,10 @@ static bool read_question(const struct store_event *e, const struct replay_row *
         .counters_down = truth(facts, "counters_down"),
         .sandbox_mode = truth(facts, "sandbox_mode"),
     };
-    return read_message(row->body, facts, text(row->personal, "recipient"), &out->message);
+    if (!read_message(row->body, facts, text(row->personal, "recipient"), &out->message))
+        return false;
+    out->message.body = read_content(facts, &out->content) ? &out->content : NULL;
+    return true;
 }
 
 enum replay_reading replay_row_read(const struct store_event *e, const struct conf *conf, struct replay_row *out)
@@ -137,6 +156,7 @@ struct replay_question *replay_question_keep(const struct replay_question *q)
                                       &m->form.format, &m->form.formality, &m->form.technical_depth};
 
     *kept = *q;
+    m->body = q->message.body != NULL ? &kept->content : NULL;
     arena_init(&kept->arena, KEPT_BYTES);
     for (size_t i = 0; i < N_ELEMENTS(borrowed); i++) {
         if (borrowed[i]->n > 0)

@@ -8,8 +8,9 @@
 /* One message, to be decided at an instant with what was known then. */
 struct replay_question {
     uint64_t decision;
-    struct message message; /* without its sender */
-    struct slice contact;   /* or empty */
+    struct message message;    /* without its sender */
+    struct body_facts content; /* message.body points here, or nowhere */
+    struct slice contact;      /* or empty */
     int64_t at_ms;
     uint32_t deferrals;
     bool sender_known; /* then sender is its digest: an opt-out of the recipient names one */

@@ -235,6 +235,18 @@ static enum err build_values(struct conf_build *b)
     return err == OK ? build_digest_at(b) : err;
 }
 
+/* Their rule's cells; single ones may still be said otherwise in levels. */
+static void build_card_numbers(struct conf_build *b)
+{
+    if (b->yaml->policy.card_numbers != CARDS_BLOCK)
+        return;
+    for (int class = 0; class < CLASS_N; class ++) {
+        for (int sender = 0; sender < SENDER_N; sender++)
+            b->conf->policy.verdicts[RULE_CARD_NUMBER][class][sender] =
+                (struct verdict){.level = LEVEL_HARD, .outcome = OUTCOME_BLOCK};
+    }
+}
+
 enum err conf_build_policy(struct conf_build *b)
 {
     struct errmsg why;
@@ -244,6 +256,7 @@ enum err conf_build_policy(struct conf_build *b)
         err = conf_build_hours(b);
     if (err == OK)
         err = build_caps(b);
+    build_card_numbers(b);
     for (size_t i = 0; i < b->yaml->policy.levels_count && err == OK; i++)
         err = build_level(b, i);
     if (err == OK)

@@ -28,6 +28,7 @@ static const cyaml_strval_t rule_words[] = {
 
 static const cyaml_strval_t level_words[] = {
     {"none", LEVEL_NONE + 1}, {"info", LEVEL_INFO + 1}, {"soft", LEVEL_SOFT + 1}, {"hard", LEVEL_HARD + 1}};
+static const cyaml_strval_t card_words[] = {{"mask", CARDS_MASK}, {"block", CARDS_BLOCK}};
 static const cyaml_strval_t consent_words[] = {
     {"none", CONSENT_NONE + 1}, {"opt_out", CONSENT_OPT_OUT + 1}, {"opt_in", CONSENT_OPT_IN + 1}};
 static const cyaml_strval_t counts_words[] = {
@@ -277,6 +278,7 @@ static const cyaml_schema_field_t policy_fields[] = {
     TEXT("cooling_off", OPTIONAL, yaml_policy, cooling_off),
     TEXT("digest_at", OPTIONAL, yaml_policy, digest_at),
     WORD("carrier_enforces_stop", OPTIONAL, yaml_policy, carrier_enforces_stop, flag_words),
+    WORD("card_numbers", OPTIONAL, yaml_policy, card_numbers, card_words),
     MAP("defaults", OPTIONAL, yaml_policy, defaults, defaults_fields),
     END,
 };

@@ -121,6 +121,8 @@ struct yaml_pack_rule {
     char *reason;
 };
 
+enum yaml_card_numbers { CARDS_ABSENT, CARDS_MASK, CARDS_BLOCK };
+
 struct yaml_policy {
     char *default_zone, *default_region;
     struct yaml_hours quiet_hours, allowed_hours;
@@ -139,6 +141,7 @@ struct yaml_policy {
     int64_t *margin_s, *delivery_margin_s;
     char *cooling_off, *digest_at;
     int carrier_enforces_stop;
+    int card_numbers;
     struct yaml_defaults defaults;
 };
 

@@ -183,6 +183,7 @@ static bool against_a_wish(const struct decision *d)
         case RULE_CAP_REGULATORY:
         case RULE_CAP_ORGANISATION:
         case RULE_DUPLICATE:
+        case RULE_CARD_NUMBER:
         case RULE_COUNTERS:
         case RULE_FRESHNESS:
             break;

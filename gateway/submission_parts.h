@@ -124,6 +124,7 @@ struct submission {
 
     uint64_t claim;                 /* of an idempotency key that is not settled; 0 = none */
     bool reported;                  /* the sender is told of what failed */
+    bool relay_reports;             /* the relay tells of success, and was asked to */
     const struct wire_reply *reply; /* made before REPLY; NULL: REPLY makes it */
     bool replayed;                  /* reply is the first one's: nothing is decided */
     struct posted *last;            /* the result that goes to the store together with the answer */
@@ -147,6 +148,13 @@ enum step_next submission_read(struct submission *s);
 /* submission_content.c */
 /* Once the preferences are merged: the language of the content, when the recipient states one and the message none. */
 void submission_tell_language(struct submission *s, const struct item *item);
+/* A member of the decision's facts, behind another: what rules read of the content; nothing when they read nothing. */
+void submission_add_content(struct buf *b, const struct item *item);
+/* What people may see of a content: payment cards' numbers are masked, and a body with one is left out. */
+struct shown_content {
+    struct slice subject, text, body; /* in the arena */
+};
+void submission_show(const struct submission *s, struct slice body, struct arena *a, struct shown_content *out);
 
 /* submission_idempotency.c */
 /* The end of READ: claims the request's key, if it has one. */

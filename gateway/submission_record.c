@@ -181,6 +181,7 @@ static void add_message(struct buf *b, const struct submission *s, const struct 
     add_text(b, "format", m->form.format);
     add_text(b, "formality", m->form.formality);
     add_text(b, "technical_depth", m->form.technical_depth);
+    submission_add_content(b, item);
     add_ms(b, "not_before_ms", m->not_before_ms);
     add_ms(b, "expires_ms", m->expires_at_ms);
     add_ms(b, "same_content_ms", item->profile.last_same_content_ms);

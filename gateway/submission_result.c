@@ -298,7 +298,7 @@ static void conclude_release(struct submission *s, int64_t at_ms)
     if (waits) {
         p->result.settle_release_at_ms = at_ms;
         p->notice_ms = at_ms;
-    } else if (!out) {
+    } else {
         p->result.report = submission_report(s, &p->arena);
     }
     if (item->sent.again) {
@@ -398,11 +398,11 @@ void submission_conclude_sandbox(struct submission *s, struct slice out_body)
 {
     struct posted *p = posted_new(s, DEFERRED_RELEASED);
     struct sandbox_message *rows = arena_calloc(&p->arena, s->n_items, sizeof(*rows));
-    struct slice head = {out_body.p, out_body.n < LIMIT_SANDBOX_BODY_BYTES ? out_body.n : LIMIT_SANDBOX_BODY_BYTES};
-    struct slice body = arena_slice(&p->arena, head);
+    struct shown_content shown;
     size_t n = 0;
 
     ensure(rows != NULL);
+    submission_show(s, out_body, &p->arena, &shown);
     (void)result_rows(s, p);
     for (size_t i = 0; i < s->n_items; i++) {
         const struct item *item = &s->items[i];
@@ -416,9 +416,9 @@ void submission_conclude_sandbox(struct submission *s, struct slice out_body)
             .channel = item->message->channel,
             .to = arena_slice(&p->arena, item->message->to_text),
             .from = arena_slice(&p->arena, s->parsed.from),
-            .subject = arena_slice(&p->arena, s->parsed.subject),
-            .text = arena_slice(&p->arena, s->parsed.text),
-            .body = body,
+            .subject = shown.subject,
+            .text = shown.text,
+            .body = shown.body,
         };
     }
     p->result.sandbox = rows;

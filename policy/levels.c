@@ -64,6 +64,7 @@ static const struct row {
     [RULE_DIGEST] = {SEVERITY_LOW, "---g-g"},
     [RULE_NOTIFY] = {SEVERITY_LOW, "--iiii"},
     [RULE_DUPLICATE] = {SEVERITY_LOW, "iiiiii"},
+    [RULE_CARD_NUMBER] = {SEVERITY_HIGH, "iiiiii"}, /* policy.card_numbers: block makes it "BBBBBB" */
     [RULE_LANGUAGE] = {SEVERITY_LOW, "iiiiii"},
     [RULE_FORMAT] = {SEVERITY_LOW, "iiiiii"},
     [RULE_FORMALITY] = {SEVERITY_LOW, "iiiiii"},

@@ -1,7 +1,7 @@
 /*
  * Wishes about what arrives rather than when: digest, summaries, language, form,
- * and the same content twice.  Knows the merged preferences and what the message
- * says of itself; what it does not say violates nothing.
+ * and the same content twice.  Knows the merged preferences, what the message
+ * says of itself, and of language and length what can be seen where it says nothing.
  *
  * Rulings:
  *  - Urgent means claimed P0 or P1: never digested, no note that summaries are wanted.
@@ -9,6 +9,10 @@
  *    "en-US" and "en-GB" do not; RFC 4647 section 3.3.1, both ways).
  */
 #include "policy/rule.h"
+
+/* A mail of more words is not concise, one of fewer is not detailed; between the two it may pass for both. */
+#define FORMAT_CONCISE_WORDS  150u
+#define FORMAT_DETAILED_WORDS 50u
 
 bool rule_digest(const struct facts *f, struct violation *v)
 {
@@ -67,14 +71,40 @@ static bool differs(struct slice is, struct slice wanted, bool (*same)(struct sl
     return true;
 }
 
+/* What the message says of itself counts as its level says; what was only seen in its content is worth a note. */
 bool rule_language(const struct facts *f, struct violation *v)
 {
-    return differs(f->message->form.language, f->preferences.language, same_language, REASON_LANGUAGE, v);
+    const struct message *m = f->message;
+    if (m->form.language.n > 0 || m->body == NULL)
+        return differs(m->form.language, f->preferences.language, same_language, REASON_LANGUAGE, v);
+    if (!differs(slice_of(m->body->language), f->preferences.language, same_language, REASON_LANGUAGE, v))
+        return false;
+    violation_note(v);
+    return true;
+}
+
+/* What a mail looks like by its length; empty: it may pass for both, or nobody knows. */
+static struct slice seen_format(const struct message *m)
+{
+    const struct body_facts *body = m->body;
+    if (body == NULL || m->channel != CHANNEL_EMAIL || body->words == 0)
+        return (struct slice){NULL, 0};
+    if (body->words > FORMAT_CONCISE_WORDS)
+        return SLICE("detailed");
+    return body->words < FORMAT_DETAILED_WORDS && !body->cut ? SLICE("concise") : (struct slice){NULL, 0};
 }
 
 bool rule_format(const struct facts *f, struct violation *v)
 {
-    return differs(f->message->form.format, f->preferences.format, same_words, REASON_FORMAT, v);
+    const struct message *m = f->message;
+    struct slice wanted = f->preferences.format;
+    if (m->form.format.n > 0)
+        return differs(m->form.format, wanted, same_words, REASON_FORMAT, v);
+    if (!differs(seen_format(m), wanted, same_words, REASON_FORMAT, v))
+        return false;
+    violation_detail(v, "has %u words, wanted %.*s", m->body->words, SLICE_ARG(wanted));
+    violation_note(v);
+    return true;
 }
 
 bool rule_formality(const struct facts *f, struct violation *v)

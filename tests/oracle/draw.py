@@ -51,7 +51,7 @@ VERDICTS = (
 OVERRIDDEN = (
     "opt_out_global opt_out_channel opt_out_category consent cooling_off channel_never channel_other schedule "
     "hours_legal night_consent hours_organisation hours_contact cap_regulatory cap_organisation cap_customer min_gap "
-    "digest notify duplicate language format reask counters freshness"
+    "digest notify duplicate card_number language format reask counters freshness"
 ).split()
 SPANS = ((12, "mo"), (6, "mo"), (24, "mo"), (1, "mo"), (90, "d"), (60, "d"), (1, "d"), (30, "m"))
 JITTERS = (
@@ -98,7 +98,9 @@ class Case:
 
     zones = regions = opt_outs = consents = preferences = legal = consent_laws = opt_out_laws = caps = ()
     other_channels = shadow_rules = ()
-    default_region = sender = topic = language = format = formality = technical_depth = ""
+    default_region = sender = topic = language = format = formality = technical_depth = seen_language = ""
+    body_words = 0
+    cut = card = False
     deferrals = opted_out = resubscribed = inbound = not_before = valid_until = same_content = zone_changed = 0
     known = fingerprint = True
     asks = carrier_stops = stale = counters_down = counts_known = shadow_policy = False
@@ -651,6 +653,18 @@ class Scene:
         if r() < 0.2:
             case.format = pick(("concise", "detailed"))
             words.append("is_format=" + case.format)
+        if r() < 0.2:
+            case.body_words = pick((0, 1, 49, 50, 51, 149, 150, 151, 4000))
+            words.append("words=%d" % case.body_words)
+            if r() < 0.2:
+                case.cut = True
+                words.append("cut=yes")
+        if r() < 0.1:
+            case.seen_language = pick(("en", "de", "pt"))
+            words.append("seen_language=" + case.seen_language)
+        if r() < 0.05:
+            case.card = True
+            words.append("card=yes")
         if r() < 0.1:
             case.formality = pick(("formal", "casual"))
             words.append("is_formality=" + case.formality)

@@ -46,6 +46,7 @@ min_gap            note  note  wait/ask wait/ask    BLOCK BLOCK       medium   F
 digest             -     -     -        digest/note -     digest/note low      DIGEST
 notify             -     -     note     note        note  note        low      DIGEST
 duplicate          note  note  note     note        note  note        low      DUPLICATE
+card_number        note  note  note     note        note  note        high     CONTENT
 language           note  note  note     note        note  note        low      LANGUAGE
 format             note  note  note     note        note  note        low      FORMAT
 formality          note  note  note     note        note  note        low      FORMAT
@@ -606,14 +607,23 @@ class Decision:
             self.add("notify")
         if case.same_content and case.fingerprint and 0 <= case.now - case.same_content < case.dedupe:
             self.add("duplicate")
-        if case.language and wishes.language:
-            a, b = case.language.lower(), wishes.language.lower()
+        if case.card:
+            self.add("card_number")
+        language, force = (case.language, None) if case.language else (case.seen_language, "note")
+        if language and wishes.language:
+            a, b = language.lower(), wishes.language.lower()
             if not (a == b or a.startswith(b + "-") or b.startswith(a + "-")):
-                self.add("language")
+                self.add("language", force=force)
         for rule in ("format", "formality", "technical_depth"):
             is_, wanted = getattr(case, rule), getattr(wishes, rule)
             if is_ and wanted and is_ != wanted:
                 self.add(rule)
+        # By its length a mail is not what its recipient wants.
+        if not case.format and case.channel == "email" and case.body_words:
+            too_long = wishes.format == "concise" and case.body_words > 150
+            too_short = wishes.format == "detailed" and case.body_words < 50 and not case.cut
+            if too_long or too_short:
+                self.add("format", force="note")
 
     # Section 10
     def failures(self):

@@ -41,6 +41,7 @@ struct bench {
     struct opt_out opt_outs[ROWS_MAX];
     struct consent consents[ROWS_MAX];
     struct message message;
+    struct body_facts body;
     struct profile profile;
     struct facts facts;
     struct slice counts;
@@ -253,6 +254,31 @@ static void given_is_language(struct bench *b, struct slice v)
 static void given_is_format(struct bench *b, struct slice v)
 {
     b->message.form.format = v;
+}
+
+/* What can be seen of its content. */
+static void given_words(struct bench *b, struct slice v)
+{
+    b->body.words = (uint32_t)number(b, v);
+    b->message.body = &b->body;
+}
+
+static void given_cut(struct bench *b, struct slice v)
+{
+    b->body.cut = slice_eq_cstr(v, "yes");
+    b->message.body = &b->body;
+}
+
+static void given_seen_language(struct bench *b, struct slice v)
+{
+    snprintf(b->body.language, sizeof b->body.language, "%.*s", SLICE_ARG(v));
+    b->message.body = &b->body;
+}
+
+static void given_card(struct bench *b, struct slice v)
+{
+    b->body.has_card_number = slice_eq_cstr(v, "yes");
+    b->message.body = &b->body;
 }
 
 static void given_is_formality(struct bench *b, struct slice v)
@@ -650,6 +676,10 @@ static const struct {
     {"is_format", given_is_format},
     {"is_formality", given_is_formality},
     {"is_depth", given_is_depth},
+    {"words", given_words},
+    {"cut", given_cut},
+    {"seen_language", given_seen_language},
+    {"card", given_card},
     {"same_content", given_same_content},
     {"fingerprint", given_fingerprint},
     {"now", given_now},
@@ -744,6 +774,7 @@ static void bench_reset(struct bench *b)
     b->policy.hours_memo = b->remembers ? &b->memo : NULL;
     b->policy.defaults = b->defaults;
     b->message = (struct message){.category = &b->category, .priority = PRIORITY_P2, .fingerprint = 1};
+    b->body = (struct body_facts){0};
     b->profile = (struct profile){
         .known = KNOWN, .opt_outs = b->opt_outs, .consents = b->consents, .preferences = b->preferences};
     b->facts = (struct facts){.policy = &b->policy, .message = &b->message, .profile = &b->profile};

@@ -602,6 +602,11 @@ START_TEST(levels)
     ck_assert_int_eq(c->policy.verdicts[RULE_FORMAT][CLASS_OTP][SENDER_AUTOMATED].outcome, OUTCOME_SOFT_BLOCK);
     ck_assert(c->policy.verdicts[RULE_DUPLICATE][CLASS_MARKETING][SENDER_AGENT].shadow);
     ck_assert(!language[CLASS_SUPPORT][SENDER_AGENT].shadow);
+    /* card_numbers: block, but for one class. */
+    const struct verdict(*cards)[SENDER_N] = c->policy.verdicts[RULE_CARD_NUMBER];
+    ck_assert_int_eq(cards[CLASS_OTP][SENDER_AGENT].outcome, OUTCOME_BLOCK);
+    ck_assert_int_eq(cards[CLASS_MARKETING][SENDER_AUTOMATED].level, LEVEL_HARD);
+    ck_assert_int_eq(cards[CLASS_SAFETY][SENDER_AUTOMATED].outcome, OUTCOME_FORWARD);
 }
 END_TEST
 

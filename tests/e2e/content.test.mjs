@@ -1,0 +1,161 @@
+// What is seen of a content, through the providers' own clients: the language and the length that a recipient wishes
+// for, and payment cards' numbers, which are masked for people or refused.
+import assert from 'node:assert/strict';
+import { readdir, readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { FORWARDED, assertOutcome, decisionIds } from './expect.mjs';
+import { Postern } from './harness.mjs';
+
+const NOTED = (family) => ({ outcome: 'forwarded', level: 'info', code: `PST-INFO-${family}` });
+const GERMAN = 'Sehr geehrte Kundin, Ihre Bestellung wurde heute versandt und wird in den nächsten drei Tagen bei Ihnen eintreffen.';
+const ENGLISH = 'Your order has left our warehouse today, and we expect that it will reach you within the next three days.';
+const CARD = '4111 1111 1111 1111';
+const MASKED = '**** **** **** 1111';
+const words = (n) => Array.from({ length: n }, (_, i) => `word${'abcdefgh'[i % 8]}`).join(' ');
+let postern;
+
+before(async () => {
+  postern = await Postern.start({
+    configure: (settings) => {
+      settings.policy.levels = [{ rule: 'language', level: 'hard', outcome: 'hold' }];
+    },
+  });
+});
+after(() => postern.stop());
+
+let mails = 0; // no two are the same content
+const bill = (who, more) => postern.mail({ to: who.email, subject: `Mail ${mails++}`, ...more }, { key: 'billing' });
+const text = (who, body) => postern.sms({ to: who.phone, body }, { key: 'billing-sms' });
+const violations = async (answer) => (await postern.decision(decisionIds(answer)[0])).violations;
+const kept = async (who) => (await postern.api('GET', '/postern/v1/sandbox/messages')).messages.find((m) => [who.email, who.phone].includes(m.to));
+
+describe('the language of a content', () => {
+  let ada;
+  before(async () => {
+    ada = await postern.person({ preferences: { language: 'de-AT' } });
+  });
+
+  it('is noted when the recipient wishes for another, and no more than noted', async () => {
+    const answer = await bill(ada, { text: ENGLISH });
+    assertOutcome(answer, { status: 202, ...NOTED('LANGUAGE') });
+    assert.equal((await violations(answer))[0].detail, 'is en, wanted de-AT');
+  });
+
+  it('fits', async () => {
+    assertOutcome(await bill(ada, { text: GERMAN }), { status: 202, ...FORWARDED });
+    assertOutcome(await bill(ada, { text: undefined, html: `<html><body><h1>${GERMAN}</h1></body></html>` }), { status: 202, ...FORWARDED });
+  });
+
+  it('is read in HTML and in an SMS', async () => {
+    assertOutcome(await bill(ada, { text: undefined, html: `<html><head><style>p { color: red }</style></head><body><p>${ENGLISH}</p></body></html>` }), {
+      status: 202, ...NOTED('LANGUAGE'),
+    });
+    assertOutcome(await text(ada, ENGLISH), { status: 201, ...NOTED('LANGUAGE') });
+  });
+
+  it('that the message declares is what counts, and its level', async () => {
+    assertOutcome(await bill(ada, { text: ENGLISH, headers: { 'X-Postern-Language': 'de' } }), { status: 202, ...FORWARDED });
+    const held = await bill(ada, { text: GERMAN, headers: { 'X-Postern-Language': 'en' } });
+    assertOutcome(held, { status: 202, outcome: 'held', level: 'hard', code: 'PST-HOLD-LANGUAGE' });
+  });
+
+  it('is not guessed from few words, nor for those who wish for none', async () => {
+    assertOutcome(await bill(ada, { text: 'Your code is 4711.' }), { status: 202, ...FORWARDED });
+    assertOutcome(await bill(await postern.person(), { text: ENGLISH }), { status: 202, ...FORWARDED });
+  });
+});
+
+describe('the length of a mail', () => {
+  it('is noted when it is not the format that the recipient wishes for', async () => {
+    const ada = await postern.person({ preferences: { format: 'concise' } });
+    assertOutcome(await bill(ada, { text: words(150) }), { status: 202, ...FORWARDED });
+    const long = await bill(ada, { text: words(151) });
+    assertOutcome(long, { status: 202, ...NOTED('FORMAT') });
+    assert.equal((await violations(long))[0].detail, 'has 151 words, wanted concise');
+    assertOutcome(await bill(ada, { text: words(151), headers: { 'X-Postern-Format': 'concise' } }), { status: 202, ...FORWARDED });
+    assertOutcome(await bill(ada, { text: undefined, html: `<p>${words(75)}</p><!-- ${words(99)} --><p>${words(76)}</p>` }), { status: 202, ...NOTED('FORMAT') });
+    const bea = await postern.person({ preferences: { format: 'detailed' } });
+    assertOutcome(await bill(bea, { text: words(49) }), { status: 202, ...NOTED('FORMAT') });
+    assertOutcome(await bill(bea, { text: words(50) }), { status: 202, ...FORWARDED });
+    assertOutcome(await text(bea, 'Short.'), { status: 201, ...FORWARDED });
+  });
+});
+
+describe("a payment card's number", () => {
+  const body = `Your card ${CARD} was charged.`;
+
+  it('is noted, and masked wherever people see the text', async () => {
+    const ada = await postern.person();
+    const mail = await bill(ada, { subject: `Card ${CARD}`, text: body, html: `<p>Your card <b>${CARD}</b></p>` });
+    assertOutcome(mail, { status: 202, ...NOTED('CONTENT') });
+    const seen = await kept(ada);
+    assert.equal(seen.subject, `Card ${MASKED}`);
+    assert.equal(seen.text, `Your card ${MASKED} was charged.`);
+    assert.match(seen.body, /not kept: it holds the number of a payment card/);
+    const page = await (await fetch(`${postern.url}/sandbox/${decisionIds(mail)[0]}`)).text();
+    assert.ok(page.includes(MASKED) && !page.includes(CARD), 'the page');
+    const bea = await postern.person();
+    assertOutcome(await text(bea, body), { status: 201, ...NOTED('CONTENT') });
+    assert.equal((await kept(bea)).text, `Your card ${MASKED} was charged.`);
+  });
+
+  it('is seen behind the escapes of JSON, in HTML beside a text', async () => {
+    const ada = await postern.person();
+    assertOutcome(await bill(ada, { text: 'Hello', html: `<table>\n<tr>\n<td>\n${CARD}</td>` }), { status: 202, ...NOTED('CONTENT') });
+    assertOutcome(await bill(ada, { text: `Card:\n${CARD}` }), { status: 202, ...NOTED('CONTENT') });
+  });
+
+  it('in a subject alone is masked too', async () => {
+    const ada = await postern.person();
+    await bill(ada, { subject: `Card ${CARD}` });
+    const seen = await kept(ada);
+    assert.equal(seen.subject, `Card ${MASKED}`);
+    assert.ok(!seen.body.includes(CARD));
+  });
+
+  it('is no order number, and no id in a link', async () => {
+    const ada = await postern.person();
+    const text_ = 'Order 4111111111111112, see https://shop.example/o/4111111111111111.';
+    assertOutcome(await bill(ada, { text: text_ }), { status: 202, ...FORWARDED });
+    assert.equal((await kept(ada)).text, text_);
+  });
+
+  it('is nowhere in the log and the store', async () => {
+    assert.ok(!postern.log.includes(CARD));
+    for (const name of (await readdir(postern.dir)).filter((file) => file.startsWith('postern.db'))) {
+      const bytes = await readFile(path.join(postern.dir, name), 'latin1');
+      assert.ok(!bytes.includes(CARD) && !bytes.includes(CARD.replaceAll(' ', '+')), name);
+    }
+  });
+
+  it('is refused where the policy says so, by class where it says that', async () => {
+    postern.settings.policy.card_numbers = 'block';
+    postern.settings.policy.levels.push({ rule: 'card_number', class: 'marketing', shadow: true });
+    await postern.writeConfiguration();
+    await postern.restart();
+    const ada = await postern.subscriber();
+    const mail = await bill(ada, { text: body });
+    assertOutcome(mail, { status: 403, outcome: 'blocked', level: 'hard', code: 'PST-HARD-CONTENT' });
+    assert.match(mail.error.response.body.errors[0].message, /holds the number of a payment card/);
+    assert.ok(!JSON.stringify(mail.error.response.body).includes(CARD));
+    const sms = await text(ada, body);
+    assertOutcome(sms, { status: 403, outcome: 'blocked', level: 'hard', code: 'PST-HARD-CONTENT' });
+    assertOutcome(await bill(ada, { text: 'Your card ending in 1111 was charged.' }), { status: 202, ...FORWARDED });
+    const news = await postern.mail({ to: ada.email, text: body });
+    assertOutcome(news, { status: 202, outcome: 'forwarded', code: 'PST-NONE' });
+    assert.equal((await postern.decision(decisionIds(news)[0])).would_have, 'block');
+  });
+});
+
+describe('a replay', () => {
+  it('reads the content again from the record, and finds no difference', async () => {
+    const { code, stdout, stderr } = await postern.ctl('replay', '--policy', 'postern.yaml', '--since', '2d', '--json');
+    assert.equal(code, 0, stderr);
+    const result = JSON.parse(stdout);
+    const changed = result.outcomes.filter((row) => row.recorded !== row.replayed);
+    /* What came before the file said block is what would be blocked now. */
+    assert.deepEqual(changed.map((row) => `${row.recorded}>${row.replayed}`), ['forward>block'], JSON.stringify(result));
+    assert.deepEqual(result.rules.filter(({ rule }) => ['language', 'format', 'card_number'].includes(rule)), [], 'what fired fires again');
+  });
+});
