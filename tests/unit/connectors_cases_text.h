@@ -7,7 +7,7 @@
 #include "postern/buf.h"
 #include "postern/connector.h"
 
-static struct slice line_take(struct slice *rest)
+static inline struct slice line_take(struct slice *rest)
 {
     const char *end = rest->n == 0 ? NULL : memchr(rest->p, '\n', rest->n);
     size_t n = end == NULL ? rest->n : (size_t)(end - rest->p);
@@ -17,7 +17,7 @@ static struct slice line_take(struct slice *rest)
     return line;
 }
 
-static struct slice word_take(struct slice *rest)
+static inline struct slice word_take(struct slice *rest)
 {
     *rest = slice_trim(*rest);
     size_t n = 0;
@@ -28,7 +28,7 @@ static struct slice word_take(struct slice *rest)
     return word;
 }
 
-static struct slice bar_take(struct slice *rest)
+static inline struct slice bar_take(struct slice *rest)
 {
     const char *bar = rest->n == 0 ? NULL : memchr(rest->p, '|', rest->n);
     size_t n = bar == NULL ? rest->n : (size_t)(bar - rest->p);
@@ -38,33 +38,33 @@ static struct slice bar_take(struct slice *rest)
     return part;
 }
 
-static int64_t time_of(struct slice s)
+static inline int64_t time_of(struct slice s)
 {
     int64_t ms;
     ck_assert_msg(rfc3339_parse(s, &ms), "not a time: %.*s", SLICE_ARG(s));
     return ms;
 }
 
-static void add_text(struct buf *b, const char *name, struct slice s)
+static inline void add_text(struct buf *b, const char *name, struct slice s)
 {
     if (s.n > 0)
         buf_printf(b, " %s=%.*s", name, SLICE_ARG(s));
 }
 
-static void add_time(struct buf *b, const char *name, int64_t ms)
+static inline void add_time(struct buf *b, const char *name, int64_t ms)
 {
     char text[RFC3339_MAX];
     if (ms != 0)
         buf_printf(b, " %s=%s", name, rfc3339_format(ms, text));
 }
 
-static void add_fields(struct buf *b, const struct wire_field *fields, size_t n)
+static inline void add_fields(struct buf *b, const struct wire_field *fields, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         buf_printf(b, "%.*s: %.*s\n", SLICE_ARG(fields[i].name), SLICE_ARG(fields[i].value));
 }
 
-static void add_body(struct buf *b, struct slice body)
+static inline void add_body(struct buf *b, struct slice body)
 {
     if (body.n == 0)
         return;
@@ -74,7 +74,7 @@ static void add_body(struct buf *b, struct slice body)
 }
 
 /* Of a mail, and of a reply to it, as it stands in these files: without its CRs. */
-static void add_lines(struct buf *b, struct slice text)
+static inline void add_lines(struct buf *b, struct slice text)
 {
     for (size_t i = 0; i < text.n; i++) {
         if (text.p[i] != '\r')
@@ -82,7 +82,7 @@ static void add_lines(struct buf *b, struct slice text)
     }
 }
 
-static void add_envelope(struct buf *b, const struct mail_envelope *e)
+static inline void add_envelope(struct buf *b, const struct mail_envelope *e)
 {
     buf_printf(b, "MAIL FROM:<%.*s>%s%s", SLICE_ARG(e->from), e->body_8bit ? " BODY=8BITMIME" : "",
                e->smtputf8 ? " SMTPUTF8" : "");
