@@ -23,7 +23,7 @@ static bool is_blank(char c)
 static bool has_name(const char *p, size_t n)
 {
     size_t i = 0;
-    while (i < n && p[i] > ' ' && p[i] < 0x7F && p[i] != ':')
+    while (i < n && (unsigned char)(p[i] - '!') <= '~' - '!' && p[i] != ':')
         i++;
     return i > 0 && i < n && p[i] == ':';
 }

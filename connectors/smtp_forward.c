@@ -31,14 +31,14 @@ static struct mail_recipient recipient_of(const struct smtp_rcpt *r)
 static struct mail_recipient carrier_of(const struct smtp *smtp, const struct parsed *p, const bool *send)
 {
     struct mail_recipient carrier = recipient_of(&smtp->rcpts[0]);
-    struct address own;
+    struct address own = {.kind = ADDRESS_NONE};
     struct errmsg why;
     size_t first = SIZE_MAX;
-    bool known = address_parse_email(carrier.path, &own, &why) == OK;
+    ignore(address_parse_email(carrier.path, &own, &why)); /* the envelope's parser took it for one */
     for (size_t i = 0; i < p->n_messages; i++) {
         if (!send[i])
             continue;
-        if (known && strcmp(p->messages[i].to.text, own.text) == 0)
+        if (strcmp(p->messages[i].to.text, own.text) == 0)
             return carrier;
         if (first == SIZE_MAX)
             first = i;

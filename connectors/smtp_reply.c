@@ -87,7 +87,7 @@ static void tally_of(const struct send_report *r, struct tally *t)
     for (size_t i = 0; i < r->n_answers; i++) {
         const struct answer *a = &r->answers[i];
         enum wire_fate fate = wire_fate(r, a);
-        if (r->provider != NULL && !r->partial_reject && passes(a))
+        if (r->provider != NULL && passes(a))
             count_sent(r, a, t);
         else
             *(fate == FATE_UNKNOWN   ? &t->unknown
@@ -142,8 +142,9 @@ static void reply_accepted(const struct send_report *r, const struct tally *t, s
         rest = arena_printf(a, " (the relay did not say whether it took it; decision %s)", decision);
     else
         rest = arena_printf(a, " (partial: %s; decision %s)", counts(t, a), decision);
-    b->failed = b->failed || id == NULL || rest == NULL;
-    if (!b->failed)
+    if (id == NULL || rest == NULL)
+        b->failed = true;
+    else
         add_line(b, 250, LINE_LAST, "2.0.0 Ok: queued as %s%s", id, rest);
 }
 

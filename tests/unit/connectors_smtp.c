@@ -241,6 +241,28 @@ START_TEST(soft_block)
 }
 END_TEST
 
+/* Memory for a reply, or none: ERR_LIMIT, never half of one. */
+START_TEST(short_of_bytes)
+{
+    struct message message = {.index = 0};
+    struct decision decisions[2] = {{.outcome = OUTCOME_FORWARD}, {.outcome = OUTCOME_BLOCK}};
+    struct answer rows[2] = {{.message = &message, .decision = &decisions[0], .id = "dec_1"},
+                             {.message = &message, .decision = &decisions[1], .id = "dec_2"}};
+    struct provider_answer provider = {.status = 250, .body = SLICE("queued as 0123456789abcdef0123456789")};
+    struct send_report report = {.answers = rows, .n_answers = 2, .provider = &provider};
+    struct wire_reply reply;
+    enum err err = ERR_LIMIT;
+    for (size_t bytes = 16; err != OK; bytes += 16) {
+        struct arena small;
+        arena_init(&small, bytes);
+        err = smtp_connector.reply(&report, &small, &reply);
+        ck_assert(err == OK || err == ERR_LIMIT);
+        ck_assert_uint_lt(bytes, 8192);
+        arena_clear(&small);
+    }
+}
+END_TEST
+
 /* A redirected message counts as one that was sent. */
 START_TEST(redirected)
 {
@@ -297,6 +319,55 @@ START_TEST(thousand_in_the_order)
 }
 END_TEST
 
+/* Which mails go back whole in a report: those that any server takes. */
+static const struct {
+    struct slice content; /* n of a large one is more than stands here */
+    bool whole;
+} returned[] = {
+    {SLICE_INIT("Subject: x\r\n\r\nx\r\n"), true},
+    {SLICE_INIT("Subject: x\r\n\r\n"), true},
+    {SLICE_INIT(""), false},
+    {SLICE_INIT("Subject: x\r\n\r\nno end"), false},
+    {SLICE_INIT("Subject: x\r\n\r\n\nx\r\n"), false},
+    {SLICE_INIT("Subject: x\r\n\r\nx\ny\r\n"), false},
+    {SLICE_INIT("Subject: x\r\n\r\nx\ry\r\n"), false},
+    {SLICE_INIT("Subject: x\r\n\r\nx\0y\r\n"), false},
+};
+
+static bool is_returned_whole(struct slice content)
+{
+    static const struct wire_field envelope[] = {{SLICE_INIT("MAIL"), SLICE_INIT("FROM:<s@x.test> RET=FULL")},
+                                                 {SLICE_INIT("RCPT"), SLICE_INIT("TO:<a@b.c>")}};
+    struct wire_request r = {.method = SLICE("SMTP"), .fields = envelope, .n_fields = 2, .body = content}, out;
+    struct report_options options = {.now_ms = NOW_MS, .arrived_ms = NOW_MS, .host = "h.test", .id = "1"};
+    struct parsed parsed;
+    struct fault f;
+    ck_assert_int_eq(parse(envelope, 2, content, &parsed, &f), OK);
+    struct report_row row = {.message = parsed.messages, .action = REPORT_FAILED, .status = SLICE("5.1.1")};
+    ck_assert_int_eq(smtp_connector.report(&r, &parsed, &row, 1, &options, &arena, &out), OK);
+    bool whole = memmem(out.body.p, out.body.n, "message/rfc822\r\n", 16) != NULL;
+    ck_assert(whole || memmem(out.body.p, out.body.n, "text/rfc822-headers\r\n", 21) != NULL);
+    return whole;
+}
+
+START_TEST(returned_whole)
+{
+    ck_assert_int_eq(is_returned_whole(returned[_i].content), returned[_i].whole);
+}
+END_TEST
+
+START_TEST(returned_up_to_64_kib)
+{
+    const size_t limit = 65536;
+    char *content = arena_alloc(&arena, limit + 2);
+    ck_assert_ptr_nonnull(content);
+    for (size_t i = 0; i < limit + 2; i += 2)
+        memcpy(content + i, "\r\n", 2);
+    ck_assert(is_returned_whole((struct slice){content, limit}));
+    ck_assert(!is_returned_whole((struct slice){content, limit + 2}));
+}
+END_TEST
+
 /* What differs from mail to mail, and is not read by anybody, is no part of what a mail says. */
 START_TEST(fingerprints)
 {
@@ -342,9 +413,12 @@ int main(void)
     tcase_add_loop_test(tcase, classified, 0, (int)N_ELEMENTS(answers));
     tcase_add_test(tcase, minted);
     tcase_add_test(tcase, soft_block);
+    tcase_add_test(tcase, short_of_bytes);
     tcase_add_test(tcase, redirected);
+    tcase_add_loop_test(tcase, returned_whole, 0, (int)N_ELEMENTS(returned));
     tcase_add_test(tcase, thousand_recipients);
     tcase_add_test(tcase, thousand_in_the_order);
+    tcase_add_test(tcase, returned_up_to_64_kib);
     tcase_add_test(tcase, fingerprints);
     tcase_add_test(tcase, facts);
     suite_add_tcase(suite, tcase);
