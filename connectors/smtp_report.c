@@ -191,7 +191,7 @@ static void add_status(struct writing *w)
 
 /* --- what is returned -------------------------------------------------------------------- */
 
-/* Lines of a length that every server takes, and each ended by CRLF. */
+/* Not empty; lines of a length that every server takes, and each ended by CRLF. */
 static bool is_returnable(struct slice s)
 {
     for (size_t at = 0; at < s.n;) {
@@ -201,7 +201,7 @@ static bool is_returnable(struct slice s)
             return false;
         at += n + 1;
     }
-    return s.n == 0 || memchr(s.p, '\0', s.n) == NULL;
+    return memchr(s.p, '\0', s.n) == NULL;
 }
 
 /*
