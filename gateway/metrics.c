@@ -60,6 +60,7 @@ static void go_on(struct metrics_slab *slab)
         slab->value[i] = slab->before[i];
     }
     memcpy(slab->http_faults_before, slab->http_faults, sizeof(slab->http_faults));
+    slab->smtp_before = slab->smtp;
     atomic_store(&slab->n_upstreams, 0);
 }
 

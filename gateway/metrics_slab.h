@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 
 #include "gateway.h"
+#include "smtp_proto.h"
 
 enum metric {
 #define METRIC(id, name, type, merge, help) METRIC_##id,
@@ -61,6 +62,13 @@ struct metrics_upstream {
     double value[METRIC_UPSTREAM_PAUSED - METRIC_UPSTREAM_UP + 1];
 };
 
+/* What all SMTP listeners of a worker count by words. */
+enum { METRICS_LOGIN_OK, METRICS_LOGIN_WRONG, METRICS_LOGIN_THROTTLED, METRICS_LOGINS };
+struct metrics_smtp {
+    uint64_t faults[SMTP_PROTO_FAULT_COUNT], logins[METRICS_LOGINS];
+    uint64_t handshakes[2]; /* failed, done */
+};
+
 struct metrics_slab {
     uint64_t decisions[OUTCOME_N][REASON_N][CLASS_N][CHANNEL_N];
     uint64_t would_have[OUTCOME_N];
@@ -76,6 +84,7 @@ struct metrics_slab {
     double value[METRIC_N];  /* families of one figure */
     double before[METRIC_N]; /* of counters that a part keeps: what earlier workers of this slab had come to */
     uint64_t http_faults[HTTP_FAULT_COUNT], http_faults_before[HTTP_FAULT_COUNT];
+    struct metrics_smtp smtp, smtp_before;
     _Atomic uint32_t n_upstreams;
     struct metrics_upstream upstreams[METRICS_PROVIDERS];
 };

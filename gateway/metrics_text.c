@@ -11,6 +11,7 @@
 #include "postern/zone.h"
 #include "release.h"
 #include "reload.h"
+#include "smtp_listen.h"
 
 const struct metric_family metric_families[METRIC_N] = {
 #define METRIC(id, name, type, merge, help) {name, type, help, MERGE_##merge, (type)[0] == 'c'},
@@ -94,6 +95,41 @@ static void sample_http(struct metrics_slab *slab, const struct gateway *g)
         slab->http_faults[i] = slab->http_faults_before[i] + c->faults[i];
 }
 
+/* The ports of SMTP as one. */
+static void sample_smtp(struct metrics_slab *slab, const struct gateway *g)
+{
+    struct metrics_smtp now = slab->smtp_before;
+    struct smtp_counters all = {0};
+
+    for (size_t l = 0; l < LISTENER_N; l++) {
+        if (g->smtp[l] == NULL)
+            continue;
+        const struct smtp_counters *c = smtp_listener_counters(g->smtp[l]);
+        all.open += c->open;
+        all.accepted += c->accepted;
+        all.refused_connections += c->refused_connections;
+        all.timeouts += c->timeouts;
+        all.messages += c->messages;
+        all.recipients += c->recipients;
+        all.inflight_bytes += c->inflight_bytes;
+        for (size_t i = 0; i < SMTP_PROTO_FAULT_COUNT; i++)
+            now.faults[i] += c->faults[i];
+        now.logins[METRICS_LOGIN_OK] += c->logins;
+        now.logins[METRICS_LOGIN_WRONG] += c->logins_wrong;
+        now.logins[METRICS_LOGIN_THROTTLED] += c->logins_throttled;
+        now.handshakes[0] += c->tls_failures;
+        now.handshakes[1] += c->tls_handshakes;
+    }
+    slab->smtp = now;
+    set(slab, METRIC_SMTP_CONNECTIONS, (double)all.open);
+    set(slab, METRIC_SMTP_ACCEPTED, (double)all.accepted);
+    set(slab, METRIC_SMTP_REFUSED, (double)all.refused_connections);
+    set(slab, METRIC_SMTP_TIMEOUTS, (double)all.timeouts);
+    set(slab, METRIC_SMTP_MESSAGES, (double)all.messages);
+    set(slab, METRIC_SMTP_RECIPIENTS, (double)all.recipients);
+    set(slab, METRIC_SMTP_INFLIGHT, (double)all.inflight_bytes);
+}
+
 static double upstream_value(const struct upstream_state *s, enum metric id)
 {
     if (id == METRIC_UPSTREAM_UP)
@@ -127,6 +163,7 @@ void metrics_sample(struct metrics_slab *slab, const struct gateway *g)
     sample_store(slab, g);
     sample_memory(slab, g);
     sample_http(slab, g);
+    sample_smtp(slab, g);
     sample_upstreams(slab, g);
     sample_time(slab, g);
     set(slab, METRIC_SUBMISSIONS, (double)g->submissions);
@@ -431,6 +468,28 @@ static void http_faults(const struct page *p)
     }
 }
 
+static void smtp_count(const struct page *p, enum metric id, const char *label, const char *word, const uint64_t *n)
+{
+    buf_printf(p->b, "%s{%s=\"%s\"} %llu\n", metric_families[id].name, label, word, (unsigned long long)sum(p, n));
+}
+
+static void smtp(const struct page *p)
+{
+    static const char *const logins[] = {
+        [METRICS_LOGIN_OK] = "ok", [METRICS_LOGIN_WRONG] = "wrong", [METRICS_LOGIN_THROTTLED] = "throttled"};
+    const struct metrics_smtp *s = &p->board->slabs[0].smtp;
+
+    family(p, METRIC_SMTP_LOGINS);
+    for (size_t i = 0; i < METRICS_LOGINS; i++)
+        smtp_count(p, METRIC_SMTP_LOGINS, "result", logins[i], &s->logins[i]);
+    family(p, METRIC_SMTP_HANDSHAKES);
+    smtp_count(p, METRIC_SMTP_HANDSHAKES, "result", "failed", &s->handshakes[0]);
+    smtp_count(p, METRIC_SMTP_HANDSHAKES, "result", "ok", &s->handshakes[1]);
+    family(p, METRIC_SMTP_FAULTS);
+    for (size_t i = SMTP_PROTO_FAULT_NONE + 1; i < SMTP_PROTO_FAULT_COUNT; i++)
+        smtp_count(p, METRIC_SMTP_FAULTS, "reason", smtp_proto_fault_label((enum smtp_proto_fault)i), &s->faults[i]);
+}
+
 static void workers(const struct page *p)
 {
     family(p, METRIC_WORKER_UP);
@@ -489,6 +548,8 @@ void metrics_format(struct metrics *m, const struct gateway *g, struct buf *b)
     upstreams(p);
     singles(p, METRIC_READY, METRIC_HTTP_INFLIGHT);
     http_faults(p);
+    singles(p, METRIC_SMTP_CONNECTIONS, METRIC_SMTP_INFLIGHT);
+    smtp(p);
     singles(p, METRIC_SUBMISSIONS, METRIC_UPTIME);
     family(p, METRIC_TZDATA);
     buf_printf(b, "%s{version=\"%s\"} 1\n", metric_families[METRIC_TZDATA].name, zone_data_version());

@@ -23,6 +23,7 @@
 #include "process.h"
 #include "release.h"
 #include "retime.h"
+#include "smtp_listen.h"
 
 #define ZONES_LOOK_MS 60000
 
@@ -40,8 +41,8 @@ struct work {
     size_t n;
     struct zone_tables *zones;
     struct conf *fresh;
-    struct listen_tls *tls;
-    struct errmsg why; /* when fresh is NULL */
+    struct listen_tls *tls[LISTENER_N]; /* of those that speak TLS */
+    struct errmsg why;                  /* when fresh is NULL */
 };
 
 struct reload {
@@ -61,14 +62,23 @@ struct reload {
 
 /* --- beside the loop ------------------------------------------------------------------ */
 
+/* One for each listener: each says what it speaks. */
 static bool prepare_tls(struct work *w)
 {
     const struct conf *c = w->fresh;
+    const bool listens[LISTENER_N] = {
+        [LISTENER_HTTP] = true, [LISTENER_SMTP] = c->listen_smtp != NULL, [LISTENER_SMTPS] = c->listen_smtps != NULL};
 
     if (c->tls_certificate == NULL || c->tls_key == NULL)
         return true;
-    w->tls = listen_tls_new(c->tls_certificate, c->tls_key, &w->why);
-    return w->tls != NULL;
+    for (size_t i = 0; i < LISTENER_N; i++) {
+        if (!listens[i])
+            continue;
+        w->tls[i] = listen_tls_new(c->tls_certificate, c->tls_key, &w->why);
+        if (w->tls[i] == NULL)
+            return false;
+    }
+    return true;
 }
 
 static void compile(struct work *w)
@@ -123,7 +133,8 @@ static void finish(struct reload *r)
 {
     confs_drop(&r->work.running);
     conf_bytes_free(&r->work.bytes, r->work.n);
-    listen_tls_free(&r->work.tls);
+    for (size_t i = 0; i < LISTENER_N; i++)
+        listen_tls_free(&r->work.tls[i]);
     r->work = (struct work){0};
     r->cb = NULL;
     r->compiles = r->abandoned = false;
@@ -172,14 +183,18 @@ static void audit(struct gateway *g)
 }
 
 /* Everybody who keeps something of a configuration beside g->conf. */
-static void tell(struct gateway *g, struct listen_tls **tls)
+static void tell(struct gateway *g, struct listen_tls *tls[LISTENER_N])
 {
     const struct conf *c = g->conf;
 
     log_set_level((enum log_level)c->log_level);
     gateway_set_limits(g);
-    if (*tls != NULL)
-        http_listener_set_tls(g->listener, tls);
+    if (tls[LISTENER_HTTP] != NULL)
+        http_listener_set_tls(g->listener, &tls[LISTENER_HTTP]);
+    for (size_t i = LISTENER_SMTP; i < LISTENER_N; i++) {
+        if (tls[i] != NULL)
+            smtp_listener_set_tls(g->smtp[i], &tls[i]);
+    }
     profiles_reloaded(g->profiles, c->cache_bytes, c->policy.default_zone);
     callbacks_reloaded(g->callbacks);
     releaser_wake(g->releaser); /* a route may lead to a provider that is up */
@@ -192,7 +207,7 @@ void reload_commit(struct reload *r)
 
     ensure(r->stage == RELOAD_READY && r->work.fresh != NULL);
     g->conf = take(&r->work.fresh);
-    tell(g, &r->work.tls);
+    tell(g, r->work.tls);
     if (g->worker == STORE_RELEASING_OWNER)
         audit(g); /* once, whoever else reloads */
     metrics_reloaded(g->metrics, true);

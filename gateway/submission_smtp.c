@@ -192,7 +192,8 @@ bool submission_smtp_open(struct gateway *g, const struct gateway_place *place, 
     const struct conf *c = g->conf;
     const char *const address[LISTENER_N] = {[LISTENER_SMTP] = c->listen_smtp, [LISTENER_SMTPS] = c->listen_smtps};
 
-    g->smtp_backoff = auth_backoff_new(LIMIT_SMTP_LOGINS_MIN);
+    /* The kernel deals a client's connections out to all workers: each allows its part. */
+    g->smtp_backoff = auth_backoff_new(c->workers < LIMIT_SMTP_LOGINS_MIN ? LIMIT_SMTP_LOGINS_MIN / c->workers : 1);
     for (size_t i = 0; i < LISTENER_N; i++) {
         struct smtp_listen_options o = options(g);
         if (address[i] == NULL)

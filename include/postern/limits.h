@@ -47,15 +47,11 @@
 #define LIMIT_SMTP_LOGIN_MS            1000  /* a wrong login is answered after this; doubled with each of a session, */
 #define LIMIT_SMTP_LOGIN_MAX_MS        8000  /* up to this */
 #define LIMIT_SMTP_LOGINS_MIN          20u   /* wrong logins of one address that are looked at in a minute */
-#define LIMIT_SMTP_KEPT_BYTES                                                                                          \
-    65536u /* read of a client that pipelines while it waits for an answer; beyond: it is not read */
-#define LIMIT_SMTP_REFUSED_CONNECTIONS 64u /* above the caps on connections: these still hear 421, others are dropped  \
-                                            */
-#define LIMIT_SMTP_INFLIGHT_BYTES                                                                                      \
-    268435456u /* messages held by all transactions; beyond: 451; configuration may lower                              \
-                */
-#define LIMIT_SMTP_DATA_WINDOW_MS   60000
-#define LIMIT_SMTP_DATA_MIN_BYTES_S 64u /* of data, over the first 60 s and more; slower: 421 */
+#define LIMIT_SMTP_KEPT_BYTES          65536u     /* read of a client that pipelines while it waits for an answer */
+#define LIMIT_SMTP_REFUSED_CONNECTIONS 64u        /* above the caps: these still hear 421, others are dropped */
+#define LIMIT_SMTP_INFLIGHT_BYTES      268435456u /* of all messages held; beyond: 451; configuration may lower */
+#define LIMIT_SMTP_DATA_WINDOW_MS      60000
+#define LIMIT_SMTP_DATA_MIN_BYTES_S    64u /* of data, over the first 60 s and more; slower: 421 */
 
 /* Mail content; what is beyond is refused, not cut. */
 #define LIMIT_MAIL_LINE_BYTES   65536u  /* of any line, without CRLF: many senders break the 998 of RFC 5322 */
@@ -68,7 +64,7 @@
 /* JSON on a message's way and elsewhere (RFC 8259 section 9 allows limits). */
 #define LIMIT_JSON_DEPTH     64u
 #define LIMIT_JSON_API_BYTES 1048576u /* body of a native API call */
-#define LIMIT_FORM_FIELDS    1200u /* a thousand recipients, each in a field, and the rest of a message */
+#define LIMIT_FORM_FIELDS    1200u    /* a thousand recipients, each in a field, and the rest of a message */
 
 /* Messages. */
 #define LIMIT_RECIPIENTS          1000u     /* per submission: SendGrid's own */

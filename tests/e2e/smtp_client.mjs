@@ -126,6 +126,11 @@ export class SmtpClient {
     return reply;
   }
 
+  /** The certificate that the server showed. */
+  get peer() {
+    return this.#socket.getPeerX509Certificate();
+  }
+
   /** AUTH PLAIN with a key of the configuration. */
   login({ account, login, secret }, user = login ?? account ?? 'apikey') {
     return this.command(`AUTH PLAIN ${Buffer.from(`\0${user}\0${secret}`).toString('base64')}`);

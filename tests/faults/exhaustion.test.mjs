@@ -1,11 +1,14 @@
-// Clients that take and do not give: slow in each of four ways, more connections than descriptors, more bodies than
+// Clients that take and do not give: slow in each of four ways, and by SMTP in two; more connections than descriptors, more bodies than
 // memory.  Who behaves is served as before, and operations can be asked all the while.  Time and memory are judged, so
 // this wants a build without sanitizers.  CI is bounded; SLOW_CLIENTS=5000 STORM=5000 BODIES=1000 for a long run.
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import http from 'node:http';
+import net from 'node:net';
+import { FakeRelay } from '../fakes/relay.mjs';
 import { KEYS, startHouse, waitFor } from '../e2e/harness.mjs';
 import { latencies, median, memoryMib, percentile, withClients } from '../e2e/load.mjs';
+import { SmtpClient } from '../e2e/smtp_client.mjs';
 
 const SLOW_CLIENTS = Number(process.env.SLOW_CLIENTS ?? 1000);
 const STORM = Number(process.env.STORM ?? 3000);
@@ -70,6 +73,86 @@ describe('slow clients', { timeout: 120_000 + SLOW_CLIENTS * 20 }, () => {
         assert.ok(loud.p99 < 3 * quiet.p99 + 20, `p99 ${loud.p99} ms`);
         assert.ok(stall < STALL_S, `${stall} s`);
       }));
+});
+
+/** Milliseconds of so many mails by SMTP, over a few sessions. */
+async function smtpLatencies(postern, n, { lanes = 4 } = {}) {
+  const ada = await postern.person();
+  const took = [];
+  const lane = async () => {
+    const client = await SmtpClient.start(postern.smtpPort, { from: '127.0.0.1' });
+    assert.equal((await client.login(KEYS.billing)).code, 235);
+    while (took.length < n) {
+      const began = performance.now();
+      const { end } = await client.send({ to: ada.email, content: 'Subject: s\r\n\r\nv\r\n' });
+      took.push(performance.now() - began);
+      assert.equal(end.code, 250, end.text);
+    }
+    client.end();
+  };
+  await Promise.all(Array.from({ length: lanes }, lane));
+  return took;
+}
+
+/** Slow clients of the SMTP port, from as many addresses as it takes. */
+async function withSmtpClients(postern, n, use) {
+  const clients = Array.from({ length: n }, (_, i) => {
+    const one = { closed: false, socket: net.connect({ port: postern.smtpPort, host: '127.0.0.1', localAddress: `127.0.1.${i % 200}` }) };
+    one.connected = new Promise((resolve) => one.socket.once('data', resolve).once('close', resolve));
+    one.socket.on('data', () => {}).on('error', () => {}).on('close', () => (one.closed = true));
+    return one;
+  });
+  try {
+    await Promise.all(clients.map((one) => one.connected));
+    return await use(clients);
+  } finally {
+    for (const { socket } of clients) socket.destroy();
+  }
+}
+
+const smtpModes = {
+  'a command': 'EHLO ',
+  'a login': 'EHLO x\r\n',
+};
+
+describe('slow clients by SMTP', { timeout: 120_000 + SLOW_CLIENTS * 20 }, () => {
+  for (const [name, first] of Object.entries(smtpModes))
+    it(`${SLOW_CLIENTS} that give ${name}, a byte a second: the others do not wait`, (t) =>
+      withHouse(
+        async ({ postern }) => {
+          await smtpLatencies(postern, SENDS);
+          const alone = await smtpLatencies(postern, SENDS);
+          const before = await memoryMib(postern);
+          let memory;
+          const beside = await withSmtpClients(postern, SLOW_CLIENTS, async (slow) => {
+            for (const { socket } of slow) socket.write(first);
+            let turn = 0;
+            const timer = setInterval(() => {
+              for (let i = turn % 10; i < slow.length; i += 10) if (!slow[i].closed) slow[i].socket.write('x');
+              turn += 1;
+            }, 100);
+            const took = await smtpLatencies(postern, SENDS);
+            clearInterval(timer);
+            memory = (await memoryMib(postern)) - before;
+            assert.ok(slow.filter((one) => !one.closed).length > SLOW_CLIENTS * 0.9, 'they are still there');
+            return took;
+          });
+          alone.push(...(await smtpLatencies(postern, SENDS)));
+          const stall = await postern.metric('postern_loop_stall_seconds_max');
+          const [quiet, loud] = [alone, beside].map((all) => ({ p50: median(all), p99: percentile(all, 0.99) }));
+          t.diagnostic(`p50 ${quiet.p50.toFixed(1)} ms alone, ${loud.p50.toFixed(1)} beside; p99 ${quiet.p99.toFixed(1)} and ${loud.p99.toFixed(1)}; ${memory.toFixed(1)} MiB for them; longest turn of the loop ${stall * 1000} ms`);
+          assert.ok(loud.p50 < 1.5 * quiet.p50 + 3, `median ${loud.p50} ms`);
+          assert.ok(loud.p99 < 3 * quiet.p99 + 20, `p99 ${loud.p99} ms`);
+          assert.ok(stall < STALL_S, `${stall} s`);
+        },
+        {
+          relay: new FakeRelay(),
+          configure(settings) {
+            settings.providers = settings.providers.filter(({ name: provider }) => provider !== 'relay');
+            settings.routes.smtp = 'sandbox';
+          },
+        },
+      ));
 });
 
 /** One request on a connection of its own or of the agent: its status, 0 when there is no answer, and the milliseconds. */
