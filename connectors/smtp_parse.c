@@ -62,6 +62,7 @@ static enum err read_rcpts(struct reading *g, size_t n)
             continue;
         if (smtp_rcpt_parse(r->fields[i].value, g->smtp->mail.smtputf8, &rcpts[k++], &why) != OK)
             return refuse_argument(g, "RCPT", &why);
+        g->out->wants_receipts |= (rcpts[k - 1].notify & SMTP_NOTIFY_SUCCESS) != 0;
     }
     g->smtp->rcpts = rcpts;
     g->smtp->n_rcpts = n;

@@ -224,6 +224,7 @@ static void on_upstream(void *arg, const struct upstream_result *u)
     struct submission *s = arg;
 
     s->op = NULL;
+    s->relay_reports = u->dsn;
     acting_leave(s);
     switch (u->status) {
     case UPSTREAM_ANSWERED:

@@ -37,7 +37,7 @@ static struct slice status_of(const struct recipient_answer *answer)
         dots += text.p[n++] == '.';
     if (dots == 2 && n < text.n && text.p[n] == ' ')
         return (struct slice){text.p, n};
-    return answer->code / 100 == 4 ? SLICE("4.0.0") : SLICE("5.0.0");
+    return answer->code / 100 == 4 ? SLICE("4.0.0") : answer->code / 100 == 2 ? SLICE("2.0.0") : SLICE("5.0.0");
 }
 
 static bool is_blocked(const struct item *item)
@@ -56,6 +56,13 @@ static bool has_failed(const struct submission *s, const struct item *item)
            s->end_reason == REASON_EXPIRED;
 }
 
+/* It went to a relay that will not tell of it, and its sender wants to hear (RFC 3461 section 5.2.2). */
+static bool is_receipt(const struct submission *s, const struct item *item)
+{
+    return item->send && item->sent.result == RESULT_FORWARDED && item->sent.answer != NULL &&
+           s->parsed.wants_receipts && !s->relay_reports;
+}
+
 static struct report_row row_of(struct submission *s, const struct item *item, struct arena *a)
 {
     struct report_row row = {.message = item->message, .action = REPORT_FAILED};
@@ -71,6 +78,7 @@ static struct report_row row_of(struct submission *s, const struct item *item, s
         row.status = status_of(answer);
         row.diagnostic = slice_of(arena_printf(a, "%d %.*s", answer->code, SLICE_ARG(answer->text)));
         row.remote = host_of(s->provider->url);
+        row.action = item->sent.result == RESULT_FORWARDED ? REPORT_RELAYED : REPORT_FAILED;
     } else {
         row.status = SLICE("4.4.7");
         row.diagnostic = SLICE("Delivery time expired: the relay did not take it in time");
@@ -171,7 +179,7 @@ bool submission_owes_report(const struct submission *s)
     if (s->connector == NULL || s->connector->report == NULL || !was_accepted(s))
         return false;
     for (size_t i = 0; i < s->n_items; i++) {
-        if (has_failed(s, &s->items[i]))
+        if (has_failed(s, &s->items[i]) || is_receipt(s, &s->items[i]))
             return true;
     }
     return false;
@@ -184,7 +192,7 @@ const struct kept_report *submission_report(struct submission *s, struct arena *
     struct report_row *rows = arena_calloc(a, s->n_items, sizeof(*rows));
     size_t n = 0;
     for (size_t i = 0; rows != NULL && i < s->n_items; i++) {
-        if (has_failed(s, &s->items[i]))
+        if (has_failed(s, &s->items[i]) || is_receipt(s, &s->items[i]))
             rows[n++] = row_of(s, &s->items[i], a);
     }
     if (n == 0)
