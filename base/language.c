@@ -4,13 +4,13 @@
  * customers in, and what stands close together is not told.
  *
  * Of all the library's 170 samples Scots passes for English and Galician for Portuguese, and a guess takes four times
- * as long.  Its list of samples is a file, and so is ours: one in memory, for as long as it is read.
+ * as long.  It takes a list of samples by a file's name: ours is that of a pipe.
  */
 #include "postern/language.h"
 
+#include <fcntl.h>
 #include <libexttextcat/textcat.h>
 #include <stdio.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "postern/markup.h"
@@ -40,17 +40,19 @@ static struct {
     candidate_t *answers;
 } reader;
 
-/* The list of samples as the library wants it; a descriptor, or -1. */
+/* The list of samples as the library wants it, at the end of a pipe, which has room for it; a descriptor, or -1. */
 static int list_of_samples(void)
 {
-    int fd = memfd_create("languages", MFD_CLOEXEC);
-    bool written = fd != -1;
+    int ends[2];
+    bool written = true;
+    if (pipe2(ends, O_CLOEXEC) == -1)
+        return -1;
     for (size_t i = 0; i < N_ELEMENTS(samples) && written; i++)
-        written = dprintf(fd, "%s.lm %s\n", samples[i].file, samples[i].code) > 0;
+        written = dprintf(ends[1], "%s.lm %s\n", samples[i].file, samples[i].code) > 0;
+    close(ends[1]);
     if (written)
-        return fd;
-    if (fd != -1)
-        close(fd);
+        return ends[0];
+    close(ends[0]);
     return -1;
 }
 
@@ -59,7 +61,7 @@ enum err language_open(struct errmsg *e)
     char list[32];
     int fd = list_of_samples();
     if (fd == -1) {
-        errmsg_set(e, "no file in memory could be made");
+        errmsg_set(e, "no pipe for the list of languages: too many open files?");
         return ERR_UNAVAILABLE;
     }
     language_close();

@@ -18,10 +18,16 @@ static size_t behind(struct slice s, char c)
     return at == NULL ? s.n : (size_t)(at - s.p) + 1;
 }
 
-/* word: in lower case, of letters first. */
-static bool begins(struct slice s, struct slice word)
+static bool is_letter(char c)
 {
-    return s.n >= word.n && (s.p[0] | 0x20) == word.p[0] && slice_ieq((struct slice){s.p, word.n}, word);
+    return (c | 0x20) >= 'a' && (c | 0x20) <= 'z';
+}
+
+/* Does s begin with that name of an element (in lower case), and not with a longer one? */
+static bool is_named(struct slice s, struct slice name)
+{
+    return s.n >= name.n && (s.p[0] | 0x20) == name.p[0] && slice_ieq((struct slice){s.p, name.n}, name) &&
+           (s.n == name.n || !is_letter(s.p[name.n]));
 }
 
 /* "<b", "</b", "<!", "<?"; a '<' before anything else is text. */
@@ -30,7 +36,7 @@ static bool is_tag(struct slice s)
     if (s.n < 2)
         return false;
     char c = s.p[1];
-    return ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') || c == '/' || c == '!' || c == '?';
+    return is_letter(c) || c == '/' || c == '!' || c == '?';
 }
 
 static void skip_comment(struct slice *s)
@@ -46,7 +52,7 @@ static void skip_element(struct slice *s, struct slice name)
         size_t n = behind(*s, '<');
         skip(s, n);
         struct slice rest = {s->p + 1, s->n > 0 ? s->n - 1 : 0};
-        if (s->n > 0 && s->p[0] == '/' && begins(rest, name))
+        if (s->n > 0 && s->p[0] == '/' && is_named(rest, name))
             break;
     }
     skip(s, behind(*s, '>'));
@@ -62,7 +68,7 @@ static void skip_tag(struct slice *s)
     }
     skip(s, behind(*s, '>'));
     for (size_t i = 0; i < N_ELEMENTS(opaque); i++) {
-        if (begins(name, opaque[i]))
+        if (is_named(name, opaque[i]))
             skip_element(s, opaque[i]);
     }
 }
@@ -77,6 +83,18 @@ static bool is_filler(struct slice s)
     return s.n == 0 || (s.p[0] == '&' && s.p[s.n - 1] == ';' && memchr(s.p, ' ', s.n) == NULL);
 }
 
+/* The length of the text that html begins with, one byte at least: to the next tag. */
+static size_t text_length(struct slice html)
+{
+    for (size_t n = 1; n < html.n; n++) {
+        const char *next = memchr(html.p + n, '<', html.n - n);
+        n = next == NULL ? html.n : (size_t)(next - html.p);
+        if (next == NULL || is_tag((struct slice){next, html.n - n}))
+            return n;
+    }
+    return html.n;
+}
+
 bool markup_next(struct slice *html, struct slice *text)
 {
     while (html->n > 0) {
@@ -84,11 +102,8 @@ bool markup_next(struct slice *html, struct slice *text)
             skip_tag(html);
             continue;
         }
-        size_t n = behind(*html, '<');
-        /* Without the '<', unless that is text itself. */
-        n -= n > 1 && html->p[n - 1] == '<';
-        *text = (struct slice){html->p, n};
-        skip(html, n);
+        *text = (struct slice){html->p, text_length(*html)};
+        skip(html, text->n);
         if (!is_filler(*text))
             return true;
     }

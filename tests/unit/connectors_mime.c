@@ -102,7 +102,7 @@ static const struct seen {
     {"uuencoded", true, false, 6, 0, false, "begin 644", false},
     {"bad_base64", false, false, 0, 0, false, "", false},
     {"bad_quoted", true, false, 3, 0, false, "A=G0 b", false},
-    {"markup", false, true, 7, 0, false, "<<<p>>a", true},
+    {"markup", false, true, 6, 0, false, "<<<p>>a", true},
 };
 
 START_TEST(a_mail_is_seen)
