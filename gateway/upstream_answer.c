@@ -80,6 +80,26 @@ static int64_t bounded(int64_t ms)
     return ms > RETRY_MAX_MS ? RETRY_MAX_MS : ms;
 }
 
+/* Mailgun says it in its body: "... try again after Mon, 20 Dec 2021 20:33:21 UTC", or "120 seconds". */
+static bool retry_in_words(struct slice body, int64_t wall_ms, int64_t *at_ms)
+{
+    static const char words[] = "try again after ", unit[] = " seconds";
+    const char *found = body.n == 0 ? NULL : memmem(body.p, body.n, words, sizeof words - 1);
+    if (!found)
+        return false;
+    struct slice when = {found + sizeof words - 1, body.n - (size_t)(found - body.p) - (sizeof words - 1)};
+    const char *end = when.n == 0 ? NULL : memchr(when.p, '"', when.n);
+    if (!end)
+        return false;
+    when.n = (size_t)(end - when.p);
+    if (rfc2822_parse(when, at_ms))
+        return true;
+    if (when.n < sizeof unit - 1 || memcmp(end - (sizeof unit - 1), unit, sizeof unit - 1) != 0)
+        return false;
+    when.n -= sizeof unit - 1;
+    return retry_after_parse(when, wall_ms, at_ms);
+}
+
 int64_t upstream_answer_retry_ms(const struct upstream_answer *a, int http_status, int64_t wall_ms)
 {
     struct slice after = field(a->fields, a->n_fields, "Retry-After");
@@ -91,5 +111,7 @@ int64_t upstream_answer_retry_ms(const struct upstream_answer *a, int http_statu
     /* SendGrid says it in X-RateLimit-Reset, Unix seconds; with other answers it is only the window's end. */
     if (http_status == 429 && slice_to_u64(reset, UNIX_S_MAX, &at_s))
         return bounded((int64_t)at_s * 1000 - wall_ms);
+    if (http_status == 429 && retry_in_words(buf_slice(&a->body), wall_ms, &at_ms))
+        return bounded(at_ms - wall_ms);
     return 0;
 }
