@@ -64,32 +64,40 @@ static uint64_t key_of(const struct auth_backoff *b, const struct auth_attempt *
     return key != 0 ? key : 1;
 }
 
-static struct entry *find(const struct auth_backoff *b, uint64_t key)
+/* WAYS: it is not there. */
+static size_t way_of(const struct entry set[WAYS], uint64_t key)
+{
+    size_t i = 0;
+
+    while (i < WAYS && set[i].key != key)
+        i++;
+    return i;
+}
+
+static const struct entry *find(const struct auth_backoff *b, uint64_t key)
 {
     const struct entry *set = b->set[key % SETS];
+    size_t way = way_of(set, key);
 
-    for (size_t i = 0; i < WAYS; i++) {
-        if (set[i].key == key)
-            return (struct entry *)(uintptr_t)&set[i]; /* const is the caller's promise */
-    }
-    return NULL;
+    return way < WAYS ? &set[way] : NULL;
 }
 
 /* Found, or made in place of the oldest. */
 static struct entry *touch(struct auth_backoff *b, uint64_t key, int64_t now_ms)
 {
-    struct entry *e = find(b, key), *set = b->set[key % SETS];
+    struct entry *set = b->set[key % SETS];
+    size_t way = way_of(set, key);
 
-    if (e == NULL) {
-        e = &set[0];
-        for (size_t i = 1; i < WAYS && e->key != 0; i++) {
-            if (set[i].key == 0 || set[i].at_ms < e->at_ms)
-                e = &set[i];
+    if (way == WAYS) {
+        way = 0;
+        for (size_t i = 1; i < WAYS && set[way].key != 0; i++) {
+            if (set[i].key == 0 || set[i].at_ms < set[way].at_ms)
+                way = i;
         }
-        *e = (struct entry){.key = key};
+        set[way] = (struct entry){.key = key};
     }
-    e->at_ms = now_ms;
-    return e;
+    set[way].at_ms = now_ms;
+    return &set[way];
 }
 
 bool auth_backoff_admits(const struct auth_backoff *b, const struct auth_attempt *a, int64_t mono_ms)

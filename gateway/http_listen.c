@@ -33,7 +33,7 @@ void http_listener_set_tls(struct http_listener *l, struct listen_tls **tls)
     ensure(l->tls != NULL);
     listen_tls_free(&l->tls); /* counted: open connections hold it */
     l->tls = take(tls);
-    listen_tls_speaks(l->tls, "http/1.1");
+    listen_tls_speaks(l->tls, LISTEN_HTTP);
 }
 
 /* Accepting. */
@@ -191,7 +191,7 @@ struct http_listener *http_listener_new(struct event_base *base, const struct ht
         if (l->tls == NULL) {
             goto fail;
         }
-        listen_tls_speaks(l->tls, "http/1.1");
+        listen_tls_speaks(l->tls, LISTEN_HTTP);
     }
     if (!open_socket(l, options->address, e)) {
         goto fail;

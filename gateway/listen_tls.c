@@ -46,24 +46,23 @@ void listen_tls_free(struct listen_tls **tls)
     SSL_CTX_free(context(take(tls)));
 }
 
+/* As ALPN names them, each behind its length; not const, because OpenSSL hands them to the callback so. */
+static unsigned char protocols[][16] = {[LISTEN_HTTP] = "\x08http/1.1", [LISTEN_SMTP] = "\x04smtp"};
+
 static int choose_protocol(SSL *ssl, const unsigned char **out, unsigned char *out_n, const unsigned char *in,
-                           unsigned in_n, void *protocol)
+                           unsigned in_n, void *arg)
 {
-    unsigned char ours[32];
-    size_t n = strlen(protocol);
-    (void)ssl;
-    ensure(n < sizeof(ours));
-    ours[0] = (unsigned char)n;
-    memcpy(ours + 1, protocol, n);
+    const unsigned char *ours = arg;
     unsigned char *chosen = NULL;
-    int rc = SSL_select_next_proto(&chosen, out_n, in, in_n, ours, (unsigned)n + 1);
+    (void)ssl;
+    int rc = SSL_select_next_proto(&chosen, out_n, ours, 1u + ours[0], in, in_n);
     *out = chosen;
     return rc == OPENSSL_NPN_NEGOTIATED ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_ALERT_FATAL;
 }
 
-void listen_tls_speaks(struct listen_tls *tls, const char *protocol)
+void listen_tls_speaks(struct listen_tls *tls, enum listen_protocol protocol)
 {
-    SSL_CTX_set_alpn_select_cb(context(tls), choose_protocol, (void *)(uintptr_t)protocol); /* only read */
+    SSL_CTX_set_alpn_select_cb(context(tls), choose_protocol, protocols[protocol]);
 }
 
 struct ssl_st *listen_tls_session(struct listen_tls *tls)

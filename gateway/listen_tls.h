@@ -13,8 +13,9 @@ struct ssl_st; /* OpenSSL's SSL */
 struct listen_tls *listen_tls_new(const char *certificate, const char *key, struct errmsg *e) NODISCARD;
 void listen_tls_free(struct listen_tls **tls);
 
-/* What is spoken there, as ALPN names it ("http/1.1"): who asks for other things only is refused (RFC 7301 3.2). */
-void listen_tls_speaks(struct listen_tls *tls, const char *protocol);
+/* What is spoken there: who asks for other things only, by ALPN, is refused (RFC 7301 section 3.2). */
+enum listen_protocol { LISTEN_HTTP, LISTEN_SMTP };
+void listen_tls_speaks(struct listen_tls *tls, enum listen_protocol protocol);
 /* For one connection; it holds the certificate.  Never NULL. */
 struct ssl_st *listen_tls_session(struct listen_tls *tls) NODISCARD;
 

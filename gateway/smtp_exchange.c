@@ -103,7 +103,7 @@ static struct slice recipient_answered(struct smtp_exchange *x, struct slice rep
         return reply;
     if (!add_field(x, SLICE("RCPT"), x->transaction.rcpt))
         return ARENA_SPENT;
-    x->listener->counters.recipients++;
+    x->session->listener->counters.recipients++;
     return reply;
 }
 

@@ -264,7 +264,7 @@ static bool take_certificate(struct smtp_listener *l, const struct smtp_listen_o
     l->tls = listen_tls_new(o->tls_certificate, o->tls_key, e);
     if (l->tls == NULL)
         return false;
-    listen_tls_speaks(l->tls, "smtp");
+    listen_tls_speaks(l->tls, LISTEN_SMTP);
     return true;
 }
 
@@ -334,7 +334,7 @@ void smtp_listener_set_tls(struct smtp_listener *l, struct listen_tls **tls)
     ensure(l->tls != NULL);
     listen_tls_free(&l->tls); /* counted: open connections hold it */
     l->tls = take(tls);
-    listen_tls_speaks(l->tls, "smtp");
+    listen_tls_speaks(l->tls, LISTEN_SMTP);
 }
 
 const struct smtp_counters *smtp_listener_counters(struct smtp_listener *l)
