@@ -88,7 +88,7 @@ void submission_resume(struct submission *s)
     run(s);
 }
 
-/* arena: the request's; NULL: one of its own, in which a body of that size can be cut as well. */
+/* arena: the request's, or NULL for one of its own; a body of that size can be cut in it. */
 static struct submission *submission_new(struct gateway *g, struct arena *arena, size_t body_bytes)
 {
     struct submission *s = xcalloc(1, sizeof(*s));
@@ -96,6 +96,8 @@ static struct submission *submission_new(struct gateway *g, struct arena *arena,
     s->conf = confs_hold(g->conf);
     arena_init(&s->own_arena, LIMIT_ARENA_BYTES + 2 * body_bytes);
     s->arena = arena != NULL ? arena : &s->own_arena;
+    if (arena != NULL)
+        arena->max_bytes += body_bytes;
     s->started_us = s->step_us = clock_mono_us();
     hash_random_id("", 8, s->id, sizeof(s->id));
     g->submissions++;
@@ -145,7 +147,7 @@ void submission_watch(struct gateway *g)
 
 void submission_start(struct gateway *g, const struct submission_ask *ask)
 {
-    struct submission *s = submission_new(g, ask->arena, 0);
+    struct submission *s = submission_new(g, ask->arena, ask->wire.body.n);
     s->answered = ask->answered;
     s->answered_arg = ask->arg;
     s->peer = ask->peer;
