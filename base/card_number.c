@@ -97,7 +97,7 @@ static bool is_grouping(const size_t *groups, size_t n)
 {
     if (n == 3)
         return groups[1] == 6 && (groups[2] == 5 || groups[2] == 4);
-    if (n < 4 || groups[1] != 4 || groups[2] != 4)
+    if (groups[1] != 4 || groups[2] != 4)
         return false;
     return n == 4 ? groups[3] <= 4 : groups[3] == 4 && groups[4] <= 3;
 }

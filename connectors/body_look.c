@@ -70,7 +70,7 @@ void body_look(struct slice text, bool html, struct body_facts *out)
     if (text.n == 0)
         return;
     out->bytes += text.n;
-    out->cut = out->cut || head.n < text.n;
+    out->cut |= head.n < text.n;
     if (!out->has_card_number)
         out->has_card_number = html ? markup_has_card(head) : card_number_find(head, 0, &card);
     if (html) {

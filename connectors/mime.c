@@ -144,7 +144,7 @@ static enum err look_at_text(struct look *k, const struct mime_part *part)
     if (text.p == NULL)
         return ERR_LIMIT;
     body_look(text, html, k->out);
-    k->out->cut = k->out->cut || cut;
+    k->out->cut |= cut;
     if (first->n == 0)
         *first = text;
     return OK;

@@ -43,7 +43,7 @@ static struct slice trim(struct slice s)
 /* The offset behind the line that begins at `at`. */
 static size_t line_after(struct slice s, size_t at)
 {
-    const char *nl = at < s.n ? memchr(s.p + at, '\n', s.n - at) : NULL;
+    const char *nl = memchr(s.p + at, '\n', s.n - at);
     return nl == NULL ? s.n : (size_t)(nl - s.p) + 1;
 }
 
@@ -87,8 +87,8 @@ static bool delimiter_at(const struct mime_walk *w, size_t at, struct delimiter 
     uint64_t mix = wire_mix(0, line), close_mix = may_close ? wire_mix(0, (struct slice){line.p, line.n - 2}) : 0;
     for (size_t i = w->depth; i-- > 0;) {
         const struct mime_level *l = &w->levels[i];
-        bool opens = l->mix == mix && l->boundary.n == line.n;
-        bool closes = may_close && l->mix == close_mix && l->boundary.n == line.n - 2;
+        bool opens = l->boundary.n == line.n && l->mix == mix;
+        bool closes = may_close && l->boundary.n == line.n - 2 && l->mix == close_mix;
         if ((!opens && !closes) || memcmp(line.p, l->boundary.p, l->boundary.n) != 0)
             continue;
         *out = (struct delimiter){.start = at, .end = end, .level = i, .closes = closes};
@@ -277,7 +277,7 @@ static void find_end(struct mime_walk *w, struct mime_part *out)
     bool found = find_delimiter(w, &d);
     out->start = w->at;
     out->end = w->at = d.start;
-    if (found && out->end > out->start && p[out->end - 1] == '\n')
+    if (found && out->end > out->start)
         out->end--;
     if (found && out->end > out->start && p[out->end - 1] == '\r')
         out->end--;

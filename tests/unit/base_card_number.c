@@ -55,6 +55,8 @@ static const struct {
      "4111111111111111\xC3\xBC",
      "\xC3\xBC"
      "************1111\xC3\xBC"},
+    {"4111111111111111- 1", "************1111- 1"},
+    {"4111111111111111-", "************1111-"},
     {"4111111111111111;5555555555554444\n378282246310005", "************1111;************4444\n***********0005"},
     {"4111 1111 1111 1111 2028 123", "**** **** **** 1111 2028 123"},
     {"4111 1111 1111 1111 4111 1111 1111 1111", "**** **** **** 1111 **** **** **** 1111"},
@@ -77,6 +79,13 @@ static const struct {
     {"411111 1111111111", NULL},
     {"4111 111111 111111", NULL},
     {"4111 1111", NULL},
+    {"4111 111 1111 1111", NULL},
+    {"4111 1111 111 1111", NULL},
+    {"4111 1111 1111 11111", NULL},
+    {"4111 1111 1111 111 11", NULL},
+    {"4111-1111-1111-1111-1111", NULL},
+    {"3782 822463 100", NULL},
+    {"3782 822463 100055", NULL},
     {"4111 ", NULL},
     {"4111-1111-1111-1111-1", NULL},
     {"4111-1111-1111-1111-11111", NULL},
@@ -144,6 +153,17 @@ START_TEST(seen_at_each_offset)
 }
 END_TEST
 
+/* A text may hold any byte. */
+START_TEST(behind_a_nul)
+{
+    struct card_number card;
+    ck_assert(card_number_find(SLICE("a\0"
+                                     "4111111111111111\0"),
+                               0, &card) &&
+              card.start == 2);
+}
+END_TEST
+
 START_TEST(no_memory_shows_nothing)
 {
     struct arena small;
@@ -160,6 +180,7 @@ int main(void)
     tcase_add_checked_fixture(c, setup, teardown);
     tcase_add_loop_test(c, numbers_are_masked, 0, N_ELEMENTS(rows));
     tcase_add_test(c, seen_at_each_offset);
+    tcase_add_test(c, behind_a_nul);
     tcase_add_test(c, no_memory_shows_nothing);
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);

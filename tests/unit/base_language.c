@@ -109,6 +109,10 @@ static const struct {
     {"&nbsp;<td> &#160; </td>\n<td>&zwnj;&nbsp;</td>&nbsp; a;", "&nbsp; a;"},
     {"<a href='x", ""},
     {"<", "<"},
+    {"<{a <1 <~", "<{a <1 <~"},
+    {"a<style", "a"},
+    {"a<!--", "a"},
+    {"&copy 2026", "&copy 2026"},
     {"", ""},
 };
 

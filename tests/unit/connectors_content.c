@@ -54,6 +54,8 @@ static const struct seen {
     {"\"content\":[" HTML("<p>Hello <b>Ann</b></p>") "]", false, true, false, 2, 0, "<p>Hello <b>Ann</b></p>"},
     {"\"content\":[" TEXT("Hello") "," HTML("<p>Hello you all</p>") "]", true, true, false, 1, 0, "Hello"},
     {"\"content\":[" HTML("<p>Hello you all</p>") "," TEXT("Hello") "]", true, true, false, 1, 0, "Hello"},
+    {"\"content\":[" HTML("<p>a b") "," HTML("<p>c") "]", false, true, false, 3, 0, "<p>a b"},
+    {"\"content\":[" TEXT("a b") "," TEXT("c") "]", true, false, false, 3, 0, "a b"},
     /* A card's number, behind escapes, in either. */
     {"\"content\":[" TEXT("4111111111111111") "]", true, false, true, 1, 0, "4111111111111111"},
     {"\"content\":[" TEXT("a\\n4111 1111 1111 1111") "]", true, false, true, 5, 0, "a\n4111 1111 1111 1111"},

@@ -302,6 +302,7 @@ static const struct {
     {0, LIMIT_MAIL_LINE_BYTES, "\r\n", "more\r\n", true},
     {0, LIMIT_MAIL_LINE_BYTES, "", "", true},
     {0, LIMIT_MAIL_LINE_BYTES, "\n", "more\r\n", true},
+    {0, LIMIT_MAIL_LINE_BYTES + 1 - 24, "\n", "more\r\n", true}, /* 24 bytes of header before it */
     {0, LIMIT_MAIL_LINE_BYTES + 1, "\r\n", "", false},
     {0, LIMIT_MAIL_LINE_BYTES + 1, "\n", "more\r\n", false},
     {0, LIMIT_MAIL_LINE_BYTES + 1, "", "", false},
@@ -338,13 +339,100 @@ START_TEST(a_budget_bounds_the_look)
         struct slice text;
         mail_begin();
         buf_add_cstr(&b, heads[k]);
-        for (unsigned i = 0; i < 40000; i++)
+        for (unsigned i = 0; i < 50000; i++)
             buf_add_cstr(&b, "\xC3\xBC ");
         buf_add_cstr(&b, "4111111111111111");
         ck_assert_int_eq(mime_look(buf_slice(&b), &arena, &facts, &text), OK);
         ck_assert(facts.cut && !facts.has_card_number && facts.bytes == b.n);
         ck_assert_msg(text.n == MIME_LOOK_BYTES - 1 && facts.words == MIME_LOOK_BYTES / 3, "%zu bytes", text.n);
         ck_assert(slice_is_utf8(text));
+    }
+}
+END_TEST
+
+/* As many bytes as the budget has, or a few more of a part that is short enough to be decoded whole; a second one. */
+START_TEST(a_budget_is_spent)
+{
+    struct body_facts facts;
+    mail_begin();
+    buf_add_cstr(&b, "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n"
+                     "Content-Transfer-Encoding: quoted-printable\r\n\r\n");
+    for (unsigned i = 0; i < MIME_LOOK_BYTES / 2 + 1; i++)
+        buf_add_cstr(&b, "a\n");
+    buf_add_cstr(&b, "--b\r\n\r\n4111111111111111\r\n--b--\r\n");
+    ck_assert_int_eq(mime_look(buf_slice(&b), &arena, &facts, NULL), OK);
+    ck_assert(facts.cut && facts.words == MIME_LOOK_BYTES / 2 && !facts.has_card_number);
+}
+END_TEST
+
+/* --- ends of characters, types, parameters: mails that are made here ------------------------------ */
+
+static const struct {
+    const char *header, *body, *text;
+    bool html;
+    uint32_t attachments;
+} made[] = {
+    {"Content-Type: text/plain; charset=iso-8859-1; charset=utf-8", "\xFC", "\xC3\xBC", false, 0},
+    {"Content-Type: text", "a", "a", false, 0},
+    {"Content-Type:", "a", "a", false, 0},
+    {"Content-Type: ; charset=iso-8859-1", "\xFC", "\xC3\xBC", false, 0},
+    {"Content-Type: text/html;; a; =b;", "<p>a", "<p>a", true, 0},
+    {"Content-Type: text/plain", "a\xF0\x9F\x98\x80", "a\xF0\x9F\x98\x80", false, 0},
+    {"Content-Type: text/plain", "\x80\x80", "\xE2\x82\xAC\xE2\x82\xAC", false, 0},
+    {"Content-Type: text/plain", "a\x80\x80\x80\x80", "a\xE2\x82\xAC\xE2\x82\xAC\xE2\x82\xAC\xE2\x82\xAC", false, 0},
+    {"Content-Type: text/plain; charset=iso-2022-kr", "a\x0E", "a", false, 0},
+    {"Content-Type: text/plain; charset=utf-16be", "\xD8\x41 a b", "\xE4\x84\xA0\xE6\x84\xA0", false, 0},
+    {"Content-Type: text/plain; charset=windows-1252", "a\x81\xFC", "a\xC3\xBC", false, 0},
+    {"Content-Type: text/plain; charset=windows-1252", "a\xFC\x81", "a\xC3\xBC", false, 0},
+    {"Content-Type: message/global", "a", "", false, 1},
+    {"Content-Type: multipart/mixed; boundary=b; boundary=c", "--c\n\nno\n--b\n\na\n--b--\n", "a", false, 0},
+    {"Content-Type: multipart/mixed; boundary=\"b", "--\"b\n\na\n--\"b--\n", "a", false, 0},
+    {"Content-Type: multipart/mixed; boundary=\"", "--\"\n\na\n--\"--\n", "a", false, 0},
+    {"Content-Type: multipart/mixed; name=\"a\\\";boundary=c\\\\\"; boundary=b", "--b\n\na\n--b--\n", "a", false, 0},
+    {"Content-Type: multipart/mixed; boundary=b; name=\"a\\", "--b\n\na\n--b--\n", "a", false, 0},
+    {"Content-Type: multipart/mixed; boundary=b; name=a\\b", "--b\n\na\n--b--\n", "a", false, 0},
+    /* What nearly is a delimiter. */
+    {"Content-Type: multipart/mixed; boundary=bb", "--bb\n\na\n-- \nb--c\n-d\n--b\n--b--\n--cc\n--cc--\n--bb--x\n--",
+     "a", false, 0},
+    {"Content-Type: multipart/mixed; boundary=bb", "--bb\n-x: y\n\na\n-", "a", false, 0},
+    {"Content-Type: multipart/mixed; boundary=bb", "--bb\n\naa\n-", "aa", false, 0},
+    {"Content-Type: multipart/mixed; boundary=bb", "--bb\n\n--bb\n\nxy--\n--bb--\n--bb\n\nb", "xy--", false, 0},
+};
+
+START_TEST(a_mail_that_is_made)
+{
+    struct body_facts facts;
+    struct slice text;
+    mail_begin();
+    buf_printf(&b, "%s\r\n\r\n%s", made[_i].header, made[_i].body);
+    ck_assert_int_eq(mime_look(buf_slice(&b), &arena, &facts, &text), OK);
+    ck_assert_uint_eq(facts.attachments, made[_i].attachments);
+    ck_assert(facts.has_html == made[_i].html);
+    ck_assert_msg(slice_starts(text, made[_i].text) && (text.n > 0) == (made[_i].text[0] != '\0'), "text: \"%.*s\"",
+                  SLICE_ARG(text));
+}
+END_TEST
+
+START_TEST(a_header_that_breaks_off)
+{
+    struct body_facts facts;
+    ck_assert_int_eq(mime_look(SLICE("Content-Type: text/html; name=\"a\\"), &arena, &facts, NULL), OK);
+    ck_assert(!facts.has_html && facts.attachments == 0);
+}
+END_TEST
+
+/* A boundary that is longer than any program writes is not looked for: nobody asks for so much. */
+START_TEST(an_endless_boundary)
+{
+    struct body_facts facts;
+    char boundary[257];
+    memset(boundary, 'b', sizeof(boundary));
+    for (int n = 255; n <= 256; n++) {
+        mail_begin();
+        buf_printf(&b, "Content-Type: multipart/mixed; boundary=%.*s\r\n\r\n--%.*s\r\n\r\na\r\n", n, boundary, n,
+                   boundary);
+        ck_assert_int_eq(mime_look(buf_slice(&b), &arena, &facts, NULL), OK);
+        ck_assert(facts.has_text == (n == 255));
     }
 }
 END_TEST
@@ -366,6 +454,8 @@ START_TEST(texts_add_up)
     ck_assert(facts.words == 5 && !facts.has_card_number && !facts.cut);
     body_look(SLICE("<p>4111111111111111</p>"), true, &facts);
     ck_assert(facts.has_card_number);
+    body_look(SLICE("none"), false, &facts);
+    ck_assert(facts.has_card_number && !facts.cut);
 }
 END_TEST
 
@@ -412,6 +502,10 @@ int main(void)
     tcase_add_test(c, a_thousand_parts_pass);
     tcase_add_loop_test(c, a_line_may_be_so_long, 0, N_ELEMENTS(lines));
     tcase_add_test(c, a_budget_bounds_the_look);
+    tcase_add_test(c, a_budget_is_spent);
+    tcase_add_loop_test(c, a_mail_that_is_made, 0, N_ELEMENTS(made));
+    tcase_add_test(c, a_header_that_breaks_off);
+    tcase_add_test(c, an_endless_boundary);
     tcase_add_test(c, texts_add_up);
     tcase_add_test(c, words_are_counted);
     tcase_add_test(c, the_arena_may_be_spent);
