@@ -33,7 +33,13 @@ struct confs {
 
 /* --- providers --------------------------------------------------------------------- */
 
-static struct egress *egress_new(struct loop *loop, const struct conf_provider *p, struct errmsg *e)
+static bool is_relay(const struct conf_provider *p)
+{
+    return p->connector != NULL && p->connector->transport == TRANSPORT_SMTP;
+}
+
+static struct egress *egress_new(struct loop *loop, const struct conf *conf, const struct conf_provider *p,
+                                 struct errmsg *e)
 {
     struct upstream_options o = {
         .name = p->name,
@@ -43,7 +49,13 @@ static struct egress *egress_new(struct loop *loop, const struct conf_provider *
         .total_ms = p->total_ms,
         .allow_private = p->allow_private,
         .pace = {.max_concurrency = p->max_concurrency, .rate_per_s = p->rate_per_s},
+        .starttls = p->starttls,
+        .host = conf->smtp_host,
     };
+    if (is_relay(p)) { /* a connection logs in; by HTTP each call does */
+        o.user = p->login.account;
+        o.secret = p->login.secret;
+    }
     struct upstream *upstream = p->connector == NULL ? NULL : upstream_new(loop, &o, e);
 
     if (p->connector != NULL && upstream == NULL)
@@ -67,19 +79,25 @@ static bool same_text(const char *a, const char *b)
     return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
 }
 
-/* Does what is open for a serve b as well?  The login is no part of it: each call brings its own. */
+static bool same_relay(const struct conf_provider *a, const struct conf_provider *b)
+{
+    return a->starttls == b->starttls && slice_eq(a->login.account, b->login.account) &&
+           slice_eq(a->login.secret, b->login.secret);
+}
+
+/* Does what is open for a serve b as well?  By HTTP the login is no part of it: each call brings its own. */
 static bool same_settings(const struct conf_provider *a, const struct conf_provider *b)
 {
     return a->connector == b->connector && same_text(a->name, b->name) && same_text(a->url, b->url) &&
            same_text(a->ca_file, b->ca_file) && a->allow_private == b->allow_private &&
            a->connect_ms == b->connect_ms && a->total_ms == b->total_ms && a->max_concurrency == b->max_concurrency &&
-           a->rate_per_s == b->rate_per_s;
+           a->rate_per_s == b->rate_per_s && (!is_relay(a) || same_relay(a, b));
 }
 
-static struct egress *find_open(const struct conf *before, const struct conf_provider *p)
+static struct egress *find_open(const struct conf *before, const struct conf *conf, const struct conf_provider *p)
 {
     for (size_t i = 0; before != NULL && i < before->n_providers; i++) {
-        if (same_settings(&before->providers[i], p))
+        if (same_settings(&before->providers[i], p) && (!is_relay(p) || same_text(before->smtp_host, conf->smtp_host)))
             return before->use->egress[i];
     }
     return NULL;
@@ -89,11 +107,11 @@ static enum err open_providers(struct conf_use *use, const struct conf *before, 
 {
     for (size_t i = 0; i < use->conf->n_providers; i++) {
         const struct conf_provider *p = &use->conf->providers[i];
-        struct egress *open = find_open(before, p);
+        struct egress *open = find_open(before, use->conf, p);
         if (open != NULL)
             open->users++;
         else
-            open = egress_new(use->confs->loop, p, e);
+            open = egress_new(use->confs->loop, use->conf, p, e);
         use->egress[i] = open;
         if (open == NULL)
             return ERR_SYNTAX;

@@ -292,6 +292,7 @@ static void answer_locally(struct smtp_client *c, int code, struct slice text)
     struct smtp_client_work *w = &c->work;
     for (size_t i = 0; i < w->mail->envelope->n_recipients; i++)
         w->answers[i] = (struct recipient_answer){code, text};
+    w->answered = true;
     c->result = answered(c, code, text);
     smtp_client_tell(c);
     smtp_client_be_idle(c);
@@ -299,7 +300,9 @@ static void answer_locally(struct smtp_client *c, int code, struct slice text)
 
 static void refuse_mail(struct smtp_client *c, const char *reason)
 {
+    c->work.answered = true;
     smtp_client_known(c, reason, &c->result);
+    c->result.is_own = true;
     smtp_client_tell(c);
     smtp_client_be_idle(c);
 }

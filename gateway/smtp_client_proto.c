@@ -227,10 +227,12 @@ void smtp_client_tls_on(struct smtp_client *c)
 void smtp_client_data(struct smtp_client *c, bool yes)
 {
     ensure(c->state == SMTP_CLIENT_LOOK);
-    if (yes)
+    if (yes) {
         c->state = SMTP_CLIENT_CONTENT;
-    else
-        smtp_client_fail(c, "withdrawn", false);
+        return;
+    }
+    smtp_client_fail(c, "withdrawn", false);
+    c->result.is_own = true;
 }
 
 void smtp_client_quit(struct smtp_client *c)

@@ -64,6 +64,7 @@ struct smtp_client_result {
     size_t n_recipients;
     int code;          /* of the reply that decided */
     struct slice text; /* that reply, without its code; until the next step, or in that arena */
+    bool is_own;       /* NOT_SENT: for a reason of the mail's or of the caller's, not of the server's */
     bool dsn;          /* ANSWERED: the server offers DSN and heard the wishes: it reports.  Else nobody will */
 };
 
@@ -152,7 +153,7 @@ void smtp_client_quit(struct smtp_client *c);
 void smtp_client_lost(struct smtp_client *c, const char *reason, struct smtp_client_result *out);
 /* True once a byte of the content was given to be written. */
 bool smtp_client_sent(const struct smtp_client *c);
-/* True once the transaction had any reply but 421.  A kept connection that is lost before was closed while idle. */
+/* True once the transaction had any reply but 421.  A kept connection that ends it before was closed while idle. */
 bool smtp_client_answered(const struct smtp_client *c);
 
 #endif

@@ -9,6 +9,7 @@
 #include "upstream.h"
 
 #include <stdlib.h>
+#include <strings.h>
 
 #include "loop.h"
 #include "upstream_answer.h"
@@ -271,6 +272,12 @@ static void pump_soon(struct upstream *u)
         u->pump = loop_defer(u->loop, pump, u);
 }
 
+static const struct upstream_transport *transport_of(const char *url)
+{
+    bool mail = strncasecmp(url, "smtp://", 7) == 0 || strncasecmp(url, "smtps://", 8) == 0;
+    return mail ? &upstream_smtp : &upstream_http;
+}
+
 struct upstream *upstream_new(struct loop *loop, const struct upstream_options *opt, struct errmsg *e)
 {
     ensure(opt->name);
@@ -280,7 +287,7 @@ struct upstream *upstream_new(struct loop *loop, const struct upstream_options *
     u->total_ms = opt->total_ms > 0 ? opt->total_ms : LIMIT_UPSTREAM_TOTAL_MS;
     u->max_queue = opt->max_queue > 0 ? opt->max_queue : QUEUE_DEFAULT;
     upstream_pace_init(&u->pace, &opt->pace, clock_mono_ms());
-    u->transport = &upstream_http;
+    u->transport = transport_of(opt->url ? opt->url : "");
     u->pool = u->transport->open(loop, opt, u->pace.opt.max_concurrency, on_transfer_end, e);
     if (!u->pool)
         upstream_free(&u);

@@ -34,7 +34,8 @@ struct upstream_field {
 struct upstream_options {
     const char *name; /* a word for logs and metrics; required */
     const char *url;  /* "https://api.sendgrid.com", "smtp://127.0.0.1:1025": scheme, host, port and no more.  smtp:
-                         STARTTLS when it is offered, always when starttls is set; smtps: TLS from the first byte */
+                         STARTTLS when it is offered, but to loopback only when starttls is set; smtps: TLS from the
+                         first byte */
     bool starttls;    /* smtp: nothing is sent without it */
     const char *host; /* smtp: own name for EHLO; NULL: "localhost" */
     struct slice user, secret; /* smtp: AUTH, under TLS only unless the relay is on loopback; user empty: none */
@@ -42,6 +43,7 @@ struct upstream_options {
     const char *resolve;       /* NULL, or "host:port:address" that stands for a DNS answer (and is guarded like one) */
     int64_t connect_ms;        /* LIMIT_UPSTREAM_CONNECT_MS */
     int64_t total_ms;          /* LIMIT_UPSTREAM_TOTAL_MS; queueing included */
+    int64_t idle_ms;           /* smtp: a kept connection is closed after; LIMIT_UPSTREAM_IDLE_MS */
     uint32_t max_queue;        /* requests that wait for a slot or a token; 1024 */
     bool allow_private;        /* the host's name may stand for loopback and private addresses; a literal address
                                   and localhost always may: the operator named them */

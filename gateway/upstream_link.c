@@ -1,7 +1,7 @@
 /*
  * Links, by libcurl's multi interface with CURLOPT_CONNECT_ONLY: it looks names
- * up in a thread, tries addresses in turn, sets TLS up and checks the peer.  The
- * only file of the gateway that knows libcurl; it must not know HTTP.
+ * up in a thread, tries addresses in turn, sets TLS up and checks the peer.  With
+ * upstream_links.c all of the gateway that knows libcurl; neither knows HTTP or SMTP.
  *
  * The idea: each link has a multi handle of its own.  In a shared one libcurl
  * would weed out, whenever it dials, connections that it takes for idle (7.88.1);
@@ -9,35 +9,19 @@
  */
 #include "upstream_link.h"
 
-#include <arpa/inet.h>
-#include <curl/curl.h>
 #include <errno.h>
-#include <openssl/ssl.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <strings.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "loop.h"
 #include "upstream_guard.h"
+#include "upstream_links.h"
+#include "upstream_tls.h"
 #include "postern/limits.h"
 #include "postern/log.h"
 
 /* Only for options that fail for our mistakes or want of memory. */
 #define SET(easy, option, value) ensure(curl_easy_setopt((easy), (option), (value)) == CURLE_OK)
-
-struct upstream_links {
-    struct loop *loop;
-    char *name;
-    char *host; /* of the Host field */
-    CURLU *url;
-    struct curl_slist *resolve;
-    X509_STORE *trusted; /* read once, not for each link; NULL: plain */
-    int64_t connect_ms;
-    uint16_t port;
-    bool allow_private;
-};
 
 /* A descriptor that libcurl wants watched while it connects. */
 struct dial_sock {
@@ -52,10 +36,12 @@ struct upstream_link {
     void *arg;
     CURLM *multi;
     CURL *easy;
-    struct loop_task *timer;  /* libcurl's */
+    struct loop_task *timer;  /* libcurl's, then the handshake's deadline */
     struct dial_sock *socks;  /* until it is up */
     struct loop_watch *watch; /* from then on */
     int fd;
+    SSL *ssl;        /* begun on a plain link; or NULL */
+    bool shaking;    /* its handshake is not over */
     const char *why; /* a reason of ours, or the failure's */
 };
 
@@ -90,11 +76,16 @@ static void drop_socks(struct upstream_link *l)
     loop_cancel(&l->timer);
 }
 
+static void shake(struct upstream_link *l);
+
 static void on_ready(int fd, unsigned ready, void *arg)
 {
     struct upstream_link *l = arg;
     (void)fd;
-    l->fn(l->arg, ready & LOOP_READ ? UPSTREAM_LINK_READABLE : UPSTREAM_LINK_WRITABLE);
+    if (l->shaking)
+        shake(l);
+    else
+        l->fn(l->arg, ready & LOOP_READ ? UPSTREAM_LINK_READABLE : UPSTREAM_LINK_WRITABLE);
 }
 
 static void dialled(struct upstream_link *l, CURLcode rc)
@@ -209,6 +200,7 @@ static void set_up(struct upstream_link *l)
     SET(easy, CURLOPT_RESOLVE, links->resolve);
     SET(easy, CURLOPT_PROTOCOLS_STR, "http,https");
     SET(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1); /* what TLS offers (ALPN) */
+    SET(easy, CURLOPT_SSL_ENABLE_ALPN, links->mail ? 0L : 1L);
     SET(easy, CURLOPT_PROXY, ""); /* "" also shuts off the proxy variables of the environment */
     SET(easy, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
     SET(easy, CURLOPT_NOSIGNAL, 1L);
@@ -218,7 +210,7 @@ static void set_up(struct upstream_link *l)
     SET(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
     SET(easy, CURLOPT_CAINFO, NULL); /* on_tls brings what is trusted */
     SET(easy, CURLOPT_CAPATH, NULL);
-    if (links->trusted) {
+    if (links->tls) {
         SET(easy, CURLOPT_SSL_CTX_FUNCTION, on_tls);
         SET(easy, CURLOPT_SSL_CTX_DATA, (void *)links);
     }
@@ -251,6 +243,7 @@ void upstream_link_free(struct upstream_link **lp)
         return;
     loop_watch_free(&l->watch);
     drop_socks(l);
+    SSL_free(l->ssl);
     ensure(curl_multi_remove_handle(l->multi, l->easy) == CURLM_OK);
     curl_easy_cleanup(l->easy);
     curl_multi_cleanup(l->multi);
@@ -267,7 +260,7 @@ const char *upstream_link_why(const struct upstream_link *l)
 
 bool upstream_link_is_tls(const struct upstream_link *l)
 {
-    return l->links->trusted != NULL;
+    return l->links->tls || l->ssl;
 }
 
 static enum upstream_link_io of_errno(void)
@@ -282,11 +275,63 @@ static enum upstream_link_io of_curl(CURLcode rc, const size_t *n)
     return rc == CURLE_AGAIN ? UPSTREAM_LINK_AGAIN : UPSTREAM_LINK_LOST;
 }
 
+/* --- TLS that begins later ------------------------------------------------------------- */
+
+static void shaken(struct upstream_link *l, enum upstream_link_event event)
+{
+    loop_cancel(&l->timer);
+    loop_watch_want(l->watch, event == UPSTREAM_LINK_UP ? LOOP_READ : LOOP_NONE);
+    l->shaking = false;
+    l->fn(l->arg, event);
+}
+
+static void shake(struct upstream_link *l)
+{
+    bool want_write = false;
+    const char *why = NULL;
+    switch (upstream_tls_handshake(l->ssl, &want_write, &why)) {
+    case UPSTREAM_LINK_OK:
+        shaken(l, UPSTREAM_LINK_UP);
+        return;
+    case UPSTREAM_LINK_AGAIN:
+        loop_watch_want(l->watch, want_write ? LOOP_WRITE : LOOP_READ);
+        return;
+    case UPSTREAM_LINK_EOF:
+    case UPSTREAM_LINK_LOST:
+        l->why = "tls_failed";
+        log_line(LOG_WARN, NULL, "upstream", "tls_failed", "name=%s why=%s", l->links->name, LOG_Q(slice_of(why)));
+        shaken(l, UPSTREAM_LINK_FAILED);
+        return;
+    }
+}
+
+static void on_late(void *arg)
+{
+    struct upstream_link *l = arg;
+    l->timer = NULL;
+    l->why = "connect_timeout";
+    shaken(l, UPSTREAM_LINK_FAILED);
+}
+
+/* The first flight leaves when the loop finds the socket ready: fn does not run before this returns. */
+void upstream_link_start_tls(struct upstream_link *l)
+{
+    ensure(l->links->starttls && !l->ssl);
+    l->ssl = upstream_tls_begin(l->links->starttls, l->fd);
+    l->shaking = true;
+    l->timer = loop_after(l->links->loop, l->links->connect_ms, on_late, l);
+    loop_watch_want(l->watch, LOOP_WRITE);
+}
+
+/* --- bytes ------------------------------------------------------------------------------- */
+
 /* Plain links go past libcurl: nothing is between us and the socket. */
 enum upstream_link_io upstream_link_send(struct upstream_link *l, struct slice bytes, size_t *n)
 {
     *n = 0;
-    if (upstream_link_is_tls(l))
+    if (l->ssl)
+        return upstream_tls_send(l->ssl, bytes, n);
+    if (l->links->tls)
         return of_curl(curl_easy_send(l->easy, bytes.p, bytes.n, n), n);
     ssize_t sent = send(l->fd, bytes.p, bytes.n, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (sent == -1)
@@ -298,7 +343,9 @@ enum upstream_link_io upstream_link_send(struct upstream_link *l, struct slice b
 enum upstream_link_io upstream_link_recv(struct upstream_link *l, char *to, size_t cap, size_t *n)
 {
     *n = 0;
-    if (upstream_link_is_tls(l))
+    if (l->ssl)
+        return upstream_tls_recv(l->ssl, to, cap, n);
+    if (l->links->tls)
         return of_curl(curl_easy_recv(l->easy, to, cap, n), n);
     ssize_t got = recv(l->fd, to, cap, MSG_DONTWAIT);
     if (got == -1)
@@ -319,115 +366,4 @@ bool upstream_link_is_quiet(struct upstream_link *l)
     if (upstream_link_is_tls(l)) /* reading takes in what TLS itself says, session tickets */
         return upstream_link_recv(l, &byte, 1, &n) == UPSTREAM_LINK_AGAIN;
     return recv(l->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == -1 && errno == EAGAIN;
-}
-
-/* --- the host ------------------------------------------------------------------------- */
-
-static bool host_is_literal(const char *host)
-{
-    struct in_addr in;
-    return host[0] == '[' || inet_pton(AF_INET, host, &in) == 1;
-}
-
-static void set_host(struct upstream_links *links, const char *host, bool tls)
-{
-    char port[8] = "";
-    if (links->port != (tls ? 443 : 80))
-        ensure(snprintf(port, sizeof port, ":%u", links->port) > 0);
-    size_t n = strlen(host) + strlen(port) + 1;
-    links->host = xcalloc(1, n);
-    ensure(snprintf(links->host, n, "%s%s", host, port) > 0);
-}
-
-/* scheme://host[:port] and no more.  A host that libcurl reads otherwise than it is written (0x7f.1) is refused. */
-static enum err read_url(struct upstream_links *links, const char *text, bool *tls, struct errmsg *e)
-{
-    char *scheme = NULL, *host = NULL, *port = NULL, *path = NULL, *extra = NULL;
-    bool good = curl_url_set(links->url, CURLUPART_URL, text, CURLU_DISALLOW_USER) == CURLUE_OK &&
-                curl_url_get(links->url, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK &&
-                curl_url_get(links->url, CURLUPART_HOST, &host, 0) == CURLUE_OK &&
-                curl_url_get(links->url, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) == CURLUE_OK &&
-                curl_url_get(links->url, CURLUPART_PATH, &path, 0) == CURLUE_OK &&
-                curl_url_get(links->url, CURLUPART_QUERY, &extra, 0) == CURLUE_NO_QUERY &&
-                curl_url_get(links->url, CURLUPART_FRAGMENT, &extra, 0) == CURLUE_NO_FRAGMENT &&
-                (strcmp(scheme, "https") == 0 || strcmp(scheme, "http") == 0) && strcmp(path, "/") == 0;
-    if (good) {
-        const char *written = strstr(text, "://") + 3;
-        uint64_t number = 0;
-        good = strncasecmp(written, host, strlen(host)) == 0 && slice_to_u64(slice_of(port), UINT16_MAX, &number) &&
-               number > 0;
-        *tls = strcmp(scheme, "https") == 0;
-        links->port = (uint16_t)number;
-        links->allow_private |= host_is_literal(host) || strcasecmp(host, "localhost") == 0;
-        set_host(links, host, *tls);
-    }
-    curl_free(scheme);
-    curl_free(host);
-    curl_free(port);
-    curl_free(path);
-    curl_free(extra);
-    if (good)
-        return OK;
-    errmsg_set(e, "url: \"%s\" should be like https://api.example.com or http://127.0.0.1:8025, without path or user",
-               text);
-    return ERR_SYNTAX;
-}
-
-static enum err read_trusted(struct upstream_links *links, const char *ca_file, struct errmsg *e)
-{
-    links->trusted = X509_STORE_new();
-    ensure(links->trusted);
-    bool good = ca_file ? X509_STORE_load_file(links->trusted, ca_file) == 1
-                        : X509_STORE_set_default_paths(links->trusted) == 1;
-    if (good)
-        return OK;
-    errmsg_set(e, "ca_file: no certificates can be read from \"%s\"", ca_file ? ca_file : "the system's");
-    return ERR_SYNTAX;
-}
-
-struct upstream_links *upstream_links_new(struct loop *loop, const struct upstream_options *opt, struct errmsg *e)
-{
-    ensure(curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK); /* counted; upstream_links_free() gives it back */
-    struct upstream_links *links = xcalloc(1, sizeof *links);
-    bool tls = false;
-    links->loop = loop;
-    links->name = xstrdup(opt->name);
-    links->connect_ms = opt->connect_ms > 0 ? opt->connect_ms : LIMIT_UPSTREAM_CONNECT_MS;
-    links->allow_private = opt->allow_private;
-    links->url = curl_url();
-    ensure(links->url);
-    if (opt->resolve)
-        links->resolve = curl_slist_append(NULL, opt->resolve);
-    if (read_url(links, opt->url ? opt->url : "", &tls, e) != OK)
-        goto fail;
-    if (opt->ca_file && access(opt->ca_file, R_OK) == -1) {
-        errmsg_set(e, "ca_file: cannot read \"%s\": %s", opt->ca_file, strerror(errno));
-        goto fail;
-    }
-    if (tls && read_trusted(links, opt->ca_file, e) != OK)
-        goto fail;
-    return links;
-fail:
-    upstream_links_free(&links);
-    return NULL;
-}
-
-void upstream_links_free(struct upstream_links **pp)
-{
-    struct upstream_links *links = *pp;
-    *pp = NULL;
-    if (!links)
-        return;
-    X509_STORE_free(links->trusted);
-    curl_url_cleanup(links->url);
-    curl_slist_free_all(links->resolve);
-    free(links->host);
-    free(links->name);
-    free(links);
-    curl_global_cleanup();
-}
-
-struct slice upstream_links_host(const struct upstream_links *links)
-{
-    return slice_of(links->host);
 }

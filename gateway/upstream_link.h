@@ -1,7 +1,7 @@
 /*
  * A link: one connection to the one host of an upstream.  libcurl brings it up
  * (names, addresses, guard, TLS and its checks); from then on it carries bytes,
- * and what they mean is upstream_http.c's to know.
+ * and what they mean is the transport's to know.
  */
 #ifndef POSTERN_UPSTREAM_LINK_H
 #define POSTERN_UPSTREAM_LINK_H
@@ -12,7 +12,7 @@ struct upstream_links; /* the host, and how it is dialled */
 struct upstream_link;
 
 enum upstream_link_event {
-    UPSTREAM_LINK_UP,       /* once, first */
+    UPSTREAM_LINK_UP,       /* once, first; and when TLS is on that was asked for */
     UPSTREAM_LINK_FAILED,   /* instead: upstream_link_why() says why; only freeing is left */
     UPSTREAM_LINK_READABLE, /* bytes, or its end; again and again until they are read */
     UPSTREAM_LINK_WRITABLE  /* as asked for with upstream_link_want_write() */
@@ -33,6 +33,10 @@ struct upstream_links *upstream_links_new(struct loop *loop, const struct upstre
 void upstream_links_free(struct upstream_links **links);
 /* What the Host field says: the port is there unless it is the scheme's own. */
 struct slice upstream_links_host(const struct upstream_links *links);
+/* The URL names loopback: what leaves in the clear stays in the machine. */
+bool upstream_links_is_local(const struct upstream_links *links);
+/* TLS from the first byte: https, smtps. */
+bool upstream_links_is_tls(const struct upstream_links *links);
 
 /* fn never runs before this returns. */
 struct upstream_link *upstream_link_dial(struct upstream_links *links, upstream_link_fn *fn, void *arg) NODISCARD;
@@ -41,6 +45,8 @@ void upstream_link_free(struct upstream_link **link);
 const char *upstream_link_why(const struct upstream_link *link);
 
 /* Of a link that is up: */
+/* TLS on a plain link: nothing is sent or read before UP comes again, or FAILED. */
+void upstream_link_start_tls(struct upstream_link *link);
 enum upstream_link_io upstream_link_send(struct upstream_link *link, struct slice bytes, size_t *n) NODISCARD;
 enum upstream_link_io upstream_link_recv(struct upstream_link *link, char *to, size_t cap, size_t *n) NODISCARD;
 void upstream_link_want_write(struct upstream_link *link, bool on);

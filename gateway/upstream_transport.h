@@ -54,5 +54,6 @@ struct upstream_transport {
 };
 
 extern const struct upstream_transport upstream_http;
+extern const struct upstream_transport upstream_smtp;
 
 #endif

@@ -87,6 +87,7 @@
 /* Deadlines of asynchronous operations. */
 #define LIMIT_STUCK_MS            15000 /* a submission that stands in one step longer is named in the log */
 #define LIMIT_UPSTREAM_CONNECT_MS 5000
+#define LIMIT_UPSTREAM_IDLE_MS    30000 /* of a relay's: they close after a minute, or five (RFC 5321 4.5.3.2.7) */
 #define LIMIT_UPSTREAM_TOTAL_MS   10000 /* below the 30 s after which twilio-node gives up on us; configurable */
 #define LIMIT_RESERVATION_MS      60000 /* semantics, section 5 */
 
