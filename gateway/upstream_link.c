@@ -243,7 +243,7 @@ void upstream_link_free(struct upstream_link **lp)
         return;
     loop_watch_free(&l->watch);
     drop_socks(l);
-    SSL_free(l->ssl);
+    upstream_tls_end(&l->ssl);
     ensure(curl_multi_remove_handle(l->multi, l->easy) == CURLM_OK);
     curl_easy_cleanup(l->easy);
     curl_multi_cleanup(l->multi);

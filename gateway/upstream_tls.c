@@ -20,12 +20,13 @@ struct upstream_tls {
     SSL_SESSION *session; /* the last that the host gave, or NULL */
 };
 
+/* A copy: OpenSSL spoils its own when the connection ends without a farewell, which says nothing about the host. */
 static int on_session(SSL *ssl, SSL_SESSION *session)
 {
     struct upstream_tls *tls = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
     SSL_SESSION_free(tls->session);
-    tls->session = session;
-    return 1; /* it is ours now */
+    tls->session = SSL_SESSION_dup(session);
+    return 0; /* session stays OpenSSL's */
 }
 
 static char *bare(const char *host)
@@ -96,9 +97,19 @@ static enum upstream_link_io ended(SSL *ssl, int rc)
         return UPSTREAM_LINK_AGAIN;
     case SSL_ERROR_ZERO_RETURN:
         return UPSTREAM_LINK_EOF;
-    default: /* of OpenSSL's values, not of an enum of ours */
+    default:                                      /* of OpenSSL's values, not of an enum of ours */
+        SSL_set_shutdown(ssl, SSL_SENT_SHUTDOWN); /* nothing can be said any more */
         return UPSTREAM_LINK_LOST;
     }
+}
+
+void upstream_tls_end(SSL **pp)
+{
+    SSL *ssl = take(pp);
+    ERR_clear_error();
+    if (ssl && SSL_is_init_finished(ssl) && SSL_get_shutdown(ssl) == 0)
+        ignore(SSL_shutdown(ssl)); /* nobody waits for the answer */
+    SSL_free(ssl);
 }
 
 static const char *failure(const SSL *ssl)

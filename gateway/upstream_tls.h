@@ -16,8 +16,9 @@ struct upstream_tls *upstream_tls_new(const char *host, struct x509_store_st *tr
 /* Accepts a pointer to NULL. */
 void upstream_tls_free(struct upstream_tls **tls);
 
-/* SSL_free() it before the socket is closed. */
 struct ssl_st *upstream_tls_begin(struct upstream_tls *tls, int fd) NODISCARD;
+/* Before the socket is closed.  Sets *ssl to NULL; accepts a pointer to NULL. */
+void upstream_tls_end(struct ssl_st **ssl);
 /* OK: it is done; AGAIN: when the socket is ready for writing (*want_write) or reading; LOST: *why, a sentence. */
 enum upstream_link_io upstream_tls_handshake(struct ssl_st *ssl, bool *want_write, const char **why) NODISCARD;
 enum upstream_link_io upstream_tls_send(struct ssl_st *ssl, struct slice bytes, size_t *n) NODISCARD;
