@@ -83,8 +83,8 @@ struct mailgun {
 /* mailgun_fields.c: the body's parameters into m, each known by its enum, none twice that may not be. */
 enum err mailgun_read_fields(const struct wire_request *r, struct arena *a, struct mailgun *m,
                              struct fault *f) NODISCARD;
-/* The nth (0..) of that name; NULL. */
-const struct mailgun_field *mailgun_field_get(const struct mailgun *m, enum mailgun_param which, size_t nth);
+/* The first of that name; NULL. */
+const struct mailgun_field *mailgun_field_get(const struct mailgun *m, enum mailgun_param which);
 const char *mailgun_param_name(enum mailgun_param which);
 /* The parameter that a header field of that name stands for, MG_OWN, or MG_OTHER. */
 enum mailgun_param mailgun_header_param(struct slice name);

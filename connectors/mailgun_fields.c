@@ -34,10 +34,10 @@ enum mailgun_param mailgun_header_param(struct slice name)
     return which;
 }
 
-const struct mailgun_field *mailgun_field_get(const struct mailgun *m, enum mailgun_param which, size_t nth)
+const struct mailgun_field *mailgun_field_get(const struct mailgun *m, enum mailgun_param which)
 {
     for (size_t i = 0; i < m->n_fields; i++) {
-        if (m->fields[i].param == which && nth-- == 0)
+        if (m->fields[i].param == which)
             return &m->fields[i];
     }
     return NULL;

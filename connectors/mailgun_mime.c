@@ -8,10 +8,10 @@
 
 #include "postern/limits.h"
 
-/* The bytes of a header whose lines end in LF alone, its empty line included; 0: they do not. */
+/* The bytes of a header whose lines end in LF alone, its empty line included; 0: they do not.  content: not empty. */
 static size_t lf_head_bytes(struct slice content)
 {
-    const char *lf = content.n == 0 ? NULL : memchr(content.p, '\n', content.n);
+    const char *lf = memchr(content.p, '\n', content.n);
     if (lf == NULL || (lf > content.p && lf[-1] == '\r'))
         return 0;
     const char *end = content.p[0] == '\n' ? content.p : memmem(content.p, content.n, "\n\n", 2);

@@ -24,14 +24,9 @@ enum err mailgun_out_of_memory(struct mailgun_reading *g)
     return wire_fault(g->fault, FAULT_TOO_LARGE, NULL, "The request has too many values to be read");
 }
 
-static const struct mailgun_field *get(const struct mailgun_reading *g, enum mailgun_param which)
-{
-    return mailgun_field_get(g->mg, which, 0);
-}
-
 static struct slice value_of(const struct mailgun_reading *g, enum mailgun_param which)
 {
-    const struct mailgun_field *field = get(g, which);
+    const struct mailgun_field *field = mailgun_field_get(g->mg, which);
     return field == NULL ? (struct slice){NULL, 0} : field->value;
 }
 
@@ -161,7 +156,7 @@ static enum err check_content(struct mailgun_reading *g)
     if (bytes > MESSAGE_MAX_BYTES)
         return wire_fault(f, FAULT_TOO_LARGE, NULL, "The message has more than 25 MB");
     bool template = value_of(g, MG_TEMPLATE).n > 0;
-    m->message = get(g, MG_MESSAGE);
+    m->message = mailgun_field_get(m, MG_MESSAGE);
     if (m->kind == MG_RESEND)
         return OK;
     if (m->kind == MG_MIME)
@@ -176,9 +171,10 @@ static enum err check_content(struct mailgun_reading *g)
     return wire_fault(f, FAULT_NO_BODY, "text", "Need at least one of 'text' or 'html' parameters specified");
 }
 
+/* An empty one counts as well, so that a text is not the same as HTML. */
 static uint64_t mix_part(uint64_t h, struct slice s)
 {
-    return wire_mix(h ^ s.n, (struct slice){s.p, s.n < FINGERPRINT_BYTES ? s.n : FINGERPRINT_BYTES});
+    return wire_mix(h * 31 + s.n, (struct slice){s.p, s.n < FINGERPRINT_BYTES ? s.n : FINGERPRINT_BYTES});
 }
 
 static void read_fingerprint(struct mailgun_reading *g)
@@ -282,10 +278,10 @@ static enum err read_sender(struct mailgun_reading *g)
 static enum mailgun_kind kind_of(const struct wire_request *r, const struct route *route)
 {
     static const char mime[] = ".mime";
-    size_t n = sizeof mime - 1;
+    size_t n = sizeof mime - 1; /* less than any path that match() let through */
     if (route->id.n > 0)
         return MG_RESEND;
-    return r->path.n > n && memcmp(r->path.p + r->path.n - n, mime, n) == 0 ? MG_MIME : MG_MESSAGES;
+    return memcmp(r->path.p + r->path.n - n, mime, n) == 0 ? MG_MIME : MG_MESSAGES;
 }
 
 static enum err read_common(struct mailgun_reading *g)

@@ -12,6 +12,7 @@ static const struct {
     {"bearer", {SLICE_INIT("Authorization"), SLICE_INIT("Bearer SG.x.y")}},
     {"api", {SLICE_INIT("authorization"), SLICE_INIT("basic YXBpOmtleQ==")}},
     {"basic", {SLICE_INIT("Authorization"), SLICE_INIT("Basic YXBpa2V5OmtleQ==")}}, /* apikey:key */
+    {"key", {SLICE_INIT("Authorization"), SLICE_INIT("Token YXBpOmtleQ==")}},
 };
 
 static void describe(const struct connector *c, const struct route *route, char *out, size_t size)
