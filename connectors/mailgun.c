@@ -11,7 +11,6 @@
 #include "account.h"
 #include "postern/civil.h"
 #include "postern/hash.h"
-#include "registry.h"
 
 #define DOMAIN_MAX 253u
 

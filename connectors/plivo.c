@@ -13,7 +13,6 @@
 #include "account.h"
 #include "edit.h"
 #include "postern/hash.h"
-#include "registry.h"
 
 #define ACCOUNT_SEGMENT 2 /* /v1/Account/{auth_id} */
 

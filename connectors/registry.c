@@ -3,11 +3,27 @@
  * The sandbox is no row: it has no dialect of its own.  Whatever came in is given
  * to it by its own connector's forward() and answered by its accept().
  */
-#include "registry.h"
+#include "postern/connector.h"
 
 /* Mailgun before SendGrid: of what stands under /v3/ it claims what is its own, SendGrid the rest. */
-const struct connector *const connectors[] = {&mailgun_connector, &sendgrid_connector, &twilio_connector,
-                                              &plivo_connector,   &smtp_connector,     NULL};
+/* clang-format off */
+#define CONNECTORS(X) \
+    X(mailgun)  \
+    X(sendgrid) \
+    X(twilio)   \
+    X(plivo)    \
+    X(smtp)
+/* clang-format on */
+
+#define X(name) extern const struct connector name##_connector;
+CONNECTORS(X)
+#undef X
+
+const struct connector *const connectors[] = {
+#define X(name) &name##_connector,
+    CONNECTORS(X)
+#undef X
+        NULL};
 
 const struct connector *connector_get(struct slice name)
 {

@@ -7,7 +7,6 @@
 #include "smtp.h"
 
 #include "postern/hash.h"
-#include "registry.h"
 
 static enum call smtp_match(const struct wire_request *r, struct route *out)
 {

@@ -9,7 +9,6 @@
 #include "edit.h"
 #include "json_scan.h"
 #include "postern/hash.h"
-#include "registry.h"
 
 /* --- calls ---------------------------------------------------------------------- */
 

@@ -3,8 +3,10 @@
  * nothing that was said to Postern.  The first byte of the input picks whom, the second which call and form.
  */
 #include "connectors/mailgun.h"
-#include "connectors/registry.h"
+#include "postern/connector.h"
 #include "postern/limits.h"
+
+extern const struct connector mailgun_connector;
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 

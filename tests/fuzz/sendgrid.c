@@ -2,8 +2,10 @@
  * mail/send: whatever is read, the body that leaves names exactly the recipients
  * that were to get it.  The first byte of the input picks whom.
  */
-#include "connectors/registry.h"
+#include "postern/connector.h"
 #include "postern/limits.h"
+
+extern const struct connector sendgrid_connector;
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 

@@ -4,9 +4,11 @@
  * second how many the envelope has; of the rest each LF is a CRLF, for a mail without any is soon refused.
  */
 #include "connectors/mime.h"
-#include "connectors/registry.h"
+#include "postern/connector.h"
 #include "postern/buf.h"
 #include "postern/limits.h"
+
+extern const struct connector smtp_connector;
 
 #define NOW_MS INT64_C(1795341600000)
 

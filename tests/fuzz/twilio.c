@@ -1,8 +1,10 @@
 /* Messages.json: whatever is read, the form that leaves has one To, the one that was read; answers can be read. */
 #include "connectors/form.h"
 #include "connectors/json_scan.h"
-#include "connectors/registry.h"
+#include "postern/connector.h"
 #include "postern/limits.h"
+
+extern const struct connector twilio_connector;
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 

@@ -2,9 +2,12 @@
 #include <check.h>
 #include <stdlib.h>
 
-#include "connectors/registry.h"
+#include "postern/connector.h"
 #include "postern/buf.h"
 #include "postern/limits.h"
+
+extern const struct connector sendgrid_connector;
+extern const struct connector twilio_connector;
 
 #define NOW_MS INT64_C(1795341600000)
 

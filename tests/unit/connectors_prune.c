@@ -8,10 +8,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "connectors/registry.h"
+#include "postern/connector.h"
 #include "postern/buf.h"
 #include "postern/json.h"
 #include "postern/limits.h"
+
+extern const struct connector sendgrid_connector;
 
 #define NOW_MS INT64_C(1795341600000)
 

@@ -9,8 +9,10 @@
 #include <stdlib.h>
 
 #include "connectors/mime.h"
-#include "connectors/registry.h"
+#include "postern/connector.h"
 #include "postern/buf.h"
+
+extern const struct connector smtp_connector;
 
 #define NOW_MS INT64_C(1795341600000) /* 2026-11-22T10:00:00Z */
 
