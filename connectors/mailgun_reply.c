@@ -139,6 +139,8 @@ enum err mailgun_fault_reply(const struct fault *f, const struct route *route, s
         return wire_fault_fields(out, f, a);
     }
     struct slice text = fault_text(f, route, a);
+    if (text.p == NULL)
+        return ERR_LIMIT;
     buf_init(&b, a, WIRE_BODY_MAX);
     buf_add_cstr(&b, "{\"message\":");
     buf_add_json(&b, text);
@@ -147,5 +149,5 @@ enum err mailgun_fault_reply(const struct fault *f, const struct route *route, s
     buf_add_cstr(&b, "}");
     wire_reply_json(out, wire_fault_status(f->kind), &b);
     enum err err = wire_fault_fields(out, f, a);
-    return b.failed || text.p == NULL ? ERR_LIMIT : err;
+    return b.failed ? ERR_LIMIT : err;
 }
