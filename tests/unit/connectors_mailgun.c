@@ -7,8 +7,9 @@
 #include <stdlib.h>
 
 #include "connectors/mailgun.h"
-#include "connectors/registry.h"
 #include "postern/limits.h"
+
+extern const struct connector mailgun_connector;
 
 #define NOW_MS INT64_C(1795341661000) /* 2026-11-22T10:01:01Z */
 #define PATH   "/v3/mg.example.com/messages"
