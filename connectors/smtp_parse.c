@@ -41,6 +41,15 @@ static enum err field_text(struct reading *g, const struct mail_field *field, st
     return out->p == NULL ? out_of_memory(g) : OK;
 }
 
+/* The same with its encoded words undone: what only we read, or people. */
+static enum err field_words(struct reading *g, const struct mail_field *field, struct slice *out)
+{
+    enum err err = field_text(g, field, out);
+    if (err == OK && out->n > 0)
+        *out = mail_words(*out, g->arena);
+    return out->p == NULL ? out_of_memory(g) : err;
+}
+
 /* --- the envelope ---------------------------------------------------------------- */
 
 static enum err refuse_argument(struct reading *g, const char *command, const struct smtp_fault *why)
@@ -103,7 +112,7 @@ static enum err read_claim(struct reading *g, const struct mail_field *field)
         if (!also && !slice_ieq(field->name, slice_of(claims_field(claim))))
             continue;
         struct slice value;
-        enum err err = field_text(g, field, &value);
+        enum err err = field_words(g, field, &value);
         return err != OK ? err : claims_say(&g->claims, claim, value, g->fault);
     }
     return OK;
@@ -191,8 +200,10 @@ static enum err add_tags(struct reading *g)
     const struct mail_field *field;
     enum err err = OK;
     for (size_t i = 0; err == OK && (field = mail_head_get(&g->smtp->head, "X-Mailgun-Tag", i)) != NULL; i++) {
-        struct slice tag = mail_field_text(field, g->arena);
-        err = add_label(g, tag);
+        struct slice tag;
+        err = field_words(g, field, &tag);
+        if (err == OK)
+            err = add_label(g, tag);
     }
     return err;
 }
@@ -305,12 +316,7 @@ static enum err read_fingerprint(struct reading *g)
 static enum err read_subject(struct reading *g)
 {
     const struct mail_field *field = mail_head_get(&g->smtp->head, "Subject", 0);
-    struct slice text;
-    enum err err = field == NULL ? OK : field_text(g, field, &text);
-    if (err != OK || field == NULL || text.n == 0)
-        return err;
-    g->out->subject = mail_words(text, g->arena);
-    return g->out->subject.p == NULL ? out_of_memory(g) : OK;
+    return field == NULL ? OK : field_words(g, field, &g->out->subject);
 }
 
 static enum err look_inside(struct reading *g)
@@ -447,9 +453,8 @@ static enum err imply_key(struct reading *g)
         parts[n++] = r->fields[i].value;
     }
     struct digest d = hash_sha256_parts(parts, n);
-    g->out->idempotency_key = slice_of(arena_printf(g->arena, "mail:%s", hash_hex(d.b, sizeof d.b, hex)));
-    g->out->key_is_implied = true;
-    return g->out->idempotency_key.p == NULL ? out_of_memory(g) : OK;
+    g->out->mail_key = slice_of(arena_strndup(g->arena, hash_hex(d.b, sizeof d.b, hex), sizeof hex - 1));
+    return g->out->mail_key.p == NULL ? out_of_memory(g) : OK;
 }
 
 enum err smtp_parse(const struct wire_request *r, const struct route *route, int64_t now_ms, struct arena *a,

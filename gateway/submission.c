@@ -227,8 +227,10 @@ static enum step_next submission_decide(struct submission *s)
         return STEP_DONE;
     }
     s->now_ms = clock_wall_ms();
-    for (size_t i = 0; i < s->n_items; i++)
-        decide_item(s, &s->items[i]);
+    for (size_t i = 0; i < s->n_items; i++) {
+        if (!s->items[i].kept) /* by the lap before: decided again when it is due */
+            decide_item(s, &s->items[i]);
+    }
     return STEP_DONE;
 }
 

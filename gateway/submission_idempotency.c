@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "postern/clock.h"
+#include "postern/hash.h"
 #include "postern/log.h"
 
 #define KEY_FIELD         "Idempotency-Key"
@@ -40,8 +41,8 @@ static struct slice *request_parts(struct submission *s, size_t *n)
     const struct slice end = SLICE("\n");
 
     *n = 0;
-    if (parts == NULL || s->parsed.key_is_implied) /* which is made of all that there is */
-        return parts;
+    if (parts == NULL)
+        return NULL;
     for (size_t i = 0; i < w->n_fields; i++) {
         if (!is_ours(w->fields[i].name))
             continue;
@@ -143,12 +144,11 @@ enum step_next submission_claim(struct submission *s)
 
 /* --- the settlement ---------------------------------------------------------------- */
 
-/* A key that nobody asked for guards against doubles, not against a second try after a refusal. */
 static bool is_final(const struct submission *s, const struct wire_reply *w)
 {
     if (s->connector->transport == TRANSPORT_HTTP)
         return !s->faulted && w->status != 429 && w->status < 500;
-    return !s->faulted && (w->status / 100 == 2 || (w->status / 100 == 5 && !s->parsed.key_is_implied));
+    return !s->faulted && w->status / 100 != 4;
 }
 
 struct key_settlement *submission_settlement(struct submission *s, const struct wire_reply *w, struct arena *a)
@@ -191,6 +191,63 @@ void submission_key_settled(struct submission *s, const struct key_settlement *k
 {
     if (k != NULL && k->becomes == KEY_IS_ANSWERED)
         s->claim = 0;
+}
+
+/* --- mails that come again --------------------------------------------------------------- */
+
+struct store_mail *submission_mail(struct submission *s)
+{
+    struct slice key = slice_of(s->key->name);
+    struct slice parts[] = {key, SLICE("\n"), s->parsed.mail_key};
+    bool accepted = false;
+
+    for (size_t i = 0; i < s->n_items; i++)
+        accepted |= s->items[i].send || s->items[i].kept;
+    if (s->parsed.mail_key.n == 0 || s->deferred != NULL || s->parsed.sandbox_mode || !accepted)
+        return NULL;
+    struct digest d = hash_sha256_parts(parts, N_ELEMENTS(parts));
+    memcpy(s->mail.digest, d.b, sizeof(s->mail.digest));
+    s->mail.kept_id = slice_of(submission_kept_id(s));
+    return &s->mail;
+}
+
+void submission_mail_known(struct submission *s)
+{
+    struct wire_reply *w = arena_calloc(s->arena, 1, sizeof(*w));
+    char id[SID_MAX];
+
+    if (s->mail.under_way) {
+        refuse(s, FAULT_IN_PROGRESS, "the same mail is still under way; try again later");
+        s->fault.retry_after_ms = BUSY_AGAIN_MS;
+        return;
+    }
+    snprintf(id, sizeof(id), "%.*s", SLICE_ARG(s->mail.first_id));
+    if (w == NULL || s->connector->accept(&s->parsed, &s->route, id, s->now_ms, s->arena, w) != OK) {
+        submission_fail(s, FAULT_TOO_LARGE, "the submission needs more memory than one may have");
+        return;
+    }
+    s->reply = w;
+    s->replayed = true;
+    metrics_idempotency(s->g->metrics, KEY_ANSWERED);
+    log_line(LOG_INFO, s->id, "submission", "replayed", "dialect=%s key=%s status=%d", s->connector->name, s->key->name,
+             w->status);
+}
+
+const struct store_mail *submission_mail_forgets(struct submission *s, struct arena *a)
+{
+    for (size_t i = 0; i < s->n_items; i++) {
+        const struct item *item = &s->items[i];
+        bool out = item->send && item->sent.result != RESULT_NOT_SENT && item->sent.result != RESULT_REFUSED;
+        if (out || item->kept)
+            return NULL;
+    }
+    if (!s->mail_recorded)
+        return NULL;
+    struct store_mail *m = arena_calloc(a, 1, sizeof(*m));
+    ensure(m != NULL);
+    memcpy(m->digest, s->mail.digest, sizeof(m->digest));
+    s->mail_recorded = false;
+    return m;
 }
 
 /* --- expiry ------------------------------------------------------------------------ */

@@ -123,6 +123,8 @@ struct submission {
     bool faulted; /* answered by a fault, not by decisions */
 
     uint64_t claim;                 /* of an idempotency key that is not settled; 0 = none */
+    struct store_mail mail;
+    bool mail_recorded;             /* mail is in the store */
     bool reported;                  /* the sender is told of what failed */
     bool relay_reports;             /* the relay tells of success, and was asked to */
     const struct wire_reply *reply; /* made before REPLY; NULL: REPLY makes it */
@@ -164,6 +166,12 @@ enum step_next submission_claim(struct submission *s);
 struct key_settlement *submission_settle_recorded(struct submission *s);
 /* With w: kept when it is final, else the key is free again.  Copies; NULL: a is spent. */
 struct key_settlement *submission_settlement(struct submission *s, const struct wire_reply *w, struct arena *a);
+/* For the record, of a mail with a Message-ID of which something will be accepted; else NULL. */
+struct store_mail *submission_mail(struct submission *s);
+/* It was recorded before: the answer is that it was accepted, or that it is under way. */
+void submission_mail_known(struct submission *s);
+/* For the last result: nothing of it was accepted after all; in a.  NULL: it stands, or was never recorded. */
+const struct store_mail *submission_mail_forgets(struct submission *s, struct arena *a);
 /* It is durable. */
 void submission_key_settled(struct submission *s, const struct key_settlement *k);
 

@@ -243,7 +243,9 @@ static void on_recorded(enum err status, void *arg)
     struct recording *r = arg;
     struct submission *s = r->s;
 
-    if (status == ERR_CONFLICT && s->deferred != NULL) {
+    if (status == ERR_CONFLICT && r->record.mail != NULL) {
+        submission_mail_known(s);
+    } else if (status == ERR_CONFLICT && s->deferred != NULL) {
         submission_fail(s, FAULT_CONFLICT, "the lease ran out: the message is another's now");
     } else if (status != OK) {
         submission_fail(s, FAULT_UNAVAILABLE, "the store of record cannot write; nothing was accepted");
@@ -251,8 +253,9 @@ static void on_recorded(enum err status, void *arg)
         s->settled = s->deferred != NULL && !s->items[0].send;
         s->end_reason = s->settled ? s->items[0].decision.reason : REASON_NONE;
         submission_key_settled(s, r->record.settlement);
-        for (size_t i = 0; i < s->n_items; i++)
-            metrics_decision(s->g->metrics, s->items[i].message, &s->items[i].decision);
+        s->mail_recorded = r->record.mail != NULL;
+        for (size_t i = 0; i < r->record.n; i++)
+            metrics_decision(s->g->metrics, r->record.decisions[i].message, r->record.decisions[i].decision);
         for (size_t i = 0; i < r->record.n_superseded; i++) {
             metrics_release(s->g->metrics, "superseded");
             callbacks_post(s->g->callbacks, &r->record.superseded[i], KEPT_FAILED, REASON_SUPERSEDED);
@@ -363,15 +366,18 @@ enum step_next submission_record(struct submission *s)
     struct recording *r = arena_alloc(s->arena, sizeof(*r));
     struct record_decision *rows = arena_calloc(s->arena, s->n_items, sizeof(*rows));
     bool any_kept = false;
+    size_t n = 0;
 
     if (!settle(s))
         rows = NULL;
     apply_partial(s);
     for (size_t i = 0; i < s->n_items && rows != NULL; i++) {
-        if (!fill(s, &s->items[i], &rows[i]))
+        if (s->items[i].kept) /* by the lap before */
+            continue;
+        if (!fill(s, &s->items[i], &rows[n]))
             rows = NULL;
         else
-            any_kept |= rows[i].deferred != NULL;
+            any_kept |= rows[n++].deferred != NULL;
     }
     const struct stored_submission *kept = any_kept ? submission_stored(s) : NULL;
     struct key_settlement *settlement = rows != NULL && s->claim != 0 ? submission_settle_recorded(s) : NULL;
@@ -388,9 +394,10 @@ enum step_next submission_record(struct submission *s)
         .dialect = slice_of(s->connector->name),
         .now_ms = s->now_ms,
         .decisions = rows,
-        .n = s->n_items,
+        .n = n,
         .submission = s->deferred == NULL ? kept : NULL,
         .settlement = settlement,
+        .mail = rows != NULL ? submission_mail(s) : NULL,
     };
     if (s->deferred != NULL) {
         r->record.settles = s->deferred->id;

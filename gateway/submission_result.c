@@ -243,6 +243,7 @@ void submission_take_back(struct submission *s, const char *why)
     submission_sent_all(s, RESULT_NOT_SENT, why, false);
     struct posted *p = posted_new(s, DEFERRED_LEASED);
     (void)result_rows(s, p);
+    p->result.forgets = submission_mail_forgets(s, &p->arena);
     post(p);
     settle_slots(s);
 }
@@ -366,6 +367,7 @@ static void conclude_new(struct submission *s, int64_t at_ms)
     s->queued_now = kept > 0;
     if (kept == 0 && !any_answered(s))
         submission_fail(s, FAULT_UPSTREAM_DOWN, "upstream provider unavailable, message not accepted");
+    p->result.forgets = submission_mail_forgets(s, &p->arena);
     if (kept == 0) {
         post_last(s, p);
         return;

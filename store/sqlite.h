@@ -180,6 +180,11 @@ void idempotency_settle(struct backend *b, const struct key_settlement *k);
 /* That process died (-1: all did): keys without a decision are free again, the others keep the answer that was
  * written with their decisions. */
 void idempotency_recover(struct backend *b, int64_t owner);
+/* Its row, for intents; ERR_CONFLICT with m's out filled (in a): it is known. */
+enum err mail_take(struct backend *b, struct store_mail *m, int64_t now_ms, struct arena *a, int64_t *row) NODISCARD;
+void mail_forget(struct backend *b, const struct store_mail *m);
+/* Before intents are cleared: what was under way may come again. */
+void mail_recover(struct backend *b, int64_t owner);
 
 /* --- deferred (sqlite_deferred.c, sqlite_release.c) -------------------------------------------- */
 

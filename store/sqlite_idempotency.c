@@ -1,5 +1,5 @@
 /*
- * Idempotency keys: a claim before the first decision, the answer in the transaction
+ * What must not be done twice.  Idempotency keys: a claim before the first decision, the answer in the transaction
  * that makes the decisions or their results durable.  Knows no dialect: an answer is
  * a status, fields and a body.  The one idea: what a replay would hear after a crash
  * is written together with the decisions, so recovery only has to let it stand.
@@ -59,6 +59,9 @@ enum err sqlite_idempotency_sweep(struct backend *b, struct store_idempotency_sw
 {
     sweep(b, r->now_ms, r->max);
     r->swept = (size_t)sqlite3_changes(b->db);
+    SQL_RUN(b, SQL_MAIL_SWEEP, V_INT(r->now_ms - LIMIT_IDEMPOTENCY_MS), V_INT(r->max));
+    size_t mails = (size_t)sqlite3_changes(b->db);
+    r->swept = mails > r->swept ? mails : r->swept;
     return sql_done(b, OK);
 }
 
@@ -95,4 +98,46 @@ void idempotency_recover(struct backend *b, int64_t owner)
 {
     SQL_RUN(b, SQL_IDEMPOTENCY_FREE_OF, V_INT(owner));
     SQL_RUN(b, SQL_IDEMPOTENCY_FINISH_OF, V_INT(owner));
+}
+
+/* --- mails ------------------------------------------------------------------------------- */
+
+static struct slice digest_of(const struct store_mail *m)
+{
+    return (struct slice){(const char *)m->digest, sizeof m->digest};
+}
+
+static bool insert_mail(struct backend *b, const struct store_mail *m, int64_t now_ms, int64_t *row)
+{
+    SQL_RUN(b, SQL_MAIL_INSERT, V_BLOB(digest_of(m)), V_TEXT(m->kept_id), V_INT(now_ms));
+    *row = sql_last_id(b);
+    return sqlite3_changes(b->db) > 0;
+}
+
+enum err mail_take(struct backend *b, struct store_mail *m, int64_t now_ms, struct arena *a, int64_t *row)
+{
+    if (insert_mail(b, m, now_ms, row))
+        return OK;
+    sqlite3_stmt *st = SQL_START(b, SQL_MAIL_GET, V_BLOB(digest_of(m)));
+    if (!sql_row(b, st))
+        return sql_done(b, OK);
+    m->first_id = col_slice(b, st, 0, a);
+    m->under_way = col_int(st, 1) != 0;
+    bool expired = col_int(st, 2) <= now_ms - LIMIT_IDEMPOTENCY_MS && !m->under_way;
+    sql_end(st);
+    if (!expired)
+        return sql_done(b, ERR_CONFLICT);
+    mail_forget(b, m);
+    (void)insert_mail(b, m, now_ms, row);
+    return sql_done(b, OK);
+}
+
+void mail_forget(struct backend *b, const struct store_mail *m)
+{
+    SQL_RUN(b, SQL_MAIL_FORGET, V_BLOB(digest_of(m)));
+}
+
+void mail_recover(struct backend *b, int64_t owner)
+{
+    SQL_RUN(b, SQL_MAIL_INTERRUPTED, V_INT(owner));
 }

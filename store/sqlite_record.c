@@ -22,12 +22,13 @@ static enum err lease_check(struct backend *b, uint64_t id, uint64_t fence)
     return held ? OK : ERR_CONFLICT;
 }
 
-static void insert_intent(struct backend *b, const struct record_decision *d)
+/* mail: its row, or 0. */
+static void insert_intent(struct backend *b, const struct record_decision *d, int64_t mail)
 {
     const struct category *c = d->message->category;
     SQL_RUN(b, SQL_INTENT_INSERT, V_INT(d->id), V_INT(d->contact_hash), V_INT(d->message->channel),
             V_INT(c == NULL ? CLASS_MARKETING : c->class), V_TEXT(slice_of(c == NULL ? NULL : c->name)),
-            V_INT(c == NULL ? COUNTS_EVERYWHERE : c->counts), V_INT(d->subject_id), V_INT(b->owner));
+            V_INT(c == NULL ? COUNTS_EVERYWHERE : c->counts), V_INT(d->subject_id), V_INT(b->owner), V_INT(mail));
 }
 
 static void append_decision(struct backend *b, const struct store_record *r, const struct record_decision *d,
@@ -96,7 +97,7 @@ static void supersede(struct backend *b, struct store_record *r, const struct re
     }
 }
 
-static void record_one(struct backend *b, struct store_record *r, size_t i, struct rows *superseded,
+static void record_one(struct backend *b, struct store_record *r, size_t i, int64_t mail, struct rows *superseded,
                        int64_t *submission_row)
 {
     const struct record_decision *d = &r->decisions[i];
@@ -111,7 +112,7 @@ static void record_one(struct backend *b, struct store_record *r, size_t i, stru
     if (d->parent != 0)
         SQL_RUN(b, SQL_CHILD_INSERT, V_INT(d->parent), V_INT(d->id));
     if (d->intent)
-        insert_intent(b, d);
+        insert_intent(b, d, mail);
 }
 
 static void insert_report(struct backend *b, const struct kept_report *report)
@@ -126,10 +127,14 @@ enum err sqlite_record(struct backend *b, struct store_record *r)
     enum err lease = r->settles == 0 ? OK : lease_check(b, r->settles, r->fence);
     if (lease != OK)
         return lease;
+    int64_t mail = 0;
+    enum err known = r->mail == NULL ? OK : mail_take(b, r->mail, r->now_ms, r->arena, &mail);
+    if (known != OK)
+        return known;
     int64_t submission_row = 0;
     struct rows superseded = {0};
     for (size_t i = 0; i < r->n && !b->arena_spent; i++)
-        record_one(b, r, i, &superseded, &submission_row);
+        record_one(b, r, i, mail, &superseded, &submission_row);
     if (r->settles != 0 && !b->arena_spent)
         settle_record(b, r);
     if (r->report != NULL && !b->arena_spent)
@@ -204,6 +209,8 @@ enum err sqlite_result(struct backend *b, struct store_result *r)
         insert_report(b, r->report);
     if (!b->arena_spent)
         idempotency_settle(b, r->settlement);
+    if (r->forgets != NULL && !b->arena_spent)
+        mail_forget(b, r->forgets);
     return sql_done(b, OK);
 }
 
@@ -237,6 +244,7 @@ enum err sqlite_recover(struct backend *b, bool every, int64_t now_ms)
     sqlite3_stmt *st = SQL_START(b, SQL_INTENTS, V_INT(owner));
     while (sql_row(b, st))
         close_intent(b, st, now_ms);
+    mail_recover(b, owner);
     SQL_RUN(b, SQL_INTENTS_CLEAR, V_INT(owner));
     idempotency_recover(b, owner);
     int64_t id;

@@ -123,7 +123,7 @@ struct parsed {
     struct slice status_callback;     /* Twilio; or empty */
     struct slice idempotency_key;     /* or empty */
     bool sandbox_mode;                /* SendGrid: validate only */
-    bool key_is_implied;              /* idempotency_key was not asked for: a Message-ID */
+    struct slice mail_key;            /* of a mail with a Message-ID: another text for another mail; or empty */
     bool wants_receipts;              /* a mail whose sender wants to hear of success (RFC 3461 NOTIFY=SUCCESS) */
     bool bypass_asked;                /* a bypass_* flag was set: it is forced off, and noted */
     struct slice from, subject, text; /* for people (sandbox, prompts); never logged */

@@ -21,6 +21,7 @@
 
 #include "postern/arena.h"
 #include "postern/decision.h"
+#include "postern/hash.h"
 
 struct store;
 
@@ -152,6 +153,17 @@ struct stored_submission {
     struct slice body;
 };
 
+/*
+ * A mail that its sender may send again, not having heard the answer (semantics, section 11): recorded once in 72 h.
+ * Forgotten when nothing of it was accepted after all, and by a crash before its results: then it may come again.
+ */
+struct store_mail {
+    uint8_t digest[SHA256_BYTES]; /* of all that tells it from another one, its API key included */
+    struct slice kept_id;         /* what its sender hears: queued as ... */
+    struct slice first_id;        /* out, ERR_CONFLICT: it was recorded before, under that id; in the record's arena */
+    bool under_way;               /* out, likewise: and what becomes of it is not known yet */
+};
+
 /* What a client was answered, for those who ask again with the same idempotency key. */
 struct kept_answer {
     int status;
@@ -272,6 +284,7 @@ struct store_record {
                                          release_at of decisions[0].deferred */
     const struct key_settlement *settlement; /* NULL: no idempotency key */
     const struct kept_report *report;        /* or NULL */
+    struct store_mail *mail;                 /* or NULL; known already: ERR_CONFLICT, nothing is written */
     const struct deferred *superseded;       /* out: messages that waited and were ended for these */
     size_t n_superseded;
 };
@@ -334,6 +347,7 @@ struct store_result {
     int64_t settle_release_at_ms;
     const struct key_settlement *settlement; /* NULL: no idempotency key */
     const struct kept_report *report;        /* or NULL; alone, with n 0, as well */
+    const struct store_mail *forgets;        /* or NULL: that mail may come again */
 };
 
 /* Who may act under an idempotency key (semantics, section 11). */

@@ -133,7 +133,7 @@ static void read_again(struct trial *t, const struct outgoing *out)
         return;
     }
     ensure(again.n_messages == t->n_sent && !again.bypass_asked && again.category.n == 0);
-    ensure(again.idempotency_key.n == 0 || again.key_is_implied);
+    ensure(again.idempotency_key.n == 0);
     for (size_t i = 0, k = 0; i < t->parsed.n_messages; i++) {
         if (t->send[i])
             ensure(slice_eq(t->parsed.messages[i].to_text, again.messages[k++].to_text));

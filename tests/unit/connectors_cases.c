@@ -391,8 +391,8 @@ static void show_parsed(struct run *r, struct buf *b)
         buf_printf(b, "label %.*s\n", SLICE_ARG(p->labels[i]));
     if (p->sandbox_mode)
         buf_add_cstr(b, "sandbox_mode\n");
-    if (p->key_is_implied)
-        buf_add_cstr(b, "key_is_implied\n");
+    if (p->mail_key.n > 0)
+        buf_add_cstr(b, "mail_key\n");
     if (p->bypass_asked)
         buf_add_cstr(b, "bypass_asked\n");
 }
