@@ -305,6 +305,7 @@ const struct connector plivo_connector = {
     .name = "plivo",
     .channel = CHANNEL_SMS,
     .transport = TRANSPORT_HTTP,
+    .has_account = true,
     .match = plivo_match,
     .parse = plivo_parse,
     .settle = NULL,

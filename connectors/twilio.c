@@ -199,6 +199,8 @@ static void twilio_mint_id(const struct parsed *p, const uint8_t random[16], cha
 const struct connector twilio_connector = {
     .name = "twilio",
     .channel = CHANNEL_SMS,
+    .transport = TRANSPORT_HTTP,
+    .has_account = true,
     .match = twilio_match,
     .parse = twilio_parse,
     .settle = NULL,

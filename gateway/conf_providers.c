@@ -6,12 +6,6 @@
 
 #define SANDBOX "sandbox"
 
-/* The kinds that keep an account beside the secret. */
-static bool needs_account(const struct connector *c)
-{
-    return c->channel == CHANNEL_SMS;
-}
-
 static enum err check_kind(struct conf_build *b, const struct yaml_provider *y, const char *at,
                            const struct connector **connector)
 {
@@ -40,7 +34,7 @@ static enum err check_login(struct conf_build *b, const struct yaml_provider *y,
         return REFUSE(b, at, "\"url\" is missing: where %s is reached", y->name);
     if (!is_relay && y->secret == NULL)
         return REFUSE(b, at, "\"secret\" is missing: the API key, best as env:NAME or file:/path");
-    if (!is_relay && needs_account(connector) && y->account == NULL)
+    if (!is_relay && connector->has_account && y->account == NULL)
         return REFUSE(b, at, "\"account\" is missing: the account that the secret belongs to");
     if (is_relay && (y->secret == NULL) != (y->account == NULL))
         return REFUSE(b, at, "\"account\" and \"secret\" are the relay's user and password: give both, or neither");

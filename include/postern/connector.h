@@ -266,6 +266,7 @@ struct connector {
     const char *name;         /* "sendgrid": dialect, and kind of provider */
     enum channel channel;     /* what it carries */
     enum transport transport; /* what carries it */
+    bool has_account;         /* its providers are logged in at with an account beside the secret */
 
     enum call (*match)(const struct wire_request *r, struct route *out);
 
