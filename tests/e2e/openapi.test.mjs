@@ -135,7 +135,7 @@ describe('the server', () => {
   it('serves each operation', async () => {
     const sample = { DecisionId: 'dec_0000000000000001', DeferredId: 'def_0000000000000001' };
     for (const { at, method, operation } of operations) {
-      const target = at.replace('{AccountSid}', 'AC00000000000000000000000000000001').replace('{Sid}', `SM${'0'.repeat(32)}`)
+      const target = at.replace('{AccountSid}', 'AC00000000000000000000000000000001').replace('{Sid}', `SM${'0'.repeat(32)}`).replace('{domain}', 'mg.shop.example')
         .replaceAll(/\{\w+\}/g, at.includes('deferred') ? sample.DeferredId : sample.DecisionId);
       const answer = await postern.call(method.toUpperCase(), target, operation.requestBody ? '{' : undefined, { key: operation['x-postern-roles'] ? null : 'admin' });
       assert.notEqual(answer.status, 405, `${method} ${at}`);
@@ -243,6 +243,8 @@ describe('the server', () => {
       assert.equal(answer.headers.get('Postern-Replayed'), replayed);
       judge('/v3/mail/send', 'post', answer);
     }
+    const mailgun = await postern.raw('POST', '/v3/mg.shop.example/messages', 'from=a@shop.example&to=b@x.test', { key: 'shop', headers: { 'Content-Type': 'application/x-www-form-urlencoded' } });
+    judge('/v3/{domain}/messages', 'post', { ...mailgun, body: JSON.parse(mailgun.text) });
     const raw = await postern.raw('POST', `/2010-04-01/Accounts/AC${'0'.repeat(31)}1/Messages.json`, 'To=+12125550100&From=%2B12125550199&Body=x', { key: 'shop-sms' });
     judge(at, 'post', { ...raw, body: JSON.parse(raw.text) });
   });
