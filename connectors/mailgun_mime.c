@@ -53,6 +53,8 @@ static enum err read_field(struct mailgun_reading *g, const struct mail_field *f
         return mailgun_say(g, which, field->value);
     }
     struct slice value = mail_field_text(field, g->arena);
+    if (value.p != NULL && (which == MG_OWN || which == MG_O_TAG))
+        value = mail_words(value, g->arena); /* composers encode what is not ASCII */
     if (value.p == NULL)
         return mailgun_out_of_memory(g);
     if (which == MG_OWN)

@@ -249,7 +249,9 @@ static enum err read_mail_from(struct mailgun_reading *g)
     struct mailbox one;
     struct errmsg why;
     if (subject != NULL) {
-        g->out->subject = mail_field_text(subject, g->arena);
+        struct slice text = mail_field_text(subject, g->arena);
+        if (text.p != NULL)
+            g->out->subject = mail_words(text, g->arena);
         if (g->out->subject.p == NULL)
             return mailgun_out_of_memory(g);
     }
