@@ -3,12 +3,16 @@ import assert from 'node:assert/strict';
 import net from 'node:net';
 import { after, before, describe, it } from 'node:test';
 import sgMail from '@sendgrid/mail';
+import FormData from 'form-data';
+import Mailgun from 'mailgun.js';
+import Mailgun12 from 'mailgun12';
 import plivo from 'plivo';
 import plivo40 from 'plivo40';
 import twilio from 'twilio';
 import twilio5 from 'twilio5';
 import { FakeCallback } from '../../fakes/callback.mjs';
 import { FakeSendGrid, sendgridSays } from '../../fakes/sendgrid.mjs';
+import { FakeMailgun, mailgunSays, parameters } from '../../fakes/mailgun.mjs';
 import { FakePlivo, plivoSays, signV3 } from '../../fakes/plivo.mjs';
 import { behave } from '../../fakes/server.mjs';
 import { FakeTwilio, signature, twilioSays } from '../../fakes/twilio.mjs';
@@ -198,6 +202,46 @@ for (const [version, lib] of [['6', twilio], ['5', twilio5]])
       const [post] = app.about(message.sid);
       assert.equal(post.status, 'delivered');
       assert.ok(lib.validateRequest(fake.token, post.request.headers['x-twilio-signature'], callback, post.form));
+    });
+  });
+
+for (const [version, lib] of [['14', Mailgun], ['12', Mailgun12]])
+  describe(`the fake Mailgun, seen by mailgun.js ${version}`, () => {
+    const fake = new FakeMailgun();
+    const mail = { from: 'Shop <shop@x.test>', subject: 'Hi', text: 'Hello' };
+    let client;
+    const create = (more) => client.messages.create(fake.domain, { ...mail, ...more });
+    before(async () => {
+      await fake.start();
+      client = new lib(FormData).client({ username: 'api', key: fake.key, url: fake.url });
+    });
+    after(() => fake.stop());
+
+    it('accepts a message, knows whom it goes to, stores it', async () => {
+      const bytes = Buffer.from([0, 13, 10, 45, 45, 255]);
+      const { status, id, message } = await create({ to: ['"Doe, J" <j@x.test>', 'a@x.test'], cc: 'b@x.test, J@x.test', attachment: { filename: 'a.bin', data: bytes } });
+      assert.deepEqual([status, message], [200, 'Queued. Thank you.']);
+      assert.match(id, /^<\d{14}\.[0-9a-f]{16}@mg\.shop\.example>$/);
+      const [request] = fake.sends('b@x.test');
+      assert.deepEqual(parameters(request).all('attachment'), [bytes]);
+      assert.equal(fake.sends('j@x.test').length, 1);
+      assert.equal((await client.domains.list())[0].name, fake.domain);
+      assert.equal(fake.keys.length, 1);
+    });
+
+    it('refuses with the texts that the SDK keeps', async () => {
+      const rows = [
+        [{ to: 'nobody' }, 400, 'to parameter is not a valid address. please check documentation'],
+        [{ to: 'a@x.test', from: '' }, 400, 'from parameter is missing'],
+        [{ to: 'a@x.test', 'recipient-variables': '{' }, 400, "'recipient-variables' parameter is not a valid JSON"],
+        [{ to: 'a@x.test', 'v:a': 'x'.repeat(17_000) }, 400, 'Send options (parameters starting with o:, h:, v:, or t:) are limited to 16KB total'],
+      ];
+      for (const [more, status, details] of rows) await assert.rejects(create(more), { status, details });
+      await assert.rejects(client.messages.create('other.example', { ...mail, to: 'a@x.test' }), { status: 404, details: 'Domain not found: other.example' });
+      const other = new lib(FormData).client({ username: 'api', key: 'another', url: fake.url });
+      await assert.rejects(other.messages.create(fake.domain, { ...mail, to: 'a@x.test' }), { status: 401, details: 'Forbidden' });
+      fake.when('c@x.test', mailgunSays.tooManyFor(fake.domain, 3), 1);
+      await assert.rejects(create({ to: 'c@x.test' }), { status: 429, details: /try again after 3 seconds$/ });
     });
   });
 
