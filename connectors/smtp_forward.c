@@ -80,12 +80,20 @@ static struct mail_envelope *envelope_of(const struct smtp *smtp, const struct p
 
 /* --- the content --------------------------------------------------------------------- */
 
-/* Cuts what is ours and what has passed. */
+/* Mailgun would choose the time (page "Sending via SMTP", 2024-07), and nobody was asked whether it may be then. */
+static bool is_others_schedule(struct slice name)
+{
+    return slice_ieq(name, SLICE("X-Mailgun-Delivery-Time-Optimize-Period")) ||
+           slice_ieq(name, SLICE("X-Mailgun-Time-Zone-Localize"));
+}
+
+/* Cuts what is ours, what has passed, and what would have another time chosen. */
 static void edit_fields(const struct smtp *smtp, const bool *send, int64_t now_ms, struct edits *edits)
 {
     for (size_t i = 0; i < smtp->head.n; i++) {
         const struct mail_field *field = &smtp->head.fields[i];
-        if (smtp_is_own_field(field->name) || (field == smtp->own_schedule && smtp->deliver_by_ms <= now_ms))
+        bool passed = field == smtp->own_schedule && smtp->deliver_by_ms <= now_ms;
+        if (smtp_is_own_field(field->name) || is_others_schedule(field->name) || passed)
             edit_cut(edits, field->start, field->end);
         else if (smtp->api != NULL && field == smtp->api->field)
             smtp_api_prune(smtp->api, send, now_ms, edits);

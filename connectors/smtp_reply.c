@@ -168,7 +168,7 @@ static void reply_soft(const struct send_report *r, const struct answer *a, cons
 
 static void reply_blocked(const struct send_report *r, const struct tally *t, struct buf *b)
 {
-    char code[PST_CODE_MAX], reason[WIRE_REASON_MAX], others[80] = "";
+    char code[PST_CODE_MAX], reason[WIRE_REASON_MAX], others[96] = "";
     const struct answer *a = t->all.speaks;
     if (t->all.blocked < r->n_answers)
         snprintf(others, sizeof others, "; nothing was sent: %zu of %zu recipients are blocked", /* fits */
@@ -187,12 +187,11 @@ static bool is_digit(char c)
     return c >= '0' && c <= '9';
 }
 
-/* "5.1.1 ", of the code's own class (RFC 3463, RFC 2034). */
-static bool has_enhanced(int code, struct slice text)
+size_t smtp_status_length(int code, struct slice text)
 {
     size_t at = 2;
     if (text.n < 6 || text.p[0] != '0' + code / 100 || text.p[1] != '.')
-        return false;
+        return 0;
     for (int part = 0; part < 2; part++) {
         size_t digits = 0;
         while (at < text.n && is_digit(text.p[at])) {
@@ -200,16 +199,16 @@ static bool has_enhanced(int code, struct slice text)
             digits++;
         }
         if (digits == 0 || digits > 3 || at == text.n || text.p[at] != (part == 0 ? '.' : ' '))
-            return false;
+            return 0;
         at++;
     }
-    return true;
+    return at - 1;
 }
 
 /* The relay's refusal, in its own words. */
 static void reply_relay(const struct recipient_answer *one, struct buf *b)
 {
-    const char *enhanced = has_enhanced(one->code, one->text) ? "" : one->code < 500 ? "4.0.0 " : "5.0.0 ";
+    const char *enhanced = smtp_status_length(one->code, one->text) > 0 ? "" : one->code < 500 ? "4.0.0 " : "5.0.0 ";
     add_line(b, one->code, LINE_LAST, "%s%.*s", enhanced, SLICE_HEAD(one->text, LINE_TEXT_MAX));
 }
 

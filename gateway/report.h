@@ -11,6 +11,10 @@
  */
 void report_ended(struct gateway *g, const struct deferred *d, enum reason reason, int64_t now_ms);
 
+/* The row that tells of it, in a; why: a sentence for people.  NULL: nobody is to be told. */
+struct kept_report *report_of_ended(const struct conf *conf, const struct deferred *d, const char *why, int64_t now_ms,
+                                    struct arena *a);
+
 /* Of what a report tells; borrowed. */
 struct report_source {
     const struct conf *conf;

@@ -114,18 +114,26 @@ static void opted_out_there(struct submission *s, const struct item *item)
     s->end_reason = REASON_OPTED_OUT;
 }
 
+/* A relay's for the nth that was sent, NULL when there is none: its only recipient may have carried several. */
+static const struct recipient_answer *relay_answer(const struct provider_answer *a, size_t nth)
+{
+    if (nth < a->n_recipients)
+        return &a->recipients[nth];
+    return a->n_recipients == 1 ? a->recipients : NULL;
+}
+
 /* What the answer means for one message. */
 static void answered_one(struct submission *s, struct item *item, size_t nth)
 {
     struct send_result r = {0};
     bool email = s->connector->channel == CHANNEL_EMAIL;
-    bool relayed = s->answer.recipients != NULL && nth < s->answer.n_recipients;
+    const struct recipient_answer *relayed = relay_answer(&s->answer, nth);
 
     s->connector->classify(&s->answer, nth, &r);
     item->sent = (struct sent){
         .provider_id = r.provider_id,
-        .status = relayed ? s->answer.recipients[nth].code : s->answer.status,
-        .answer = relayed ? &s->answer.recipients[nth] : NULL,
+        .status = relayed != NULL ? relayed->code : s->answer.status,
+        .answer = relayed,
     };
     switch (r.status) {
     case SEND_ACCEPTED:
@@ -143,7 +151,7 @@ static void answered_one(struct submission *s, struct item *item, size_t nth)
         /* A new submission's sender hears an API's own 429; a mail, and a released message, wait. */
         item->sent.result = RESULT_NOT_SENT;
         item->sent.detail = "the provider asks to slow down";
-        item->sent.again = s->deferred != NULL || relayed;
+        item->sent.again = s->deferred != NULL || relayed != NULL;
         return;
     case SEND_UNKNOWN:
         /* E-mail is sent at least once, an SMS at most once (semantics 11). */

@@ -26,10 +26,14 @@ struct claiming {
     struct store_idempotency_claim request;
 };
 
-/* Postern's own fields change what is done with a body; no other field does. */
-static bool is_ours(struct slice name)
+/* Postern's own fields change what is done with a body, and so do a mail's envelope's; no other field does. */
+static bool tells_apart(const struct submission *s, struct slice name)
 {
     static const char prefix[] = "x-postern-";
+    bool mail = s->connector->transport == TRANSPORT_SMTP;
+
+    if (mail && (slice_eq_cstr(name, "MAIL") || slice_eq_cstr(name, "RCPT")))
+        return true;
     return name.n >= sizeof(prefix) - 1 && slice_ieq((struct slice){name.p, sizeof(prefix) - 1}, slice_of(prefix));
 }
 
@@ -44,7 +48,7 @@ static struct slice *request_parts(struct submission *s, size_t *n)
     if (parts == NULL)
         return NULL;
     for (size_t i = 0; i < w->n_fields; i++) {
-        if (!is_ours(w->fields[i].name))
+        if (!tells_apart(s, w->fields[i].name))
             continue;
         parts[(*n)++] = w->fields[i].name;
         parts[(*n)++] = end;

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "callback.h"
+#include "connectors/smtp.h"
 #include "postern/hash.h"
 #include "release.h"
 #include "report.h"
@@ -30,13 +31,10 @@ static struct slice host_of(const char *url)
 /* "5.1.1" of "5.1.1 No such user", else of the code. */
 static struct slice status_of(const struct recipient_answer *answer)
 {
-    struct slice text = answer->text;
-    size_t n = 0, dots = 0;
+    size_t n = smtp_status_length(answer->code, answer->text);
 
-    while (n < text.n && n < 9 && ((text.p[n] >= '0' && text.p[n] <= '9') || text.p[n] == '.'))
-        dots += text.p[n++] == '.';
-    if (dots == 2 && n < text.n && text.p[n] == ' ')
-        return (struct slice){text.p, n};
+    if (n > 0)
+        return (struct slice){answer->text.p, n};
     return answer->code / 100 == 4 ? SLICE("4.0.0") : answer->code / 100 == 2 ? SLICE("2.0.0") : SLICE("5.0.0");
 }
 
@@ -50,7 +48,8 @@ static bool has_failed(const struct submission *s, const struct item *item)
 {
     if (!item->send)
         return is_blocked(item);
-    if (item->kept || s->end_state == DEFERRED_WAITING)
+    bool waits = s->deferred != NULL && s->end_state == DEFERRED_WAITING;
+    if (item->kept || waits)
         return false;
     return item->sent.result == RESULT_REFUSED || item->sent.result == RESULT_NOT_SENT ||
            s->end_reason == REASON_EXPIRED;
@@ -238,8 +237,66 @@ void submission_tell_blocked(struct submission *s)
 
 /* --- of messages that end while they wait -------------------------------------------------- */
 
+/*
+ * The submission again, and of its messages the one that was kept.  A large one may come without its body: then nobody
+ * knows but the row whom it was for.
+ */
+static struct message *read_again(const struct connector *c, const struct deferred *d, struct arena *a,
+                                  struct wire_request *wire, struct parsed *parsed)
+{
+    const struct stored_submission *kept = &d->submission;
+    struct wire_field *fields = arena_calloc(a, kept->n_fields, sizeof(*fields));
+    struct route route;
+    struct fault f;
+
+    for (size_t i = 0; fields != NULL && i < kept->n_fields; i++)
+        fields[i] = (struct wire_field){kept->fields[i].name, kept->fields[i].value};
+    *wire = (struct wire_request){kept->method, kept->path, kept->query, fields, kept->n_fields, kept->body};
+    if (fields == NULL || c->match(wire, &route) != CALL_SEND ||
+        c->parse(wire, &route, d->enqueued_at_ms, a, parsed, &f) != OK)
+        return NULL;
+    struct message *m = &parsed->messages[d->message_index < parsed->n_messages ? d->message_index : 0];
+    if (strcmp(m->to.text, d->to.text) != 0) {
+        m->to = d->to;
+        m->to_text = slice_of(d->to.text);
+    }
+    return m;
+}
+
+struct kept_report *report_of_ended(const struct conf *conf, const struct deferred *d, const char *why, int64_t now_ms,
+                                    struct arena *a)
+{
+    const struct connector *c = connector_get(d->submission.dialect);
+    const struct conf_key *key = conf_key_named(conf, d->key);
+    struct wire_request wire;
+    struct parsed parsed;
+
+    if (c == NULL || c->report == NULL || key == NULL || key->reports == REPORTS_NONE ||
+        slice_eq_cstr(d->category, CONF_REPORTS))
+        return NULL;
+    struct report_row row = {
+        .message = read_again(c, d, a, &wire, &parsed),
+        .action = REPORT_FAILED,
+        .status = SLICE("5.7.1"),
+        .diagnostic = slice_of(arena_printf(a, "550 5.7.1 Delivery not authorized: %s", why)),
+    };
+    struct report_source source = {
+        .conf = conf,
+        .connector = c,
+        .wire = &wire,
+        .parsed = &parsed,
+        .key = d->key,
+        .decision = d->decision,
+        .now_ms = now_ms,
+        .arrived_ms = d->enqueued_at_ms,
+        .kept_id = d->kept_id,
+    };
+    return row.message != NULL ? report_build(&source, &row, 1, a) : NULL;
+}
+
 struct waiting_report {
     struct gateway *g;
+    struct conf *conf; /* held: what is kept names its texts */
     struct arena arena;
     struct store_result result;
 };
@@ -250,57 +307,24 @@ static void on_kept(enum err status, void *arg)
 
     if (status == OK)
         releaser_notice(w->g->releaser, CHANNEL_EMAIL, w->result.report->deferred.release_at_ms);
+    confs_drop(&w->conf);
     arena_clear(&w->arena);
     free(w);
 }
 
 void report_ended(struct gateway *g, const struct deferred *d, enum reason reason, int64_t now_ms)
 {
-    const struct connector *c = connector_get(d->submission.dialect);
-    const struct conf_key *key = conf_key_named(g->conf, d->key);
-
-    if (c == NULL || c->report == NULL || key == NULL || key->reports == REPORTS_NONE ||
-        slice_eq_cstr(d->category, CONF_REPORTS))
-        return;
     struct waiting_report *w = xcalloc(1, sizeof(*w));
+
     w->g = g;
+    w->conf = confs_hold(g->conf);
     arena_init(&w->arena, SIZE_MAX);
-    struct wire_request wire = {.method = d->submission.method,
-                                .n_fields = d->submission.n_fields,
-                                .body = arena_slice(&w->arena, d->submission.body)};
-    struct wire_field *fields = arena_calloc(&w->arena, wire.n_fields, sizeof(*fields));
-    struct message *m = arena_calloc(&w->arena, 1, sizeof(*m));
-    struct parsed parsed = {.messages = m, .n_messages = 1};
-    ensure(fields != NULL && m != NULL);
-    for (size_t i = 0; i < wire.n_fields; i++)
-        fields[i] = (struct wire_field){d->submission.fields[i].name, d->submission.fields[i].value};
-    wire.fields = fields;
-    *m = (struct message){
-        .index = d->message_index, .channel = d->channel, .to = d->to, .to_text = slice_of(d->to.text)};
-    struct report_row row = {
-        .message = m,
-        .action = REPORT_FAILED,
-        .status = SLICE("5.7.1"),
-        .diagnostic =
-            slice_of(arena_printf(&w->arena, "550 5.7.1 Delivery not authorized: %s", reason_sentence(reason))),
-    };
-    struct report_source source = {
-        .conf = g->conf,
-        .connector = c,
-        .wire = &wire,
-        .parsed = &parsed,
-        .key = d->key,
-        .decision = d->decision,
-        .now_ms = now_ms,
-        .arrived_ms = d->enqueued_at_ms,
-        .kept_id = d->kept_id,
-    };
     w->result = (struct store_result){
         .r = {.kind = STORE_RESULT, .cb = on_kept, .arg = w},
         .now_ms = now_ms,
         .key = arena_slice(&w->arena, d->key),
-        .dialect = slice_of(c->name),
-        .report = report_build(&source, &row, 1, &w->arena),
+        .dialect = arena_slice(&w->arena, d->submission.dialect),
+        .report = report_of_ended(w->conf, d, reason_sentence(reason), now_ms, &w->arena),
     };
     if (w->result.report == NULL)
         on_kept(ERR_NOT_FOUND, w);

@@ -12,6 +12,7 @@
 #include "postern/clock.h"
 #include "postern/log.h"
 #include "release.h"
+#include "report.h"
 
 /* What a provider did not take tries again after this, doubled with each try. */
 #define RETRY_MIN_MS INT64_C(5000)
@@ -255,6 +256,9 @@ void submission_give_back(struct submission *s)
 
     p->result.settle_release_at_ms = clock_wall_ms() + RETRY_MIN_MS;
     p->notice_ms = passing ? p->result.settle_release_at_ms : 0;
+    if (!passing)
+        p->result.report =
+            report_of_ended(p->conf, s->deferred, s->fault.message.text, p->result.now_ms, &p->arena);
     post(p);
 }
 

@@ -1,0 +1,102 @@
+// What becomes of each recipient of a mail that was answered with 250: it is forwarded, or kept, or its sender is told,
+// never two of them and never none, whatever the relay says to whom and whatever happens to what waits.
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import { relaySays } from '../fakes/relay.mjs';
+import { waitFor } from './harness.mjs';
+import { QUEUED, content, loggedIn, startMailHouse } from './smtp.mjs';
+
+const HOUR = 3_600_000;
+let house, postern, relay;
+
+before(async () => {
+  house = await startMailHouse({ configure: (settings) => (settings.policy.caps = []) });
+  ({ postern, relay } = house);
+});
+after(() => house.end());
+
+const person = async () => (await postern.person()).email;
+/** Somebody whose day is over. */
+const asleep = () => postern.person({ preferences: { hours: { 'mon-fri': '08:00-11:00' } } });
+const reports = (about) => relay.accepted().filter((one) => one.mail.path === '' && one.text.includes(`Final-Recipient: rfc822; ${about}\r\n`));
+const forwarded = (to) => relay.accepted().filter((one) => one.to.includes(to));
+
+/** One mail, and the reply to it. */
+async function send(mail, key) {
+  const client = await loggedIn(house, key);
+  const { end } = await client.send({ ...mail, content: content(mail) });
+  client.end();
+  return end.text;
+}
+
+describe('a relay that answers each recipient in its own way', () => {
+  it('250, 451 and 550: one forwarded, one kept, one reported', async () => {
+    const [now, later, never] = [await person(), await person(), await person()];
+    relay.when('RCPT', relaySays.reply('451 4.2.1 Later'), { match: later, times: 1 });
+    relay.when('RCPT', relaySays.reply('550 5.1.1 No such user'), { match: never });
+    assert.match(await send({ to: [now, later, never] }), /\(partial: 1 forwarded, 1 deferred, 1 refused by the relay; decision dec_/);
+    const [report] = await waitFor('a report', () => reports(never).length > 0 && reports(never));
+    assert.match(report.text, /\r\nStatus: 5\.1\.1\r\n/);
+    assert.deepEqual([forwarded(now).length, forwarded(later).length], [1, 0]);
+    await postern.setClock(new Date(postern.now.getTime() + HOUR));
+    await waitFor('the kept one', () => forwarded(later).length === 1);
+    assert.deepEqual([now, later, never].map((one) => [forwarded(one).length, reports(one).length]), [[1, 0], [1, 0], [0, 1]]);
+    relay.forget();
+  });
+
+  it("what it says is no field of the report, and a status of another class is none", async () => {
+    const [now, never] = [await person(), await person()];
+    relay.when('RCPT', relaySays.reply('550 2.0.0 Fine\u0000\u000bBcc: x@y.example'), { match: never });
+    assert.match(await send({ to: [now, never] }), /1 forwarded, 1 refused by the relay/);
+    const [report] = await waitFor('a report', () => reports(never).length > 0 && reports(never));
+    assert.match(report.text, /\r\nStatus: 5\.0\.0\r\n[^]*\r\nDiagnostic-Code: smtp; 550 2\.0\.0 Fine {2}Bcc: x@y\.example\r\n/);
+    relay.forget();
+  });
+
+  it('"later" to the carrier of X-SMTPAPI: all of its recipients are kept', async () => {
+    const to = [await person(), await person(), await person()];
+    relay.when('END', relaySays.reply('451 4.3.0 Later'), { times: 1 });
+    const fields = [`X-SMTPAPI: ${JSON.stringify({ to })}`];
+    assert.match(await send({ to: 'carrier@shop.example', fields }), /^250 .*deferred until/);
+    await postern.setClock(new Date(postern.now.getTime() + HOUR));
+    const reached = () => relay.accepted().flatMap((one) => JSON.parse(one.field('x-smtpapi') ?? '{}').to ?? []);
+    await waitFor('all three', () => to.every((one) => reached().includes(one)));
+    assert.equal(reached().filter((one) => to.includes(one)).length, 3);
+  });
+});
+
+describe('a mail that waits', () => {
+  for (const [size, body] of [['small', 'Hello'], ['large', 'Hello\r\n'.repeat(20_000)]])
+    it(`and whose recipient opts out meanwhile, ${size}: its sender is told, once`, async () => {
+      const eve = await asleep();
+      assert.match(await send({ to: eve.email, body }, 'bot'), /deferred until/);
+      await postern.optOut(eve.email);
+      const [report] = await waitFor('a report', () => reports(eve.email).length > 0 && reports(eve.email));
+      assert.match(report.text, /opted out while it waited/);
+      assert.deepEqual([forwarded(eve.email).length, reports(eve.email).length], [0, 1]);
+    });
+
+  it('and that its key may not send any more when it is due: its sender is told', async () => {
+    const eve = await asleep();
+    assert.match(await send({ to: eve.email }, 'bot'), /deferred until/);
+    const bot = postern.settings.keys.find((key) => key.name === 'bot');
+    await postern.reconfigure(() => Object.assign(bot, { default_category: 'invoice', categories: ['invoice'] }));
+    const [row] = await postern.deferred(eve.id);
+    await postern.passRelease(row.release_at);
+    await waitFor('a report', () => reports(eve.email).length === 1);
+    assert.equal(forwarded(eve.email).length, 0);
+  });
+});
+
+it('an idempotency key is for one mail to the same recipients: to others it is refused, not taken for sent', async () => {
+  const [ada, bob] = [await person(), await person()];
+  const mail = { fields: ['Idempotency-Key: order-2002'], body: 'The same' };
+  const client = await loggedIn(house);
+  const one = async (to) => (await client.send({ to, content: content({ ...mail, to: 'list@mail.example' }) })).end.text;
+  const first = await one(ada);
+  assert.match(first, QUEUED);
+  assert.equal(await one(ada), first);
+  assert.match(await one(bob), /^554 5\.5\.0 /);
+  client.end();
+  assert.deepEqual([forwarded(ada).length, forwarded(bob).length], [1, 0]);
+});
