@@ -28,8 +28,8 @@ static bool part_take(struct slice *rest, struct slice *out)
 static bool word_at(struct slice s, struct word *out)
 {
     struct slice rest = {s.p + 2, s.n - 2}, encoding;
-    if (!part_take(&rest, &out->charset) || !part_take(&rest, &encoding) || !part_take(&rest, &out->text) || rest.n == 0 ||
-        rest.p[0] != '=' || encoding.n != 1)
+    if (!part_take(&rest, &out->charset) || !part_take(&rest, &encoding) || !part_take(&rest, &out->text) ||
+        rest.n == 0 || rest.p[0] != '=' || encoding.n != 1)
         return false;
     out->encoding = (char)(encoding.p[0] | 0x20);
     out->n = (size_t)(rest.p - s.p) + 1;
@@ -90,6 +90,8 @@ static bool is_blank(struct slice s)
 struct slice mail_words(struct slice text, struct arena *a)
 {
     struct word w;
+    if (text.n == 0 || memmem(text.p, text.n, "=?", 2) == NULL)
+        return text;
     const char *end = text.p + text.n, *copied = text.p, *at = text.p;
     char *out = arena_alloc(a, 2 * text.n + 1);
     uint8_t *bytes = arena_alloc(a, text.n + 1);

@@ -1,8 +1,7 @@
 /*
- * X-SMTPAPI read and pruned.  Knows JSON by offsets and SendGrid's keys; not what a
- * mail is.  The one idea: an array that goes with `to` by index must be as long as
- * `to`, or nobody can say whose each element is; then the same indices are cut out
- * of each.
+ * X-SMTPAPI read.  Knows JSON by offsets and SendGrid's keys; not what a mail is.
+ * The one idea: an array that goes with `to` by index must be as long as `to`, or
+ * nobody can say whose each element is.
  */
 #include "smtp_api.h"
 
@@ -47,7 +46,7 @@ static enum err find(const struct smtp_api *api, uint32_t object, const char *co
 }
 #define FIND(api, object, names, nodes, f) find(api, object, names, N_ELEMENTS(names), nodes, f)
 
-/* --- folds ----------------------------------------------------------------------- */
+/* --- the text ----------------------------------------------------------------------- */
 
 /* A fold is a CRLF that a blank follows: it goes, the blank stays (RFC 5322 section 2.2.3). */
 static bool unfold(struct smtp_api *api, struct arena *a)
@@ -75,18 +74,35 @@ static bool unfold(struct smtp_api *api, struct arena *a)
     return true;
 }
 
-/* Of a value's first byte, or behind its last: neither is a fold's blank. */
-static size_t raw_offset(const struct smtp_api *api, size_t at)
+static size_t quotes_in(struct slice s)
 {
-    size_t low = 0, high = api->n_folds;
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        if (api->folds[middle] < at)
-            low = middle + 1;
-        else
-            high = middle;
+    size_t n = 0;
+    for (size_t i = 0; i < s.n; i++)
+        n += s.p[i] == '"' || s.p[i] == '\\';
+    return n;
+}
+
+/*
+ * nodemailer puts every value that holds quotes into encoded words, unless it is told not to (seen with 6, 7 and 10).
+ * Whether SendGrid reads those as JSON is not documented.  Read as if it did, they name whom it would send to; if it
+ * does not, it has the envelope, which names one of the same (smtp_forward.c).  Words within JSON must not make other
+ * JSON of it.
+ */
+static enum err undo_words(struct smtp_api *api, struct arena *a, struct fault *f)
+{
+    struct slice text = slice_trim(api->scan.text), decoded = mail_words(text, a);
+    if (decoded.p == NULL)
+        return out_of_memory(f);
+    if (slice_starts(text, "=?")) {
+        api->scan.text = decoded;
+        api->encoded = true;
+        api->raw_start = api->n_folds = 0;
+    } else if (quotes_in(decoded) != quotes_in(text)) {
+        return wire_fault(f, FAULT_SYNTAX, FIELD,
+                          FIELD
+                          ": an encoded word (=?...?=) in it holds quotes or backslashes; write \\u0022, \\u005c");
     }
-    return api->raw_start + at + 2 * low;
+    return OK;
 }
 
 /* --- reading ------------------------------------------------------------------------ */
@@ -221,7 +237,10 @@ enum err smtp_api_read(const struct mail_field *field, size_t n_rcpt, int64_t no
     struct errmsg why;
     if (!unfold(out, a))
         return out_of_memory(f);
-    enum err err = json_scan_parse(&out->scan, out->scan.text, &why);
+    enum err err = undo_words(out, a, f);
+    if (err != OK)
+        return err;
+    err = json_scan_parse(&out->scan, out->scan.text, &why);
     if (err == ERR_LIMIT)
         return out_of_memory(f);
     if (err != OK)
@@ -327,114 +346,4 @@ bool smtp_api_bypasses(const struct smtp_api *api)
     for (size_t i = 0; i < SMTP_API_BYPASSES; i++)
         any = any || api->enables[i] != JSON_NONE;
     return any;
-}
-
-/* --- pruning --------------------------------------------------------------------------- */
-
-struct pruning {
-    const struct smtp_api *api;
-    const bool *send;
-    int64_t now_ms;
-    struct edits *edits;
-    size_t i;  /* index of the next element of the array that is walked */
-    bool some; /* not all are sent */
-};
-
-typedef bool drop_fn(struct pruning *x, uint32_t child);
-
-/* Ask drop for each child; a child that stays may have been edited within by then. */
-static void walk(struct pruning *x, uint32_t container, drop_fn *drop)
-{
-    const struct json_node *nodes = x->api->scan.nodes;
-    struct edit_row row = {.edits = x->edits};
-    uint32_t behind = nodes[container].next;
-    for (uint32_t c = container + 1; c < behind; c = nodes[c].next) {
-        uint32_t next = nodes[c].next;
-        size_t start = nodes[c].key_end != 0 ? nodes[c].key_start : nodes[c].start, next_start = SIZE_MAX;
-        if (next < behind)
-            next_start = raw_offset(x->api, nodes[next].key_end != 0 ? nodes[next].key_start : nodes[next].start);
-        edit_row_item(&row, raw_offset(x->api, start), raw_offset(x->api, nodes[c].end), next_start, drop(x, c));
-    }
-}
-
-static bool drop_unsent(struct pruning *x, uint32_t child)
-{
-    (void)child;
-    return !x->send[x->i++];
-}
-
-static bool drop_row(struct pruning *x, uint32_t child)
-{
-    x->i = 0;
-    walk(x, child, drop_unsent);
-    return false;
-}
-
-static bool has_passed(const struct pruning *x, uint32_t node)
-{
-    int64_t at_ms = 0;
-    ignore(sendgrid_send_at(&x->api->scan, node, &at_ms)); /* it is a time: it was read as one */
-    return at_ms <= x->now_ms;
-}
-
-/* Of those that are sent, and they are sent at once. */
-static bool all_have_passed(const struct pruning *x, uint32_t each)
-{
-    const struct json_node *nodes = x->api->scan.nodes;
-    size_t i = 0;
-    for (uint32_t c = each + 1; c < nodes[each].next; c = nodes[c].next, i++) {
-        if (x->send[i] && !has_passed(x, c))
-            return false;
-    }
-    return true;
-}
-
-static bool goes_whole(const struct pruning *x, uint32_t child)
-{
-    const uint32_t *root = x->api->root;
-    return (child == root[SMTP_API_SEND_AT] && has_passed(x, child)) ||
-           (child == root[SMTP_API_SEND_EACH_AT] && all_have_passed(x, child));
-}
-
-/* A bypass would lift opt-outs that SendGrid knows. */
-static bool drop_bypass(struct pruning *x, uint32_t child)
-{
-    const struct json_node *nodes = x->api->scan.nodes;
-    for (size_t i = 0; i < SMTP_API_BYPASSES; i++) {
-        uint32_t enable = x->api->enables[i];
-        if (enable != JSON_NONE && enable > child && enable < nodes[child].next)
-            edit_replace(x->edits, raw_offset(x->api, nodes[enable].start), raw_offset(x->api, nodes[enable].end),
-                         SLICE("0"));
-    }
-    return false;
-}
-
-static bool drop_member(struct pruning *x, uint32_t child)
-{
-    const uint32_t *root = x->api->root;
-    if (goes_whole(x, child))
-        return true;
-    if (x->some && (child == root[SMTP_API_TO] || child == root[SMTP_API_SEND_EACH_AT]))
-        drop_row(x, child);
-    else if (x->some && child == root[SMTP_API_SUB])
-        walk(x, child, drop_row);
-    else if (child == root[SMTP_API_FILTERS])
-        walk(x, child, drop_bypass);
-    return false;
-}
-
-void smtp_api_prune(const struct smtp_api *api, const bool *send, int64_t now_ms, struct edits *edits)
-{
-    const struct json_node *nodes = api->scan.nodes;
-    struct pruning x = {.api = api, .send = send, .now_ms = now_ms, .edits = edits};
-    size_t left = 0, n = json_scan_count(&api->scan, 0);
-    for (size_t i = 0; i < api->n_to; i++)
-        x.some = x.some || !send[i];
-    for (uint32_t c = 1; c < nodes[0].next; c = nodes[c].next)
-        left += !goes_whole(&x, c);
-    /* Of a folded field nothing but blanks might be left: a line that some take for the end of the header. */
-    if (left == 0 && n > 0)
-        edit_cut(edits, api->field->start, api->field->end);
-    else
-        walk(&x, 0, drop_member);
 }

@@ -38,6 +38,7 @@ struct smtp_api {
     const size_t *folds;   /* offsets in the scan's text before which a CRLF was taken out, ascending */
     size_t n_folds;
     size_t raw_start; /* of the scan's text in the content */
+    bool encoded;     /* it came in encoded words (RFC 2047): the scan's text is no part of the content */
     uint32_t root[SMTP_API_ROOT_N];
     uint32_t enables[SMTP_API_BYPASSES]; /* filters.X.settings.enable that is set; else JSON_NONE */
     size_t n_to;                         /* 0: there is no `to` */

@@ -45,7 +45,7 @@ static enum err field_text(struct reading *g, const struct mail_field *field, st
 static enum err field_words(struct reading *g, const struct mail_field *field, struct slice *out)
 {
     enum err err = field_text(g, field, out);
-    if (err == OK && out->n > 0)
+    if (err == OK)
         *out = mail_words(*out, g->arena);
     return out->p == NULL ? out_of_memory(g) : err;
 }

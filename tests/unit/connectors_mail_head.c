@@ -135,6 +135,7 @@ END_TEST
 static const struct {
     const char *text, *shown;
 } words[] = {
+    {"", ""},
     {"plain = text?", "plain = text?"},
     {"=?utf-8?B?R3LDtsOfZQ==?=", "Größe"},
     {"=?UTF-8?q?Gr=C3=B6=c3=9fe_42?= left", "Größe 42 left"},

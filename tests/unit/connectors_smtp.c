@@ -279,6 +279,33 @@ START_TEST(redirected)
 }
 END_TEST
 
+/* Memory for what leaves, or none: a field in encoded words is written anew, which takes the most of it. */
+START_TEST(forward_short_of_bytes)
+{
+    struct wire_request r = {.method = SLICE("SMTP"),
+                             .fields = fields,
+                             .n_fields = 3,
+                             .body = SLICE("X-SMTPAPI: =?utf-8?Q?{\"to\":[\"a@b.c\",\"d@b.c\"]}?=\r\n\r\nx\r\n")};
+    struct forward_options options = {.login = &login, .now_ms = NOW_MS};
+    const bool send[2] = {true, false};
+    struct parsed parsed;
+    struct fault f;
+    struct outgoing out;
+    enum err err = ERR_LIMIT;
+    ck_assert_int_eq(smtp_connector.parse(&r, NULL, NOW_MS, &arena, &parsed, &f), OK);
+    for (size_t bytes = 16; err != OK; bytes += 16) {
+        struct arena small;
+        arena_init(&small, bytes);
+        err = smtp_connector.forward(&r, NULL, &parsed, send, &options, &small, &out);
+        ck_assert(err == OK || err == ERR_LIMIT);
+        ck_assert_uint_lt(bytes, 8192);
+        if (err == OK)
+            ck_assert(slice_eq_cstr(out.body, "X-SMTPAPI: {\"to\":[\"a@b.c\"]}\r\n\r\nx\r\n"));
+        arena_clear(&small);
+    }
+}
+END_TEST
+
 /* --- limits and odd contents ---------------------------------------------------- */
 
 static enum err parse(const struct wire_field *envelope, size_t n, struct slice content, struct parsed *parsed,
@@ -416,6 +443,7 @@ int main(void)
     tcase_add_test(tcase, minted);
     tcase_add_test(tcase, soft_block);
     tcase_add_test(tcase, short_of_bytes);
+    tcase_add_test(tcase, forward_short_of_bytes);
     tcase_add_test(tcase, redirected);
     tcase_add_loop_test(tcase, returned_whole, 0, (int)N_ELEMENTS(returned));
     tcase_add_test(tcase, thousand_recipients);
