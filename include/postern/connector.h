@@ -208,8 +208,8 @@ struct answer {
     const struct message *message;
     const struct decision *decision;
     const struct recipient_answer *recipient; /* a relay's own for it; NULL: the provider's stands for all */
-    char id[DECISION_ID_MAX]; /* "dec_38fb5ff3103a487b" */
-    char token[TOKEN_MAX];    /* "ovr_..." for an overridable soft block; else empty */
+    char id[DECISION_ID_MAX];                 /* "dec_38fb5ff3103a487b" */
+    char token[TOKEN_MAX];                    /* "ovr_..." for an overridable soft block; else empty */
     int64_t token_expires_at_ms;
     char prompt[PROMPT_MAX]; /* of a soft block (policy_prompt); else empty */
 };
@@ -329,7 +329,7 @@ struct connector {
     enum err (*kept_reply)(const struct route *route, const struct kept_message *kept, size_t n,
                            const struct provider_answer *provider, struct arena *a, struct wire_reply *out);
 
-    /* What a CALL_MESSAGE_CHANGE or CALL_BATCH_CHANGE asks for. */
+    /* What a CALL_MESSAGE_CHANGE or CALL_BATCH_CHANGE asks for.  NULL: match() gives none. */
     enum err (*change)(const struct wire_request *r, const struct route *route, struct arena *a,
                        struct kept_change *out, struct fault *fault);
 
