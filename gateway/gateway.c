@@ -590,6 +590,20 @@ static void on_look(void *arg)
     (void)loop_after(g->loop, soon ? 20 : STALL_LOOK_MS, on_look, g);
 }
 
+static void on_linger(void *arg)
+{
+    struct gateway *g = arg;
+    g->linger = NULL; /* the end of this turn flushes */
+}
+
+static void flush_store(struct gateway *g)
+{
+    int64_t again_ms = store_flush(g->store);
+
+    if (again_ms > 0 && g->linger == NULL)
+        g->linger = loop_after(g->loop, again_ms, on_linger, g);
+}
+
 int gateway_run(struct gateway *g)
 {
     struct loop_watch *store = loop_watch_fd(g->loop, store_fd(g->store), LOOP_READ, on_store, g);
@@ -607,8 +621,9 @@ int gateway_run(struct gateway *g)
     bus_ready(g->bus);
     store_cork(g->store);
     do
-        store_flush(g->store);
+        flush_store(g);
     while (!drained(g) && loop_turn(g->loop, true));
+    loop_cancel(&g->linger);
     log_line(LOG_INFO, NULL, "gateway", "stopped", "submissions=%zu", g->submissions);
     loop_watch_free(&hangup);
     loop_watch_free(&interrupt);

@@ -57,6 +57,7 @@ struct gateway {
     struct submission *live;         /* all of them */
     struct posted *unwritten;        /* results that wait for space on the disk */
     struct submission *acting;       /* those whose call to a provider is under way */
+    struct loop_task *linger;        /* the store is flushed then, for what may linger */
     int64_t sweep_mono_ms;           /* when idempotency keys are looked through again */
     bool draining;
     bool has_counted;      /* the counters were up in every worker, or have been waited for */

@@ -136,6 +136,7 @@ static struct posted *posted_new(struct submission *s, enum deferred_state settl
 
 static void post(struct posted *p)
 {
+    p->result.r.may_linger = p->waits == NULL && p->answers == NULL && p->result.settles == 0 && p->notice_ms == 0;
     store_submit(p->g->store, &p->result.r);
 }
 

@@ -38,6 +38,7 @@ struct store {
     /* the loop thread's: */
     uint64_t next_decision;
     bool corked;
+    bool asked_urgent; /* one of asked may not linger */
     struct request_list asked; /* of this turn; the queue's at the next flush */
     size_t outstanding;
 
@@ -408,9 +409,28 @@ void store_set_reserve(struct store *s, int64_t bytes)
     s->reserve_bytes = bytes;
 }
 
+/* A commit of results alone costs what one with decisions costs, and they come along for a tenth. */
+static int64_t linger_ms(const struct store *s)
+{
+    int64_t left_ms = s->asked.head->submitted_mono_ms + STORE_LINGER_MS - clock_mono_ms();
+    return s->asked_urgent || left_ms <= 0 ? 0 : left_ms;
+}
+
+static void hand_over(struct store *s)
+{
+    s->asked_urgent = false;
+    pthread_mutex_lock(&s->lock);
+    bool was_empty = s->queue.head == NULL;
+    list_append(&s->queue, &s->asked);
+    pthread_mutex_unlock(&s->lock);
+    if (was_empty)
+        pthread_cond_signal(&s->wake);
+}
+
 void store_finish(struct store *s)
 {
-    store_flush(s);
+    if (s->asked.head != NULL)
+        hand_over(s);
     join_thread(s);
 }
 
@@ -462,16 +482,14 @@ void store_cork(struct store *s)
     s->corked = true;
 }
 
-void store_flush(struct store *s)
+int64_t store_flush(struct store *s)
 {
     if (s->asked.head == NULL)
-        return;
-    pthread_mutex_lock(&s->lock);
-    bool was_empty = s->queue.head == NULL;
-    list_append(&s->queue, &s->asked);
-    pthread_mutex_unlock(&s->lock);
-    if (was_empty)
-        pthread_cond_signal(&s->wake);
+        return 0;
+    int64_t left_ms = linger_ms(s);
+    if (left_ms == 0)
+        hand_over(s);
+    return left_ms;
 }
 
 void store_submit(struct store *s, struct store_request *r)
@@ -481,8 +499,9 @@ void store_submit(struct store *s, struct store_request *r)
     s->outstanding++;
     if (s->has_thread && !s->closing) { /* both are set by this thread */
         list_add(&s->asked, r);
+        s->asked_urgent |= !r->may_linger;
         if (!s->corked)
-            store_flush(s);
+            hand_over(s);
         return;
     }
     r->status = ERR_UNAVAILABLE;

@@ -121,6 +121,7 @@ struct store_request {
     enum store_request_kind kind;
     store_cb *cb;
     void *arg;
+    bool may_linger; /* nobody waits for it: it goes along with the next that cannot, at most STORE_LINGER_MS later */
     /* the store's own: */
     enum err status;
     struct store_request *next;
@@ -138,7 +139,9 @@ void store_submit(struct store *s, struct store_request *r);
  * each turn, so that the requests of one turn make one batch and wake the thread once.
  */
 void store_cork(struct store *s);
-void store_flush(struct store *s);
+#define STORE_LINGER_MS 4
+/* In how many ms it is to be called again, for those that may linger; 0: none is held. */
+int64_t store_flush(struct store *s);
 
 /* What is kept of a submission so that it can be read again at release. */
 struct stored_field {
