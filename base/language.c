@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <libexttextcat/textcat.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "postern/markup.h"
@@ -19,6 +20,10 @@
 #define LETTERS_MIN  80u
 #define LOOKED_BYTES 1024u
 #define NOT_TOLD     "-"
+
+/* More than the library takes to read its samples, and to look at a text; it does not look whether it got it. */
+#define OPEN_BYTES   (4u << 20)
+#define DETECT_BYTES (512u << 10)
 
 static const struct sample {
     const char *file, *code;
@@ -40,6 +45,14 @@ static struct {
     candidate_t *answers;
 } reader;
 
+static bool is_memory(size_t n)
+{
+    void *p = malloc(n);
+    bool there = p != NULL;
+    free(p);
+    return there;
+}
+
 /* The list of samples as the library wants it, at the end of a pipe, which has room for it; a descriptor, or -1. */
 static int list_of_samples(void)
 {
@@ -59,9 +72,9 @@ static int list_of_samples(void)
 enum err language_open(struct errmsg *e)
 {
     char list[32];
-    int fd = list_of_samples();
+    int fd = is_memory(OPEN_BYTES) ? list_of_samples() : -1;
     if (fd == -1) {
-        errmsg_set(e, "no pipe for the list of languages: too many open files?");
+        errmsg_set(e, "no memory for the samples of languages, or too many open files");
         return ERR_UNAVAILABLE;
     }
     language_close();
@@ -142,7 +155,7 @@ void language_detect(struct slice text, bool html, char out[LANGUAGE_MAX])
         add_words(&w, text);
     while (html && w.n < sizeof(w.text) && markup_next(&text, &piece))
         add_words(&w, piece);
-    if (w.n < LETTERS_MIN)
+    if (w.n < LETTERS_MIN || !is_memory(DETECT_BYTES))
         return;
     int n = textcat_ClassifyFull(reader.textcat, w.text, w.n, reader.answers);
     for (int i = 1; i < n; i++) {

@@ -93,6 +93,18 @@ export const FLOWS = [
     },
   },
   {
+    name: 'content',
+    prepare: async (t) => ({ person: await t.postern.person({ preferences: { language: 'de', format: 'concise' } }) }),
+    act: async (t, s) => {
+      const send = (mark, ...before) => {
+        const value = `<p>${mark} ${'Your order has left our warehouse today.\n'.repeat(40)} 4111 1111 1111 1111</p>`;
+        return t.mail(s.person, { mark, more: { content: [...before, { type: 'text/html', value }] } });
+      };
+      sound((s.both = await send(t.newMark(), { type: 'text/plain', value: 'Hello\n' })), 202);
+      sound((s.page = await send(t.newMark())), 202);
+    },
+  },
+  {
     name: 'block',
     prepare: gone,
     act: async (t, s) => sound((s.answer = await t.mail(s.person, { key: 'promo' })), 403),

@@ -30,6 +30,7 @@ struct torture {
 
 static struct torture *shared;
 static int trace_fd = -1;
+static _Thread_local int sheltered; /* inside what does not look whether it got memory */
 static _Thread_local int tracing;
 
 #define REAL(name) ((__typeof__(&name))real(#name, &real_##name))
@@ -81,7 +82,7 @@ __attribute__((constructor)) static void begin(void)
 
 static int fails(enum kind kind, int errno_once, int errno_for_ever)
 {
-    if (shared == NULL || tracing || atomic_load(&shared->on) == 0)
+    if (shared == NULL || tracing || sheltered || atomic_load(&shared->on) == 0)
         return 0;
     uint32_t n = atomic_fetch_add(&shared->calls[kind], 1) + 1;
     uint32_t nth = atomic_load(&shared->nth), for_ever = atomic_load(&shared->for_ever);
@@ -143,6 +144,30 @@ int posix_memalign(void **p, size_t alignment, size_t n)
 void *aligned_alloc(size_t alignment, size_t n)
 {
     return heap_fails(n) ? NULL : REAL(aligned_alloc)(alignment, n);
+}
+
+/* --- libexttextcat ------------------------------------------------------------------------------------------------ */
+
+/* It does not look whether it got its memory: base/language.c asks first whether there is some, and that may fail. */
+void *special_textcat_Init(const char *list, const char *prefix);
+int textcat_ClassifyFull(void *textcat, const char *text, size_t n, void *answers);
+KEEP(special_textcat_Init);
+KEEP(textcat_ClassifyFull);
+
+void *special_textcat_Init(const char *list, const char *prefix)
+{
+    sheltered = 1;
+    void *textcat = REAL(special_textcat_Init)(list, prefix);
+    sheltered = 0;
+    return textcat;
+}
+
+int textcat_ClassifyFull(void *textcat, const char *text, size_t n, void *answers)
+{
+    sheltered = 1;
+    int found = REAL(textcat_ClassifyFull)(textcat, text, n, answers);
+    sheltered = 0;
+    return found;
 }
 
 /* --- bytes in ----------------------------------------------------------------------------------------------------- */
