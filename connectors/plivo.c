@@ -168,11 +168,12 @@ static enum err plivo_pass(const struct wire_request *r, const struct route *rou
 /* What stands between the brackets behind that key, which has its quotes on. */
 static struct slice list_named(struct slice body, const char *key)
 {
+    static const char between[] = {' ', '\t', '\r', '\n', ':'};
     const char *at = body.n == 0 ? NULL : memmem(body.p, body.n, key, strlen(key));
     const char *end = body.p + body.n;
     if (at == NULL)
         return (struct slice){NULL, 0};
-    for (at += strlen(key); at < end && memchr(" \t\r\n:", *at, 5) != NULL; at++)
+    for (at += strlen(key); at < end && memchr(between, *at, sizeof between) != NULL; at++)
         ;
     const char *close = at < end && *at == '[' ? memchr(at, ']', (size_t)(end - at)) : NULL;
     return close == NULL ? (struct slice){NULL, 0} : (struct slice){at + 1, (size_t)(close - at - 1)};

@@ -341,8 +341,10 @@ void callbacks_free(struct callbacks **cp)
     struct callbacks *c = take(cp);
     if (c == NULL)
         return;
-    while (c->batches != NULL)
-        batch_free(c->batches);
+    for (struct batch *b = c->batches, *next; b != NULL; b = next) {
+        next = b->next;
+        batch_free(b);
+    }
     for (struct post *p = c->posts, *next; p != NULL; p = next) {
         next = p->next;
         post_free(p);
