@@ -74,14 +74,22 @@ static struct slice whole_characters(struct slice s)
     return s;
 }
 
+static bool is_open(iconv_t cd)
+{
+    return cd != (iconv_t)-1; /* as POSIX has it.  NOLINT(performance-no-int-to-ptr) */
+}
+
 /* What cannot be converted is passed over, byte by byte.  p == NULL: the arena is spent. */
 static struct slice convert(struct slice s, const char *charset, struct arena *a)
 {
     size_t room = s.n * 3, left = s.n; /* no character of these sets grows more */
-    char *out = arena_bytes(a, room), *at = out, *in = (char *)(uintptr_t)s.p;
-    iconv_t cd = out != NULL ? iconv_open("UTF-8", charset) : (iconv_t)-1;
-    if (cd == (iconv_t)-1)
-        return out == NULL ? (struct slice){NULL, 0} : s;
+    char *out = arena_bytes(a, room), *at = out, *in;
+    if (out == NULL)
+        return (struct slice){NULL, 0};
+    iconv_t cd = iconv_open("UTF-8", charset);
+    if (!is_open(cd))
+        return s;
+    memcpy(&in, &s.p, sizeof in); /* iconv only reads there, but does not say so */
     while (left > 0 && iconv(cd, &in, &left, &at, &room) == (size_t)-1 && errno == EILSEQ) {
         in++;
         left--;

@@ -19,12 +19,14 @@ static enum err read_part(struct sendgrid_reading *g, uint32_t node, struct cont
     const struct json_scan *s = &g->sg->scan;
     uint32_t type = json_scan_member(s, node, "type"), value = json_scan_member(s, node, "value");
     struct slice name = {NULL, 0};
+    *out = (struct content){CONTENT_OTHER, JSON_NONE};
     if (json_scan_is(s, type, JSON_KIND_STRING) && !json_scan_text(s, type, g->arena, &name))
         return sendgrid_out_of_memory(g);
     out->kind = wire_is_media_type(name, "text/plain")  ? CONTENT_TEXT
                 : wire_is_media_type(name, "text/html") ? CONTENT_HTML
                                                         : CONTENT_OTHER;
-    out->value = json_scan_is(s, value, JSON_KIND_STRING) ? value : JSON_NONE;
+    if (json_scan_is(s, value, JSON_KIND_STRING))
+        out->value = value;
     return OK;
 }
 
