@@ -77,7 +77,7 @@ static void on_ehlo(struct smtp_client *c, int class)
         c->extensions = 0;
         smtp_client_say(c, SMTP_CLIENT_HELO, SLICE("HELO "), slice_of(c->opt->host));
     } else {
-        smtp_client_fail_refused(c, "ehlo_refused");
+        smtp_client_fail_refused(c, "ehlo_refused", true);
     }
 }
 
@@ -87,7 +87,7 @@ static void on_start_tls(struct smtp_client *c, int class)
         c->state = SMTP_CLIENT_HANDSHAKE;
         c->due = SMTP_CLIENT_STARTTLS;
     } else if (c->opt->tls == SMTP_CLIENT_TLS_MUST) {
-        smtp_client_fail_refused(c, "tls_refused");
+        smtp_client_fail_refused(c, "tls_refused", true);
     } else {
         login(c);
     }
@@ -97,16 +97,16 @@ static void on_auth(struct smtp_client *c, int class)
 {
     enum smtp_client_state state = c->state;
     explicit_bzero(c->buffer, sizeof c->buffer);
-    if (class == 2 && (state == SMTP_CLIENT_AUTH_PLAIN || state == SMTP_CLIENT_AUTH_SECRET))
+    if (class == 2)
         smtp_client_be_idle(c);
-    else if (class == 3 && state == SMTP_CLIENT_AUTH_PLAIN)
+    else if (class != 3)
+        smtp_client_fail_refused(c, "auth_refused", true);
+    else if (state == SMTP_CLIENT_AUTH_PLAIN)
         say_plain(c, SMTP_CLIENT_AUTH_SECRET, (struct slice){0});
-    else if (class == 3 && state == SMTP_CLIENT_AUTH_LOGIN)
+    else if (state == SMTP_CLIENT_AUTH_LOGIN)
         say_base64(c, SMTP_CLIENT_AUTH_USER, (struct slice){0}, c->opt->user);
-    else if (class == 3 && state == SMTP_CLIENT_AUTH_USER)
-        say_base64(c, SMTP_CLIENT_AUTH_SECRET, (struct slice){0}, c->opt->secret);
     else
-        smtp_client_fail_refused(c, "auth_refused");
+        say_base64(c, SMTP_CLIENT_AUTH_SECRET, (struct slice){0}, c->opt->secret);
 }
 
 void smtp_client_on_hello(struct smtp_client *c, int class)
@@ -114,7 +114,7 @@ void smtp_client_on_hello(struct smtp_client *c, int class)
     if (c->state == SMTP_CLIENT_GREETING && class == 2)
         smtp_client_hello(c);
     else if (c->state == SMTP_CLIENT_GREETING)
-        smtp_client_fail_refused(c, "greeting_refused");
+        smtp_client_fail_refused(c, "greeting_refused", true);
     else if (c->state <= SMTP_CLIENT_HELO)
         on_ehlo(c, class);
     else if (c->state == SMTP_CLIENT_START)

@@ -237,6 +237,8 @@ static void on_data(struct smtp_client *c, int class)
     } else if (class == 3) {
         c->state = SMTP_CLIENT_LOOK;
         c->due = SMTP_CLIENT_MAY_DATA;
+    } else if (class == 2) {
+        smtp_client_fail(c, "syntax", false);
     } else {
         smtp_client_finish(c);
         smtp_client_say(c, SMTP_CLIENT_RSET, SLICE("RSET"), (struct slice){0});
@@ -245,42 +247,18 @@ static void on_data(struct smtp_client *c, int class)
 
 void smtp_client_on_mail(struct smtp_client *c, int class)
 {
-    switch (c->state) {
-    case SMTP_CLIENT_MAIL:
+    if (c->state == SMTP_CLIENT_MAIL) {
         on_mail(c, class);
-        break;
-    case SMTP_CLIENT_RCPT:
+    } else if (c->state == SMTP_CLIENT_RCPT) {
         on_rcpt(c, class);
-        break;
-    case SMTP_CLIENT_DATA:
+    } else if (c->state == SMTP_CLIENT_DATA) {
         on_data(c, class);
-        break;
-    case SMTP_CLIENT_CONTENT:
-        smtp_client_finish(c);
+    } else if (c->state == SMTP_CLIENT_RSET && class != 2) {
+        smtp_client_fail_refused(c, "reset_refused", true); /* MAIL would be refused, and its recipients with it */
+    } else {
+        if (c->state == SMTP_CLIENT_CONTENT)
+            smtp_client_finish(c);
         smtp_client_be_idle(c);
-        break;
-    case SMTP_CLIENT_RSET:
-        if (class == 2)
-            smtp_client_be_idle(c);
-        else
-            smtp_client_fail_refused(c, "reset_refused");
-        break;
-    case SMTP_CLIENT_DOT:
-        smtp_client_be_idle(c);
-        break;
-    case SMTP_CLIENT_GREETING:
-    case SMTP_CLIENT_EHLO:
-    case SMTP_CLIENT_HELO:
-    case SMTP_CLIENT_START:
-    case SMTP_CLIENT_HANDSHAKE:
-    case SMTP_CLIENT_AUTH_PLAIN:
-    case SMTP_CLIENT_AUTH_LOGIN:
-    case SMTP_CLIENT_AUTH_USER:
-    case SMTP_CLIENT_AUTH_SECRET:
-    case SMTP_CLIENT_IDLE:
-    case SMTP_CLIENT_LOOK:
-    case SMTP_CLIENT_OVER:
-        never("a reply to a transaction where there is none");
     }
 }
 

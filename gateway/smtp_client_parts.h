@@ -29,7 +29,7 @@ void smtp_client_end(struct smtp_client *c, bool polite);
 /* DONE with what is known, when a transaction is under way, and CLOSED. */
 void smtp_client_fail(struct smtp_client *c, const char *reason, bool polite);
 /* The same: refused in words of the server's, which are kept. */
-void smtp_client_fail_refused(struct smtp_client *c, const char *reason);
+void smtp_client_fail_refused(struct smtp_client *c, const char *reason, bool polite);
 void smtp_client_be_idle(struct smtp_client *c);
 
 /* smtp_client_hello.c: the way to READY. */

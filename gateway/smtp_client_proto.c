@@ -51,7 +51,7 @@ void smtp_client_end(struct smtp_client *c, bool polite)
 {
     c->state = SMTP_CLIENT_OVER;
     c->due = SMTP_CLIENT_CLOSED;
-    polite = polite && c->out.n == 0; /* not behind half a command */
+    ensure(!polite || c->out.n == 0); /* not behind half a command */
     c->out = polite ? SLICE("QUIT\r\n") : (struct slice){0};
 }
 
@@ -63,10 +63,9 @@ void smtp_client_fail(struct smtp_client *c, const char *reason, bool polite)
     smtp_client_end(c, polite);
 }
 
-/* Refused in words of the server's, which are kept. */
-void smtp_client_fail_refused(struct smtp_client *c, const char *reason)
+void smtp_client_fail_refused(struct smtp_client *c, const char *reason, bool polite)
 {
-    smtp_client_fail(c, reason, true);
+    smtp_client_fail(c, reason, polite);
     c->result.code = c->reply.code;
     c->result.text = smtp_client_reply_text(c);
 }
@@ -79,37 +78,28 @@ void smtp_client_be_idle(struct smtp_client *c)
 
 /* --- replies ------------------------------------------------------------------------------------ */
 
-/* Which classes of replies a state can be answered with, besides 4 and 5. */
+/* Which replies besides 4yz and 5yz a state can be answered with. */
 static bool is_sensible(const struct smtp_client *c, int class)
 {
-    if (class >= 4)
-        return true;
-    switch (c->state) {
-    case SMTP_CLIENT_AUTH_LOGIN:
-    case SMTP_CLIENT_AUTH_USER:
-        return class == 3;
-    case SMTP_CLIENT_AUTH_PLAIN:
-        return true;
-    case SMTP_CLIENT_DATA:
-        return class == 3 || c->work.n_accepted == 0;
-    case SMTP_CLIENT_GREETING:
-    case SMTP_CLIENT_EHLO:
-    case SMTP_CLIENT_HELO:
-    case SMTP_CLIENT_START:
-    case SMTP_CLIENT_AUTH_SECRET:
-    case SMTP_CLIENT_MAIL:
-    case SMTP_CLIENT_RCPT:
-    case SMTP_CLIENT_CONTENT:
-    case SMTP_CLIENT_RSET:
-    case SMTP_CLIENT_DOT:
-        return class == 2;
-    case SMTP_CLIENT_HANDSHAKE:
-    case SMTP_CLIENT_IDLE:
-    case SMTP_CLIENT_LOOK:
-    case SMTP_CLIENT_OVER:
-        return false;
-    }
-    return false;
+    enum { OF_2 = 1 << 2, OF_3 = 1 << 3 };
+    static const unsigned classes[] = {
+        [SMTP_CLIENT_GREETING] = OF_2,
+        [SMTP_CLIENT_EHLO] = OF_2,
+        [SMTP_CLIENT_HELO] = OF_2,
+        [SMTP_CLIENT_START] = OF_2,
+        [SMTP_CLIENT_AUTH_LOGIN] = OF_3,
+        [SMTP_CLIENT_AUTH_USER] = OF_3,
+        [SMTP_CLIENT_AUTH_PLAIN] = OF_2 | OF_3,
+        [SMTP_CLIENT_AUTH_SECRET] = OF_2,
+        [SMTP_CLIENT_MAIL] = OF_2,
+        [SMTP_CLIENT_RCPT] = OF_2,
+        [SMTP_CLIENT_DATA] = OF_2 | OF_3,
+        [SMTP_CLIENT_CONTENT] = OF_2,
+        [SMTP_CLIENT_RSET] = OF_2,
+        [SMTP_CLIENT_DOT] = OF_2,
+        [SMTP_CLIENT_OVER] = 0,
+    };
+    return class >= 4 || (classes[c->state] & 1u << class) != 0;
 }
 
 /* 421: the server closes, whatever it was asked (RFC 5321 section 3.8). */
@@ -121,8 +111,7 @@ static void on_closing(struct smtp_client *c)
         return;
     }
     bool greeting = c->state == SMTP_CLIENT_GREETING;
-    smtp_client_fail_refused(c, greeting ? "greeting_refused" : "closing");
-    c->out = (struct slice){0};
+    smtp_client_fail_refused(c, greeting ? "greeting_refused" : "closing", false);
 }
 
 /* Before the end of the data was out, a refusal is an answer, and all else is nonsense. */
@@ -132,7 +121,7 @@ static void on_unasked(struct smtp_client *c)
         smtp_client_finish(c);
         smtp_client_end(c, false);
     } else {
-        smtp_client_fail(c, c->state == SMTP_CLIENT_HANDSHAKE ? "tls_injection" : "syntax", false);
+        smtp_client_fail(c, "syntax", false);
     }
 }
 
@@ -157,16 +146,10 @@ static void read_reply(struct smtp_client *c, struct slice *in)
     if (smtp_client_reply_is_idle(r))
         c->unasked = c->n_owed == 0 || (c->n_owed == 1 && c->out.n > 0);
     enum smtp_client_reply_event event = smtp_client_reply_feed(r, in);
-    switch (event) {
-    case SMTP_CLIENT_REPLY_NONE:
-        return;
-    case SMTP_CLIENT_REPLY_BAD:
+    if (event == SMTP_CLIENT_REPLY_BAD)
         smtp_client_fail(c, "syntax", false);
+    if (event == SMTP_CLIENT_REPLY_NONE || event == SMTP_CLIENT_REPLY_BAD)
         return;
-    case SMTP_CLIENT_REPLY_LINE:
-    case SMTP_CLIENT_REPLY_LAST:
-        break;
-    }
     if (c->state == SMTP_CLIENT_EHLO && r->code == 250 && !r->is_first)
         smtp_client_take_offer(c, r->line);
     if (event == SMTP_CLIENT_REPLY_LINE)

@@ -90,14 +90,14 @@ static struct slice take_bytes(struct slice *in, size_t n)
 
 enum smtp_client_reply_event smtp_client_reply_feed(struct smtp_client_reply *r, struct slice *in)
 {
-    const char *lf = in->n > 0 ? memchr(in->p, '\n', in->n) : NULL;
+    ensure(in->n > 0);
+    const char *lf = memchr(in->p, '\n', in->n);
     struct slice piece = take_bytes(in, lf ? (size_t)(lf - in->p) + 1 : in->n);
     if (piece.n > sizeof r->held - r->n_held)
         return SMTP_CLIENT_REPLY_BAD;
     struct slice line = piece;
     if (!lf || r->n_held > 0) {
-        if (piece.n > 0)
-            memcpy(r->held + r->n_held, piece.p, piece.n);
+        memcpy(r->held + r->n_held, piece.p, piece.n);
         r->n_held += piece.n;
         line = (struct slice){r->held, r->n_held};
     }

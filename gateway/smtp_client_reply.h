@@ -27,7 +27,7 @@ struct smtp_client_reply {
     char held[SMTP_CLIENT_LINE_MAX];
 };
 
-/* Takes what belongs to one line, at most. */
+/* Takes what belongs to one line, at most.  in is not empty. */
 enum smtp_client_reply_event smtp_client_reply_feed(struct smtp_client_reply *r, struct slice *in) NODISCARD;
 /* True when no byte of the next reply has come. */
 bool smtp_client_reply_is_idle(const struct smtp_client_reply *r);

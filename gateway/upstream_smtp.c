@@ -20,7 +20,7 @@
 #define MESSAGES_MAX    500u /* of a connection: SendGrid takes 5000, others fewer */
 #define READ_BYTES      4096u
 #define READS_PER_EVENT 64
-#define WRITES_AT_ONCE  64 /* of SMTP_CLIENT_BUFFER: a megabyte, then others have their turn */
+#define WRITES_AT_ONCE  128 /* of SMTP_CLIENT_BUFFER: 2 MiB in a ms or two, then others have their turn */
 
 struct upstream_prepared {
     struct smtp_client_mail mail;
@@ -173,16 +173,10 @@ static void let_connection_go(struct connection *c)
     sweep_after(c->pool, c->pool->idle_ms);
 }
 
-/* What was closed, or spoke unasked, is not used.  Those that are ready stand before all others. */
-static struct connection *take_ready(struct upstream_pool *pool)
+/* Those that are ready stand before all others.  Whether it is still open shows when it is used. */
+static struct connection *take_ready(const struct upstream_pool *pool)
 {
-    while (pool->first && pool->first->is_ready) {
-        struct connection *c = pool->first;
-        if (upstream_link_is_quiet(c->link))
-            return c;
-        connection_free(c);
-    }
-    return NULL;
+    return pool->first && pool->first->is_ready ? pool->first : NULL;
 }
 
 /* No more connections than transfers may be under way: one that is tidied up makes room. */
@@ -258,8 +252,7 @@ static void finish(struct upstream_transfer *t, const struct smtp_client_result 
 /* It was closed while idle, and we did not know: nothing was done with the mail. */
 static bool is_stale(const struct connection *c)
 {
-    return c->n_messages > 1 && !c->transfer->fresh && !smtp_client_answered(&c->client) &&
-           !smtp_client_sent(&c->client);
+    return c->n_messages > 1 && !c->transfer->fresh && !smtp_client_answered(&c->client);
 }
 
 static void start_afresh(struct connection *c)

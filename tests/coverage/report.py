@@ -34,7 +34,7 @@ gateway/conf_document.c gateway/conf_value.c
 gateway/http_body.c gateway/http_grammar.c gateway/http_proto.c gateway/upstream_parse.c
 connectors/mime*.c connectors/body_look.c connectors/sendgrid_content.c base/card_number.c base/markup.c
 connectors/mailbox.c connectors/mailgun_*.c connectors/multipart.c
-connectors/mail_*.c connectors/smtp*.c gateway/smtp_proto*.c
+connectors/mail_*.c connectors/smtp*.c gateway/smtp_proto*.c gateway/smtp_client_*.c
 """.split()
 RULE_MACROS = re.compile(r'\b(ensure|IN6_IS_ADDR_\w+)\(')
 KINDS = ('closed', 'memory', 'compiler')

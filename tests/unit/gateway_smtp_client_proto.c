@@ -617,17 +617,44 @@ START_TEST(a_thousand_recipients)
 }
 END_TEST
 
+START_TEST(no_room_for_answers)
+{
+    static const struct dialog none = {.name = "room"};
+    struct run *r = run_new(&none, CUT_NOT, SIZE_MAX);
+    struct arena small;
+    arena_init(&small, 16);
+    to_data(r); /* READY needs a transaction to end */
+    smtp_client_data(&r->c, true);
+    pump(r);
+    add_in(r, "250 ok", "\r\n");
+    pump(r);
+    r->slot = SMTP_CLIENT_NONE;
+    pump(r);
+    ck_assert_int_eq(r->slot, SMTP_CLIENT_READY);
+    r->slot = SMTP_CLIENT_NONE;
+    size_t said = r->n_got;
+    smtp_client_send(&r->c, &r->mail, &small);
+    pump(r);
+    ck_assert_int_eq(r->slot, SMTP_CLIENT_DONE);
+    expect_result(r, "not_sent out_of_memory", &r->c.result);
+    ck_assert(r->c.result.is_own);
+    ck_assert_uint_eq(r->n_got, said);
+    arena_clear(&small);
+    run_free(r);
+}
+END_TEST
+
 /* The wire has the content with each line's first dot doubled, nothing else, and one end. */
 START_TEST(content_comes_out_as_it_went_in)
 {
     static const struct dialog none = {.name = "content"};
     static char content[60000], want[120010];
     uint32_t dice = 7;
-    for (int round = 0; round < 300; round++) {
-        size_t n = 0, want_n = (size_t)round * 190;
+    for (int round = 0; round < 330; round++) { /* the last ones end where the buffer does */
+        size_t n = 0, want_n = round < 300 ? (size_t)round * 190 : SMTP_CLIENT_BUFFER - 320u + (size_t)round;
         while (n + 2 < want_n) { /* many line ends and dots, lines of all lengths around the buffer's */
             dice = dice * 1664525u + 1013904223u;
-            unsigned roll = (dice >> 16) % (round % 3 == 0 ? 5 : 600);
+            unsigned roll = (dice >> 16) % (round >= 300 ? 60000 : round % 3 == 0 ? 5 : 600);
             if (roll < 2) {
                 content[n++] = '\r';
                 content[n++] = '\n';
@@ -693,6 +720,7 @@ int main(void)
     tcase_add_test(t, lost_at_every_byte);
     tcase_add_test(t, unknown_only_after_the_last_byte);
     tcase_add_test(t, a_thousand_recipients);
+    tcase_add_test(t, no_room_for_answers);
     tcase_add_test(t, content_comes_out_as_it_went_in);
     tcase_add_test(t, checks_of_content);
     suite_add_tcase(suite, t);

@@ -32,7 +32,8 @@ enum deed { DEED_STALL, DEED_CLOSE, DEED_RESET, DEED_SAY, DEED_SAY_AND_CLOSE };
 struct relay_connection {
     struct relay *relay;
     struct bufferevent *bev;
-    int n_mails; /* MAIL commands */
+    int n_mails;     /* MAIL commands */
+    size_t searched; /* of the content, for its end */
     bool in_data, tls, waiting;
 };
 
@@ -181,9 +182,14 @@ static inline void relay_command(struct relay_connection *c, const char *line)
 static inline bool relay_take_content(struct relay_connection *c)
 {
     struct evbuffer *in = bufferevent_get_input(c->bev);
-    struct evbuffer_ptr end = evbuffer_search(in, "\r\n.\r\n", 5, NULL);
-    if (end.pos < 0)
+    struct evbuffer_ptr from, end;
+    evbuffer_ptr_set(in, &from, c->searched, EVBUFFER_PTR_SET);
+    end = evbuffer_search(in, "\r\n.\r\n", 5, &from);
+    if (end.pos < 0) {
+        c->searched = evbuffer_get_length(in) < 4 ? 0 : evbuffer_get_length(in) - 4;
         return false;
+    }
+    c->searched = 0;
     evbuffer_drain(relay.content, evbuffer_get_length(relay.content));
     evbuffer_remove_buffer(in, relay.content, (size_t)end.pos + 5);
     c->in_data = false;
@@ -260,6 +266,13 @@ static inline void relay_start(void)
     ck_assert_ptr_nonnull(relay.listener);
     ck_assert_int_eq(getsockname(evconnlistener_get_fd(relay.listener), (struct sockaddr *)&in, &n), 0);
     relay.port = ntohs(in.sin_port);
+}
+
+/* Its connections take little at a time: writes to it have to wait. */
+static inline void relay_takes_little(void)
+{
+    int bytes = 8192;
+    ck_assert_int_eq(setsockopt(evconnlistener_get_fd(relay.listener), SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes), 0);
 }
 
 static inline void relay_stop(void)

@@ -50,6 +50,7 @@ END_TEST
 START_TEST(large_content_arrives_as_it_is)
 {
     static char content[6000000];
+    relay_takes_little();
     for (size_t i = 0; i < sizeof content; i += 20)
         memcpy(content + i, i % 3 ? "x2345678901234567.\r\n" : ".2345678901234567.\r\n", 20);
     struct upstream *u = PLAIN(0);
@@ -181,16 +182,27 @@ END_TEST
 
 START_TEST(idle_connections_are_closed)
 {
-    struct upstream *u = PLAIN(.idle_ms = 40, .pace.max_concurrency = 4);
+    struct upstream *u = PLAIN(.idle_ms = 400, .pace.max_concurrency = 4);
     struct seen s[4];
     for (int i = 0; i < 4; i++)
         send_one(u, mail_to(&one, HELLO), &s[i]);
     UNTIL(s[0].calls && s[1].calls && s[2].calls && s[3].calls);
     ck_assert_int_eq(relay.n_open, 4);
-    UNTIL(relay.n_quit == 4);
+    run_for(100); /* then two are busy, and stay; one is used again, and stays longer than the last */
+    relay.at = AT_DOT;
+    relay.deed = DEED_STALL;
+    relay.left = 2;
+    send_one(u, mail_to(&one, HELLO), &s[1]);
+    send_one(u, mail_to(&one, HELLO), &s[2]);
+    UNTIL(relay.n_waiting == 2);
     send_and_wait(u, mail_to(&one, HELLO), &s[0]);
-    expect(&s[0], UPSTREAM_ANSWERED, "answered", 250);
-    ck_assert_int_eq(relay.n_connections, 5);
+    UNTIL(relay.n_quit == 1);
+    ck_assert_int_eq(relay.n_open, 3);
+    UNTIL(relay.n_quit == 2);
+    relay_release("250 ok\r\n");
+    UNTIL(s[1].calls && s[2].calls);
+    ck_assert_int_eq(relay.n_connections, 4);
+    UNTIL(relay.n_quit == 4);
     upstream_free(&u);
 }
 END_TEST
@@ -340,26 +352,64 @@ START_TEST(stalls_end_at_the_deadline)
 }
 END_TEST
 
-/* The relay does not read: what is stuck on the way is not sent, for its end never left. */
-START_TEST(unread_content_is_not_sent)
+static struct slice large_content(void)
 {
-    static char content[40000000];
+    static char content[10000000];
     for (size_t i = 0; i < sizeof content; i += 20)
         memcpy(content + i, "x23456789012345678\r\n", 20);
-    struct upstream *u = PLAIN(0);
+    return (struct slice){content, sizeof content};
+}
+
+/* The relay says 354 and does not read: what is stuck on the way is not sent, for its end never left. */
+static struct upstream_op *get_stuck(struct upstream *u, int64_t deadline_ms, struct seen *s)
+{
     struct upstream_request req = mail_to(&one, "");
-    struct seen s;
+    relay_takes_little();
     relay.at = AT_DATA;
     relay.deed = DEED_SAY;
     relay.says = "354 go\r\n";
-    req.body = (struct slice){content, sizeof content};
-    req.deadline_ms = 150;
-    struct upstream_op *op = send_one(u, req, &s);
+    req.body = large_content();
+    req.deadline_ms = deadline_ms;
+    struct upstream_op *op = send_one(u, req, s);
     UNTIL(strstr(relay.said, "DATA"));
     bufferevent_disable(relay.connections[0].bev, EV_READ);
-    UNTIL(upstream_op_sent(op) || s.calls);
+    UNTIL(upstream_op_sent(op));
+    run_for(30);
+    return op;
+}
+
+START_TEST(unread_content_is_not_sent)
+{
+    struct upstream *u = PLAIN(0);
+    struct seen s;
+    ck_assert_ptr_nonnull(get_stuck(u, 150, &s));
     UNTIL(s.calls == 1);
     expect(&s, UPSTREAM_NOT_SENT, "timeout", 0);
+    upstream_free(&u);
+}
+END_TEST
+
+START_TEST(lost_in_the_content_is_not_sent)
+{
+    struct upstream *u = PLAIN(0);
+    struct seen s;
+    ck_assert_ptr_nonnull(get_stuck(u, 0, &s));
+    relay_close(&relay.connections[0], _i);
+    UNTIL(s.calls == 1);
+    expect(&s, UPSTREAM_NOT_SENT, "connection_lost", 0);
+    upstream_free(&u);
+}
+END_TEST
+
+START_TEST(refused_in_the_content_is_answered)
+{
+    struct upstream *u = PLAIN(0);
+    struct seen s;
+    ck_assert_ptr_nonnull(get_stuck(u, 0, &s));
+    relay_say(&relay.connections[0], "552 5.3.4 too big\r\n");
+    UNTIL(s.calls == 1);
+    expect(&s, UPSTREAM_ANSWERED, "answered", 552);
+    ck_assert_int_eq(s.codes[0], 552);
     upstream_free(&u);
 }
 END_TEST
@@ -576,6 +626,7 @@ int main(void)
         lost_after_a_reply_is_not_tried_again,
         stalls_end_at_the_deadline,
         unread_content_is_not_sent,
+        refused_in_the_content_is_answered,
         cancelled_ones_do_not_call,
         refusals_say_nothing_bad_about_the_relay,
         closing_opens_the_breaker,
@@ -592,6 +643,7 @@ int main(void)
     tcase_add_checked_fixture(t, setup, teardown);
     for (size_t i = 0; i < N_ELEMENTS(tests); i++)
         tcase_add_test(t, tests[i]);
+    tcase_add_loop_test(t, lost_in_the_content_is_not_sent, 0, 2);
     suite_add_tcase(suite, t);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
