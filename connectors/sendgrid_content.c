@@ -54,7 +54,7 @@ static enum err look_at(struct sendgrid_reading *g, const struct content *part, 
 {
     struct body_facts *body = &g->sg->body;
     bool html = part->kind == CONTENT_HTML;
-    struct slice text;
+    struct slice text = {0};
     if (shown && !json_scan_text(&g->sg->scan, part->value, g->arena, &g->out->text))
         return sendgrid_out_of_memory(g);
     if (part->kind == CONTENT_OTHER)

@@ -209,6 +209,8 @@ static struct slice unsent(const struct upstream_transfer *t)
     if (at < p[0].n)
         return (struct slice){p[0].p + at, p[0].n - at};
     at -= p[0].n;
+    if (at == p[1].n) /* there may be no body to point into */
+        return (struct slice){0};
     return (struct slice){p[1].p + at, p[1].n - at};
 }
 

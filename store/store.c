@@ -38,7 +38,7 @@ struct store {
     /* the loop thread's: */
     uint64_t next_decision;
     bool corked;
-    bool asked_urgent; /* one of asked may not linger */
+    bool asked_urgent;         /* one of asked may not linger */
     struct request_list asked; /* of this turn; the queue's at the next flush */
     size_t outstanding;
 
