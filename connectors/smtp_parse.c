@@ -101,8 +101,10 @@ static enum err read_envelope(struct reading *g)
 bool smtp_is_own_field(struct slice name)
 {
     static const char prefix[] = "X-Postern-";
-    return slice_ieq(name, slice_of(claims_field(CLAIM_IDEMPOTENCY_KEY))) ||
-           (name.n >= sizeof prefix - 1 && slice_ieq((struct slice){name.p, sizeof prefix - 1}, SLICE(prefix)));
+    if (name.n < sizeof prefix - 1)
+        return false;
+    return slice_ieq((struct slice){name.p, sizeof prefix - 1}, SLICE(prefix)) ||
+           slice_ieq(name, slice_of(claims_field(CLAIM_IDEMPOTENCY_KEY)));
 }
 
 static enum err read_claim(struct reading *g, const struct mail_field *field)
