@@ -65,10 +65,11 @@ static enum mailgun_param param_of(struct slice name)
 /* "To", "to[0]", " to", "H:X-Any": a framework's reader may take it for the one without. */
 static bool is_like_another(struct slice name)
 {
-    static const char prefixes[] = "HVOT";
+    static const char prefixes[] = {'H', 'V', 'O', 'T'};
     const char *bracket = memchr(name.p, '[', name.n);
     struct slice head = bracket == NULL ? name : (struct slice){name.p, (size_t)(bracket - name.p)};
-    if (slice_trim(name).n != name.n || (name.n >= 2 && name.p[1] == ':' && memchr(prefixes, name.p[0], 4) != NULL))
+    if (slice_trim(name).n != name.n ||
+        (name.n >= 2 && name.p[1] == ':' && memchr(prefixes, name.p[0], sizeof prefixes) != NULL))
         return true;
     for (enum mailgun_param which = 0; which < MG_OTHER; which++) {
         bool file = which == MG_ATTACHMENT || which == MG_INLINE;
