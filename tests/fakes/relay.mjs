@@ -15,7 +15,7 @@ export const relaySays = {
   reply: (...lines) => ({ kind: 'reply', lines }),
   /** The lines, then close. */
   closing: (...lines) => ({ kind: 'closing', lines }),
-  /** The proper answer, or the lines, so many milliseconds later. */
+  /** The proper answer, or the lines, so many milliseconds later (a number, or a function that draws one). */
   late: (ms, ...lines) => ({ kind: 'late', ms, lines: lines.length ? lines : undefined }),
   /** The proper answer, or the lines, byte for byte with a pause between. */
   drip: (ms, ...lines) => ({ kind: 'drip', ms, lines: lines.length ? lines : undefined }),
@@ -393,7 +393,7 @@ class Session {
         this.#write(...lines);
         return this.#end();
       case 'late':
-        await pause(behaviour.ms);
+        await pause(typeof behaviour.ms === 'function' ? behaviour.ms() : behaviour.ms);
         return this.#write(...lines);
       case 'drip':
         for (const byte of `${lines.join('\r\n')}\r\n`) {

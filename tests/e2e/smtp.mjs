@@ -1,0 +1,80 @@
+// What the tests of mail by SMTP share: a house with a relay behind it, and mail sent through it by nodemailer or by the
+// raw client.
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import nodemailer from 'nodemailer';
+import { FakeRelay } from '../fakes/relay.mjs';
+import { KEYS, startHouse } from './harness.mjs';
+import { SmtpClient, certificate } from './smtp_client.mjs';
+
+/** What Postern says of a mail that it handed on: the relay's own id. */
+export const QUEUED = /^250 2\.0\.0 Ok: queued as R\d{8}$/;
+export const NOTHING_ILLEGAL = { bareCr: 0, bareLf: 0, nul: 0, unstuffed: 0 };
+export const FROM = 'news@shop.example';
+
+/**
+ * A house with a fake relay: { postern, relay, cert, ... }.  relay: options of FakeRelay, or a FakeRelay; tls: true for
+ * STARTTLS and implicit TLS (and HTTPS).
+ */
+export async function startMailHouse({ relay = {}, tls = false, ...options } = {}) {
+  const cert = tls ? await certificate() : undefined;
+  if (tls) process.env.NODE_TLS_REJECT_UNAUTHORIZED = '0'; // for fetch; SMTP clients are given the certificate
+  const house = await startHouse({ relay: relay instanceof FakeRelay ? relay : new FakeRelay(relay), tls: cert, ...options });
+  return {
+    ...house,
+    cert,
+    end: async () => {
+      await house.end();
+      await cert?.remove();
+    },
+  };
+}
+
+/** How nodemailer reaches Postern; how: plain, starttls, tls; key: a name of KEYS, or a secret. */
+export function transportOptions({ postern, cert }, { key = 'billing', how = 'plain', ...more } = {}) {
+  const ways = {
+    plain: { port: postern.smtpPort, ignoreTLS: true },
+    starttls: { port: postern.smtpPort, requireTLS: true, tls: { ca: cert?.cert, rejectUnauthorized: true, servername: 'localhost' } },
+    tls: { port: postern.smtpsPort, secure: true, tls: { ca: cert?.cert, rejectUnauthorized: true, servername: 'localhost' } },
+  };
+  return { host: '127.0.0.1', auth: { user: 'apikey', pass: KEYS[key]?.secret ?? key }, ...ways[how], ...more };
+}
+
+/** One mail through nodemailer; what its caller sees: info, or { error }. */
+export async function submit(house, mail, { lib = nodemailer, ...options } = {}) {
+  const transport = lib.createTransport(transportOptions(house, options));
+  try {
+    return await transport.sendMail({ from: FROM, subject: 'Spring', text: 'Hello from the shop', ...mail });
+  } catch (error) {
+    if (!error.responseCode && error.name === 'TypeError') throw error;
+    return { error };
+  } finally {
+    transport.close();
+  }
+}
+
+/** A raw client, logged in. */
+export async function loggedIn({ postern }, key = 'billing', options = {}) {
+  const client = await SmtpClient.start(postern.smtpPort, options);
+  const reply = await client.login(KEYS[key] ?? { secret: key });
+  assert.equal(reply.code, 235, reply.text);
+  return client;
+}
+
+/** Content of a small mail, as bytes with CRLF. */
+export function content({ to = 'someone@mail.example', from = FROM, fields = [], body = 'Hello from the shop' } = {}) {
+  return Buffer.from([`From: ${from}`, `To: ${to}`, 'Subject: Spring', ...fields, '', body, ''].join('\r\n'));
+}
+
+/** A decision id out of a reply. */
+export const decisionIn = (text) => /dec_[0-9a-f]{16,}/.exec(text)?.[0];
+
+/** A program's end: { code, stdout, stderr }. */
+export function run(program, args, { input, ...options } = {}) {
+  return new Promise((resolve) => {
+    const child = execFile(program, args, { timeout: 30_000, maxBuffer: 1 << 26, ...options }, (error, stdout, stderr) =>
+      resolve({ code: error ? (error.code ?? error.signal) : 0, stdout, stderr }),
+    );
+    if (input !== undefined) child.stdin.end(input);
+  });
+}
