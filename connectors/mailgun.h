@@ -43,6 +43,7 @@ struct mailgun_field {
     bool file;
     struct slice name, value; /* decoded */
     size_t start, end;        /* all of it: a form's without '&', a part with its delimiter */
+    size_t head;              /* of a part: behind the delimiter */
     size_t name_at, name_end; /* as it stands in the body */
     size_t value_at;          /* likewise */
     uint32_t first, n;        /* of a list: its places */

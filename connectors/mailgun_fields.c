@@ -221,6 +221,7 @@ static enum err take_multipart(struct slice type, struct slice body, struct aren
         size_t name_at = (size_t)(in->name.p - body.p);
         m->fields[i] = (struct mailgun_field){.param = param_of(in->name),
                                               .file = in->file,
+                                              .head = in->head,
                                               .name = in->name,
                                               .value = in->value,
                                               .start = in->start,

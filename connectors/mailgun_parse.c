@@ -218,6 +218,27 @@ static enum err look_at_content(struct mailgun_reading *g)
     return OK;
 }
 
+/* A client that repeats a multipart draws its boundary anew: each part by itself, after its length. */
+static enum err read_pieces(struct mailgun_reading *g)
+{
+    const struct mailgun *m = g->mg;
+    if (!m->multipart || g->out->idempotency_key.n == 0)
+        return OK;
+    struct slice *pieces = arena_calloc(g->arena, m->n_fields, 2 * sizeof *pieces);
+    if (pieces == NULL)
+        return mailgun_out_of_memory(g);
+    for (size_t i = 0; i < m->n_fields; i++) {
+        struct slice part = {m->body.p + m->fields[i].head, m->fields[i].end - m->fields[i].head};
+        pieces[2 * i] = slice_of(arena_printf(g->arena, "%zu\n", part.n));
+        pieces[2 * i + 1] = part;
+        if (pieces[2 * i].p == NULL)
+            return mailgun_out_of_memory(g);
+    }
+    g->out->content = pieces;
+    g->out->n_content = 2 * m->n_fields;
+    return OK;
+}
+
 /* --- who sends ---------------------------------------------------------------------------- */
 
 /* One mailbox. */
@@ -299,6 +320,8 @@ static enum err read_common(struct mailgun_reading *g)
         err = look_at_content(g);
     g->out->category = g->claims.value[CLAIM_CATEGORY];
     g->out->idempotency_key = g->claims.value[CLAIM_IDEMPOTENCY_KEY];
+    if (err == OK)
+        err = read_pieces(g);
     /* Only "yes": what Mailgun might send after all is counted. */
     g->out->sandbox_mode = slice_eq_cstr(g->said[MG_O_TESTMODE], "yes");
     return err;

@@ -315,6 +315,7 @@ static enum err read_parts(struct reader *r)
         if (err != OK)
             return err;
         part->start = start;
+        part->head = at + 2;
         part->end = next;
         r->out->n++;
         start = next;

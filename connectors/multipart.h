@@ -19,6 +19,7 @@ struct multipart_part {
     struct slice value; /* of the body */
     bool file;          /* it has a filename */
     size_t start, end;  /* from its delimiter to the next one: what cutting it takes out */
+    size_t head;        /* where its head begins, behind the delimiter's line */
 };
 
 struct multipart {

@@ -37,11 +37,13 @@ static bool tells_apart(const struct submission *s, struct slice name)
     return name.n >= sizeof(prefix) - 1 && slice_ieq((struct slice){name.p, sizeof(prefix) - 1}, slice_of(prefix));
 }
 
-/* No part holds a line feed but the body, which is the last. */
+/* No part holds a line feed but the body, which is the last; its pieces say how long they are. */
 static struct slice *request_parts(struct submission *s, size_t *n)
 {
     const struct wire_request *w = &s->wire;
-    struct slice *parts = arena_calloc(s->arena, 4 * w->n_fields + DIGEST_PARTS_MORE, sizeof(*parts));
+    const struct slice *content = s->parsed.content != NULL ? s->parsed.content : &w->body;
+    size_t n_content = s->parsed.content != NULL ? s->parsed.n_content : 1;
+    struct slice *parts = arena_calloc(s->arena, 4 * w->n_fields + DIGEST_PARTS_MORE + n_content, sizeof(*parts));
     const struct slice end = SLICE("\n");
 
     *n = 0;
@@ -55,9 +57,11 @@ static struct slice *request_parts(struct submission *s, size_t *n)
         parts[(*n)++] = w->fields[i].value;
         parts[(*n)++] = end;
     }
-    const struct slice rest[] = {w->method, end, w->path, end, w->query, end, w->body};
+    const struct slice rest[] = {w->method, end, w->path, end, w->query, end};
     memcpy(parts + *n, rest, sizeof(rest));
     *n += N_ELEMENTS(rest);
+    memcpy(parts + *n, content, n_content * sizeof(*content));
+    *n += n_content;
     return parts;
 }
 

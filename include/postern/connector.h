@@ -127,6 +127,8 @@ struct parsed {
     bool wants_receipts;              /* a mail whose sender wants to hear of success (RFC 3461 NOTIFY=SUCCESS) */
     bool bypass_asked;                /* a bypass_* flag was set: it is forced off, and noted */
     struct slice from, subject, text; /* for people (sandbox, prompts); never logged */
+    const struct slice *content;      /* the body in pieces, without what is drawn anew whenever it is sent: a */
+    size_t n_content;                 /* multipart's boundary.  For idempotency keys; NULL: the body as it is */
     void *dialect;                    /* the connector's own: offsets into the body */
 };
 

@@ -349,6 +349,17 @@ describe('answers and limits', () => {
     assert.equal((await raw({ ...fields, text: 'other' })).status, 422);
   });
 
+  it('an idempotency key of a multipart, whose boundary is another each time', async () => {
+    await postern.newDay('12:00');
+    const ada = await postern.subscriber();
+    const data = { to: ada.email, 'h:Idempotency-Key': `parts-${ada.id}`, attachment: { filename: 'a.bin', data: randomBytes(1000) } };
+    const [first, again] = [await create(data), await create(data)];
+    assert.deepEqual(again, first);
+    assert.equal(mg.sends(ada.email).length, 1);
+    const error = await rejected(create({ ...data, attachment: { filename: 'b.bin', data: data.attachment.data } }));
+    assert.deepEqual([error.status, error.message], [422, 'PST-KEY-REUSED']);
+  });
+
   it('all or nothing, where the key wants it', async () => {
     await postern.newDay('12:00');
     const [ada, bob] = [await postern.subscriber(), await postern.subscriber()];
