@@ -262,20 +262,21 @@ static enum err read_labels(struct reading *g)
 
 /* --- what it says ------------------------------------------------------------------------ */
 
-/* The boundary is drawn anew for each mail, so it is no part of what a mail says; SIZE_MAX in *at: it has none. */
+/* The boundary is drawn anew for each mail, so it is no part of what a mail says.  Empty: it has none. */
 static struct slice boundary_of(struct slice type)
 {
     static const char word[] = "boundary=";
+    const char *p = type.p;
     for (size_t i = 0; i + sizeof word - 1 < type.n; i++) {
-        if (!slice_ieq((struct slice){type.p + i, sizeof word - 1}, SLICE(word)))
+        if (!slice_ieq((struct slice){p + i, sizeof word - 1}, SLICE(word)))
             continue;
-        struct slice b = {type.p + i + sizeof word - 1, 0};
-        bool quoted = *b.p == '"';
-        b.p += quoted;
-        while (b.p + b.n < type.p + type.n && b.n < BOUNDARY_MAX && b.p[b.n] != '"' &&
-               (quoted || (b.p[b.n] != ';' && b.p[b.n] > ' ')))
-            b.n++;
-        return b;
+        size_t at = i + sizeof word - 1, n = 0;
+        bool quoted = p[at] == '"';
+        at += quoted;
+        while (at + n < type.n && n < BOUNDARY_MAX && p[at + n] != '"' &&
+               (quoted || (p[at + n] != ';' && p[at + n] > ' ')))
+            n++;
+        return (struct slice){p + at, n};
     }
     return (struct slice){NULL, 0};
 }

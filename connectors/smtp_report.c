@@ -291,6 +291,7 @@ static enum err make_request(const struct writing *w, struct wire_request *out)
     return OK;
 }
 
+/* The parameters are the contract's.  NOLINTNEXTLINE(readability-function-size) */
 enum err smtp_report(const struct wire_request *r, const struct parsed *p, const struct report_row *rows, size_t n,
                      const struct report_options *options, struct arena *a, struct wire_request *out)
 {
