@@ -491,8 +491,10 @@ static void smtp_close(struct upstream_pool **pp)
     struct upstream_pool *pool = take(pp);
     if (!pool)
         return;
-    while (pool->first)
-        connection_close(pool->first);
+    for (struct connection *c = pool->first, *next; c; c = next) {
+        next = c->next;
+        connection_close(c);
+    }
     loop_cancel(&pool->sweep);
     upstream_links_free(&pool->links);
     wipe(&pool->user, pool->options.user.n);
