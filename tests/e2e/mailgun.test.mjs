@@ -9,7 +9,7 @@ import Mailgun12 from 'mailgun12';
 import { FakeMailgun, mailgunSays, parameters } from '../fakes/mailgun.mjs';
 import { behave } from '../fakes/server.mjs';
 import { FORWARDED, OPTED_OUT, assertDecisionObject, assertOutcome, assertOverrideHeaders, assertSentence, assertSoonAfter, decisionIds, header } from './expect.mjs';
-import { KEYS, startHouse, waitFor } from './harness.mjs';
+import { KEYS, Postern, startHouse, waitFor } from './harness.mjs';
 
 const ID = /^<\d{14}\.[0-9a-f]{16}@mg\.shop\.example>$/;
 const FROM = 'The Shop <news@mg.shop.example>';
@@ -282,6 +282,24 @@ describe('what is kept', () => {
     await postern.setClock(postern.at('12:00'));
     await recovered();
     assert.equal(mg.sends(ada.email).length, 1);
+  });
+});
+
+describe('the sandbox, which any key may use', () => {
+  it('answers as Mailgun would and shows what would have been sent; other calls are not found', async () => {
+    const box = await Postern.start();
+    try {
+      const ada = await box.subscriber();
+      const client = new Mailgun(NodeFormData).client({ username: 'api', key: KEYS.shop.secret, url: box.url });
+      const answer = await client.messages.create(DOMAIN, { from: FROM, to: `Ada <${ada.email}>`, subject: 'Spring', text: TEXT });
+      assert.equal(answer.message, 'Queued. Thank you.');
+      assert.match(answer.id, ID);
+      const { messages } = await box.api('GET', '/postern/v1/sandbox/messages');
+      assert.deepEqual([messages[0].to, messages[0].from, messages[0].subject, messages[0].text], [ada.email, 'news@mg.shop.example', 'Spring', TEXT]);
+      assert.equal((await rejected(client.domains.list())).status, 404);
+    } finally {
+      await box.stop();
+    }
   });
 });
 
