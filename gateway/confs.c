@@ -94,10 +94,10 @@ static bool same_settings(const struct conf_provider *a, const struct conf_provi
            a->rate_per_s == b->rate_per_s && (!is_relay(a) || same_relay(a, b));
 }
 
-static struct egress *find_open(const struct conf *before, const struct conf *conf, const struct conf_provider *p)
+static struct egress *find_open(const struct conf *before, const struct conf_provider *p)
 {
     for (size_t i = 0; before != NULL && i < before->n_providers; i++) {
-        if (same_settings(&before->providers[i], p) && (!is_relay(p) || same_text(before->smtp_host, conf->smtp_host)))
+        if (same_settings(&before->providers[i], p))
             return before->use->egress[i];
     }
     return NULL;
@@ -107,7 +107,7 @@ static enum err open_providers(struct conf_use *use, const struct conf *before, 
 {
     for (size_t i = 0; i < use->conf->n_providers; i++) {
         const struct conf_provider *p = &use->conf->providers[i];
-        struct egress *open = find_open(before, use->conf, p);
+        struct egress *open = find_open(before, p);
         if (open != NULL)
             open->users++;
         else

@@ -61,6 +61,35 @@ START_TEST(users)
 }
 END_TEST
 
+/* A relay's connections log in: they are kept only while login and starttls stay. */
+START_TEST(relays)
+{
+#define RELAY(secret, more)                                                                                            \
+    LISTEN REST                                                                                                        \
+        "providers: [{ name: mx, kind: smtp, url: \"smtp://127.0.0.1:1\", account: apikey, secret: " secret more       \
+        " }]\nroutes: { smtp: mx }\n"
+    static const char *const changed[] = {
+        RELAY("\"9876543210\"", ""),
+        RELAY("\"0123456789\"", ", starttls: true"),
+    };
+    struct loop *loop = loop_new();
+    struct confs *confs = confs_new(loop);
+    struct errmsg e;
+    struct conf *first = load(RELAY("\"0123456789\"", ""), NULL);
+    ck_assert_int_eq(confs_open(confs, first, NULL, &e), OK);
+    struct conf *same = load(RELAY("\"0123456789\"", "") "log_level: debug\n", first);
+    ck_assert_int_eq(confs_open(confs, same, first, &e), OK);
+    ck_assert_ptr_eq(confs_upstream(same, same->route_smtp), confs_upstream(first, first->route_smtp));
+    for (size_t i = 0; i < N_ELEMENTS(changed); i++) {
+        struct conf *other = load(changed[i], first);
+        ck_assert_int_eq(confs_open(confs, other, first, &e), OK);
+        ck_assert_msg(confs_upstream(other, other->route_smtp) != confs_upstream(first, first->route_smtp), "%zu", i);
+    }
+    confs_free(&confs);
+    loop_free(&loop);
+}
+END_TEST
+
 START_TEST(a_provider_that_cannot_be_opened)
 {
     struct loop *loop = loop_new();
@@ -111,6 +140,7 @@ int main(void)
     Suite *suite = suite_create("confs");
     TCase *tc = tcase_create("confs");
     tcase_add_test(tc, users);
+    tcase_add_test(tc, relays);
     tcase_add_test(tc, a_provider_that_cannot_be_opened);
     tcase_add_test(tc, fixed);
     suite_add_tcase(suite, tc);
