@@ -77,6 +77,8 @@ static enum err read_field(const struct reader *r, size_t start, size_t end, str
     out->start = start;
     out->end = end;
     enum err err = decode(r, start, equals, &out->name);
+    if (err == OK && !slice_is_clean(out->name))
+        return refuse(r, start, "expected a field's name without control characters");
     return err != OK ? err : decode(r, equals + 1, end, &out->value);
 }
 

@@ -87,6 +87,18 @@ static bool is_blank(struct slice s)
     return slice_trim(s).n == 0;
 }
 
+bool mail_has_words(struct slice text)
+{
+    const char *at = text.p, *end = text.p + text.n;
+    struct word w;
+    while (at < end && (at = memmem(at, (size_t)(end - at), "=?", 2)) != NULL) {
+        if (word_at((struct slice){at, (size_t)(end - at)}, &w))
+            return true;
+        at += 2;
+    }
+    return false;
+}
+
 struct slice mail_words(struct slice text, struct arena *a)
 {
     struct word w;

@@ -27,6 +27,8 @@ struct slice mail_field_text(const struct mail_field *field, struct arena *a);
 /* Such a text for people: encoded words (RFC 2047) of UTF-8, ISO-8859-1 and US-ASCII undone; others stay.
  * p == NULL: the arena is spent. */
 struct slice mail_words(struct slice text, struct arena *a);
+/* Is there one, of whatever character set? */
+bool mail_has_words(struct slice text);
 
 /*
  * Are depth (multiparts and mails in each other), parts (of all multiparts) and lines within limits.h?  By our own

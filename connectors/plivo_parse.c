@@ -119,9 +119,10 @@ static bool number_take(struct number *x, int c)
     return true;
 }
 
+/* The digits behind a 1: a number that begins with 0 is another one. */
 static uint64_t number_value(const struct number *x)
 {
-    uint64_t value = 0;
+    uint64_t value = 1;
     for (size_t i = 1; i <= x->n; i++)
         value = value * 10 + (uint64_t)(x->digits[i] - '0');
     return value;

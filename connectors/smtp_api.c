@@ -74,11 +74,12 @@ static bool unfold(struct smtp_api *api, struct arena *a)
     return true;
 }
 
-static size_t quotes_in(struct slice s)
+/* Of JSON, or of an address: what a word could hide. */
+static size_t signs_in(struct slice s)
 {
     size_t n = 0;
     for (size_t i = 0; i < s.n; i++)
-        n += s.p[i] == '"' || s.p[i] == '\\';
+        n += s.p[i] == '"' || s.p[i] == '\\' || s.p[i] == '@' || s.p[i] == '<';
     return n;
 }
 
@@ -86,21 +87,22 @@ static size_t quotes_in(struct slice s)
  * nodemailer puts every value that holds quotes into encoded words, unless it is told not to (seen with 6, 7 and 10).
  * Whether SendGrid reads those as JSON is not documented.  Read as if it did, they name whom it would send to; if it
  * does not, it has the envelope, which names one of the same (smtp_forward.c).  Words within JSON must not make other
- * JSON of it.
+ * JSON or other addresses of it, and what one says in a character set that is not known here, nobody can tell.
  */
 static enum err undo_words(struct smtp_api *api, struct arena *a, struct fault *f)
 {
     struct slice text = slice_trim(api->scan.text), decoded = mail_words(text, a);
+    bool whole = slice_starts(text, "=?");
     if (decoded.p == NULL)
         return out_of_memory(f);
-    if (slice_starts(text, "=?")) {
+    if (mail_has_words(decoded) || (!whole && signs_in(decoded) != signs_in(text)))
+        return wire_fault(f, FAULT_SYNTAX, FIELD,
+                          FIELD ": an encoded word (=?...?=) in it holds quotes, backslashes or an address, or is in "
+                                "another character set than UTF-8; write \\u escapes");
+    if (whole) {
         api->scan.text = decoded;
         api->encoded = true;
         api->raw_start = api->n_folds = 0;
-    } else if (quotes_in(decoded) != quotes_in(text)) {
-        return wire_fault(f, FAULT_SYNTAX, FIELD,
-                          FIELD
-                          ": an encoded word (=?...?=) in it holds quotes or backslashes; write \\u0022, \\u005c");
     }
     return OK;
 }

@@ -258,8 +258,7 @@ void submission_give_back(struct submission *s)
     p->result.settle_release_at_ms = clock_wall_ms() + RETRY_MIN_MS;
     p->notice_ms = passing ? p->result.settle_release_at_ms : 0;
     if (!passing)
-        p->result.report =
-            report_of_ended(p->conf, s->deferred, s->fault.message.text, p->result.now_ms, &p->arena);
+        p->result.report = report_of_ended(p->conf, s->deferred, s->fault.message.text, p->result.now_ms, &p->arena);
     post(p);
 }
 

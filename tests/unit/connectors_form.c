@@ -74,6 +74,7 @@ static const struct {
     {{"a=1&&b=2", 8}, "Form at byte 4: expected a field; there is an empty one"},
     {{"a=1&b=2&a=1", 11}, "Form at byte 8: field a stands twice; give it once"},
     {{"a=1&%61=2", 9}, "Form at byte 4: field a stands twice; give it once"},
+    {{"a=1&%0D%0Aa=2", 13}, "Form at byte 4: expected a field's name without control characters"},
 };
 
 START_TEST(what_two_readers_could_read_differently_is_refused)
