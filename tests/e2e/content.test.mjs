@@ -6,6 +6,7 @@ import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { FORWARDED, assertOutcome, decisionIds } from './expect.mjs';
 import { Postern } from './harness.mjs';
+import { QUEUED, decisionIn, startMailHouse, submit } from './smtp.mjs';
 
 const NOTED = (family) => ({ outcome: 'forwarded', level: 'info', code: `PST-INFO-${family}` });
 const GERMAN = 'Sehr geehrte Kundin, Ihre Bestellung wurde heute versandt und wird in den nächsten drei Tagen bei Ihnen eintreffen.';
@@ -157,5 +158,44 @@ describe('a replay', () => {
     /* What came before the file said block is what would be blocked now. */
     assert.deepEqual(changed.map((row) => `${row.recorded}>${row.replayed}`), ['forward>block'], JSON.stringify(result));
     assert.deepEqual(result.rules.filter(({ rule }) => ['language', 'format', 'card_number'].includes(rule)), [], 'what fired fires again');
+  });
+});
+
+describe('of a mail by SMTP', () => {
+  let house;
+  before(async () => {
+    house = await startMailHouse({ configure: (settings) => (settings.policy.card_numbers = 'block') });
+  });
+  after(() => house.end());
+
+  it('the texts are read behind their encodings', async () => {
+    const ada = await house.postern.person({ preferences: { language: 'de' } });
+    for (const encoding of ['quoted-printable', 'base64']) {
+      const info = await submit(house, { to: ada.email, text: `Card number:\n${CARD}`, html: '<p>none</p>', encoding });
+      assert.equal(info.error.responseCode, 550);
+      assert.match(info.error.response, /\(PST-HARD-CONTENT dec_/);
+      assert.equal((await house.postern.decision(decisionIn(info.error.response), { until: 'blocked' })).reason, 'card_number');
+    }
+    const html = await submit(house, { to: ada.email, text: 'none', html: `<table><tr><td>${CARD}</td></tr></table>`, encoding: 'base64' });
+    assert.match(html.error.response, /PST-HARD-CONTENT/);
+    const attached = await submit(house, { to: ada.email, text: GERMAN, attachments: [{ filename: 'a.txt', content: CARD }] });
+    assert.match(attached.response, QUEUED);
+  });
+
+  describe('each limit', () => {
+    const multipart = (n) => `Content-Type: multipart/mixed; boundary=b${n}`;
+    const deep = (n) => Array.from({ length: n }, (_, i) => `${i > 0 ? `--b${i - 1}\r\n` : ''}${multipart(i)}\r\n\r\n`).join('') + `--b${n - 1}\r\n\r\nHello\r\n`;
+    const wide = (n) => `${multipart(0)}\r\n\r\n${'--b0\r\n\r\nHello\r\n'.repeat(n)}--b0--\r\n`;
+    const long = (n) => `\r\n${'x'.repeat(n)}\r\n`;
+    const rows = [['depth', deep, 50, /more than 50 deep/], ['parts', wide, 1000, /more than 1000 parts/], ['line', long, 65536, /longer than 65536 bytes/]];
+    for (const [name, mail, limit, words] of rows)
+      it(`of ${name} passes, and one more is refused with its own words`, async () => {
+        const ada = await house.postern.person();
+        const send = (n) => submit(house, { envelope: { from: 'news@shop.example', to: ada.email }, raw: `From: news@shop.example\r\nTo: ${ada.email}\r\nSubject: s\r\n${mail(n)}` });
+        assert.match((await send(limit)).response ?? 'refused', QUEUED);
+        const { error } = await send(limit + 1);
+        assert.match(error.response, /^5\d\d 5\./);
+        assert.match(error.response, words);
+      });
   });
 });

@@ -18,7 +18,7 @@ import time
 from datetime import date
 
 from draw import Scene, stamp
-from hours import DAY, Undecided, Zone
+from hours import DAY, Undecided, Zone, weekday
 from rules import CELL_NAMES, CHANNELS, CLASSES, DIGEST_AT, FAMILY, OUTCOMES, REASONS, RULES, SEVERITY, TWO, Decision, Violation
 
 CHANNEL_BIT = {name: 1 << i for i, name in enumerate(CHANNELS)}
@@ -61,7 +61,8 @@ def local_rule(d):
         zone, wall = setter, setter.wall(at)
     elif d.outcome == "digest" and isinstance(setter, Violation) and at == d.digest_time(d.case.now, d.wishes.digest):
         for z in d.zones:
-            if wall is None and z.wall(at) % DAY == DIGEST_AT:
+            day, time = divmod(z.wall(at), DAY)
+            if wall is None and time == DIGEST_AT and (d.wishes.digest != "weekly" or weekday(day) == 0):
                 zone, wall = z, z.wall(at)
     if wall is None:
         return "%s %s" % (stamp(at - at % 1000), zone.name)  # for people: whole seconds

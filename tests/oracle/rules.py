@@ -618,12 +618,15 @@ class Decision:
             is_, wanted = getattr(case, rule), getattr(wishes, rule)
             if is_ and wanted and is_ != wanted:
                 self.add(rule)
-        # By its length a mail is not what its recipient wants.
-        if not case.format and case.channel == "email" and case.body_words:
-            too_long = wishes.format == "concise" and case.body_words > 150
-            too_short = wishes.format == "detailed" and case.body_words < 50 and not case.cut
-            if too_long or too_short:
+            elif rule == "format" and not is_ and self.has_other_length(wanted):
                 self.add("format", force="note")
+
+    def has_other_length(self, wanted):
+        """By its words a mail is not what its recipient wants."""
+        case = self.case
+        if case.channel != "email" or not case.body_words:
+            return False
+        return wanted == "concise" and case.body_words > 150 or wanted == "detailed" and case.body_words < 50 and not case.cut
 
     # Section 10
     def failures(self):
