@@ -78,21 +78,42 @@ bool smtp_client_check_envelope(const struct mail_envelope *e)
     return true;
 }
 
+#define EACH(byte) (UINT64_C(0x0101010101010101) * (byte))
+
+/* The high bit of each byte of v that is 0. */
+static uint64_t zeros(uint64_t v)
+{
+    return ~(((v & EACH(0x7F)) + EACH(0x7F)) | v | EACH(0x7F));
+}
+
+static uint64_t load(const char *p)
+{
+    uint64_t v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+/* Eight bytes with one before them: LF stands behind CR and nowhere else, and there is no NUL. */
+static bool is_strict(const char *p)
+{
+    uint64_t v = load(p), before = load(p - 1);
+    return ((zeros(v ^ EACH('\n')) ^ zeros(before ^ EACH('\r'))) | zeros(v)) == 0;
+}
+
+/* Eight bytes at a time, so that the time does not depend on how many lines a sender makes of 30 MB. */
 bool smtp_client_check_content(struct slice content)
 {
     if (content.n == 0)
         return true;
-    if (memchr(content.p, '\0', content.n))
+    const char *p = content.p, *end = p + content.n;
+    if (*p == '\n' || *p == '\0' || end[-1] == '\r')
         return false;
-    for (const char *at = content.p, *end = at + content.n; at < end;) {
-        const char *lf = memchr(at, '\n', (size_t)(end - at));
-        const char *cr = memchr(at, '\r', (size_t)((lf ? lf : end) - at));
-        if (!lf)
-            return !cr;
-        if (!cr || cr + 1 != lf)
+    for (p++; (size_t)(end - p) >= sizeof(uint64_t); p += sizeof(uint64_t))
+        if (!is_strict(p))
             return false;
-        at = lf + 1;
-    }
+    for (; p < end; p++)
+        if ((*p == '\n') != (p[-1] == '\r') || *p == '\0')
+            return false;
     return true;
 }
 
@@ -100,11 +121,9 @@ bool smtp_client_has_8bit(struct slice content)
 {
     uint64_t all = 0;
     size_t i = 0;
-    for (uint64_t eight; i + sizeof eight <= content.n; i += sizeof eight) {
-        memcpy(&eight, content.p + i, sizeof eight);
-        all |= eight;
-    }
+    for (; i + sizeof all <= content.n; i += sizeof all)
+        all |= load(content.p + i);
     for (; i < content.n; i++)
         all |= (unsigned char)content.p[i];
-    return (all & UINT64_C(0x8080808080808080)) != 0;
+    return (all & EACH(0x80)) != 0;
 }

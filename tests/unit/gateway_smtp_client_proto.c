@@ -695,10 +695,20 @@ START_TEST(checks_of_content)
         {SLICE_INIT("\r"), false},       {SLICE_INIT("a\rb\r\n"), false},
         {SLICE_INIT("a\r\r\n"), false},  {SLICE_INIT("a\r\n\r"), false},
         {SLICE_INIT("a\r\n.\n"), false}, {SLICE_INIT("a\0b\r\n"), false},
-        {SLICE_INIT("a\n\r\n"), false},
+        {SLICE_INIT("a\n\r\n"), false},  {SLICE_INIT("\0a"), false},
     };
     for (size_t i = 0; i < N_ELEMENTS(rows); i++)
         ck_assert_msg(smtp_client_check_content(rows[i].content) == rows[i].good, "row %zu", i);
+    for (size_t i = 0; i < N_ELEMENTS(rows); i++) /* anywhere in longer content */
+        for (size_t before = 0; before < 20; before++) {
+            char around[80];
+            memset(around, 'a', sizeof around);
+            memcpy(around + before, rows[i].content.p, rows[i].content.n);
+            for (size_t tail = 0; tail < 20; tail++) {
+                struct slice whole = {around, before + rows[i].content.n + tail};
+                ck_assert_msg(smtp_client_check_content(whole) == rows[i].good, "row %zu, %zu, %zu", i, before, tail);
+            }
+        }
     char bytes[40];
     for (size_t n = 1; n <= sizeof bytes; n++)
         for (size_t at = 0; at < n; at++) {
