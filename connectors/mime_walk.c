@@ -73,6 +73,32 @@ struct delimiter {
     bool closes;
 };
 
+/* Behind the last place in the order whose mix is at most this. */
+static size_t place_behind(const struct mime_walk *w, uint64_t mix)
+{
+    size_t low = 0, high = w->depth;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (w->levels[w->order[middle]].mix <= mix)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* How many levels are open down to the innermost with that boundary, it included; 0: there is none. */
+static size_t depth_of(const struct mime_walk *w, struct slice boundary)
+{
+    uint64_t mix = wire_mix(0, boundary);
+    for (size_t i = place_behind(w, mix); i > 0 && w->levels[w->order[i - 1]].mix == mix; i--) {
+        const struct mime_level *l = &w->levels[w->order[i - 1]];
+        if (slice_eq(l->boundary, boundary))
+            return w->order[i - 1] + (size_t)1;
+    }
+    return 0;
+}
+
 /* Is the line at `at` one of the open delimiters? */
 static bool delimiter_at(const struct mime_walk *w, size_t at, struct delimiter *out)
 {
@@ -84,17 +110,12 @@ static bool delimiter_at(const struct mime_walk *w, size_t at, struct delimiter 
     while (is_blank(line.p[line.n - 1]))
         line.n--;
     bool may_close = line.n > 2 && memcmp(line.p + line.n - 2, "--", 2) == 0;
-    uint64_t mix = wire_mix(0, line), close_mix = may_close ? wire_mix(0, (struct slice){line.p, line.n - 2}) : 0;
-    for (size_t i = w->depth; i-- > 0;) {
-        const struct mime_level *l = &w->levels[i];
-        bool opens = l->boundary.n == line.n && l->mix == mix;
-        bool closes = may_close && l->boundary.n == line.n - 2 && l->mix == close_mix;
-        if ((!opens && !closes) || memcmp(line.p, l->boundary.p, l->boundary.n) != 0)
-            continue;
-        *out = (struct delimiter){.start = at, .end = end, .level = i, .closes = closes};
-        return true;
-    }
-    return false;
+    size_t opens = depth_of(w, line), closes = may_close ? depth_of(w, (struct slice){line.p, line.n - 2}) : 0;
+    if (opens == 0 && closes == 0)
+        return false;
+    bool is_close = closes > opens;
+    *out = (struct delimiter){.start = at, .end = end, .level = (is_close ? closes : opens) - 1, .closes = is_close};
+    return true;
 }
 
 /* The first at or behind the line that begins at w->at. */
@@ -109,6 +130,11 @@ static bool find_delimiter(const struct mime_walk *w, struct delimiter *out)
 
 static void drop_levels(struct mime_walk *w, size_t depth)
 {
+    size_t kept = 0;
+    for (size_t i = 0; i < w->depth; i++) {
+        if (w->order[i] < depth)
+            w->order[kept++] = w->order[i];
+    }
     while (w->depth > depth)
         w->inner -= w->levels[--w->depth].boundary.n == 0;
 }
@@ -136,7 +162,11 @@ static enum err enter(struct mime_walk *w, struct slice boundary, bool digest)
 {
     if (w->depth == LIMIT_MIME_DEPTH)
         return ERR_LIMIT;
-    w->levels[w->depth++] = (struct mime_level){.boundary = boundary, .mix = wire_mix(0, boundary), .digest = digest};
+    uint64_t mix = wire_mix(0, boundary);
+    size_t place = place_behind(w, mix);
+    memmove(w->order + place + 1, w->order + place, w->depth - place);
+    w->order[place] = (uint8_t)w->depth;
+    w->levels[w->depth++] = (struct mime_level){.boundary = boundary, .mix = mix, .digest = digest};
     w->inner += boundary.n == 0;
     return OK;
 }

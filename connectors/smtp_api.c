@@ -121,10 +121,16 @@ static enum err read_to(struct smtp_api *api, struct fault *f)
     if (api->n_to > LIMIT_RECIPIENTS)
         return wire_fault(f, FAULT_TOO_LONG, FIELD, "Too many recipients: %zu in " FIELD ", at most %u are taken",
                           api->n_to, LIMIT_RECIPIENTS);
+    uint32_t *nodes = arena_calloc(s->arena, api->n_to, sizeof *nodes);
+    size_t n = 0;
+    if (nodes == NULL)
+        return out_of_memory(f);
     for (uint32_t c = to + 1; c < s->nodes[to].next; c = s->nodes[c].next) {
         if (!json_scan_is(s, c, JSON_KIND_STRING))
             return refuse_type(api, "to", c, "a string", f);
+        nodes[n++] = c;
     }
+    api->to = nodes;
     return OK;
 }
 
@@ -261,41 +267,45 @@ enum err smtp_api_read(const struct mail_field *field, size_t n_rcpt, int64_t no
 
 /* --- what it says --------------------------------------------------------------------- */
 
-static uint32_t child_at(const struct json_scan *s, uint32_t array, size_t i)
-{
-    uint32_t c = array + 1;
-    while (i-- > 0)
-        c = s->nodes[c].next;
-    return c;
-}
-
 bool smtp_api_to(const struct smtp_api *api, size_t i, struct arena *a, struct slice *out)
 {
-    return json_scan_text(&api->scan, child_at(&api->scan, api->root[SMTP_API_TO], i), a, out);
+    return json_scan_text(&api->scan, api->to[i], a, out);
 }
 
-int64_t smtp_api_send_at_ms(const struct smtp_api *api, size_t i)
+static void tell_time(const struct smtp_api *api, uint32_t node, struct message *m)
 {
-    uint32_t at = api->root[SMTP_API_SEND_AT], each = api->root[SMTP_API_SEND_EACH_AT];
     int64_t at_ms;
-    if (each != JSON_NONE)
-        at = child_at(&api->scan, each, i);
-    return sendgrid_send_at(&api->scan, at, &at_ms) && at_ms > api->now_ms ? at_ms : 0;
+    if (sendgrid_send_at(&api->scan, node, &at_ms) && at_ms > api->now_ms && at_ms > m->not_before_ms)
+        m->not_before_ms = at_ms;
 }
 
-uint64_t smtp_api_mix(const struct smtp_api *api, size_t i, uint64_t h)
+static void mix(struct message *m, struct slice s)
+{
+    m->fingerprint = wire_mix(m->fingerprint, s);
+}
+
+/* A row at a time: who looked a message's elements up would walk each row a thousand times. */
+void smtp_api_tell(const struct smtp_api *api, struct message *messages, size_t n)
 {
     const struct json_scan *s = &api->scan;
+    const struct json_node *nodes = s->nodes;
     uint32_t section = api->root[SMTP_API_SECTION], sub = api->root[SMTP_API_SUB];
-    if (section != JSON_NONE)
-        h = wire_mix(h, json_scan_raw(s, section));
-    if (sub == JSON_NONE)
-        return h;
-    for (uint32_t c = sub + 1; c < s->nodes[sub].next; c = s->nodes[c].next) {
-        h = wire_mix(h, (struct slice){s->text.p + s->nodes[c].key_start, s->nodes[c].key_end - s->nodes[c].key_start});
-        h = wire_mix(h, json_scan_raw(s, child_at(s, c, i)));
+    uint32_t at = api->root[SMTP_API_SEND_AT], each = api->root[SMTP_API_SEND_EACH_AT];
+    for (size_t i = 0; i < n && at != JSON_NONE; i++)
+        tell_time(api, at, &messages[i]);
+    uint32_t c = each + 1;
+    for (size_t i = 0; i < n && each != JSON_NONE; i++, c = nodes[c].next)
+        tell_time(api, c, &messages[i]);
+    for (size_t i = 0; i < n && section != JSON_NONE; i++)
+        mix(&messages[i], json_scan_raw(s, section));
+    for (uint32_t row = sub + 1; sub != JSON_NONE && row < nodes[sub].next; row = nodes[row].next) {
+        struct slice key = {s->text.p + nodes[row].key_start, nodes[row].key_end - nodes[row].key_start};
+        c = row + 1;
+        for (size_t i = 0; i < n; i++, c = nodes[c].next) {
+            mix(&messages[i], key);
+            mix(&messages[i], json_scan_raw(s, c));
+        }
     }
-    return h;
 }
 
 static enum err add_label(const struct smtp_api *api, uint32_t node, struct arena *a, struct parsed *out,

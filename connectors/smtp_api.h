@@ -42,6 +42,7 @@ struct smtp_api {
     uint32_t root[SMTP_API_ROOT_N];
     uint32_t enables[SMTP_API_BYPASSES]; /* filters.X.settings.enable that is set; else JSON_NONE */
     size_t n_to;                         /* 0: there is no `to` */
+    const uint32_t *to;                  /* its strings */
     int64_t now_ms;                      /* when it was read */
 };
 
@@ -51,10 +52,12 @@ enum err smtp_api_read(const struct mail_field *field, size_t n_rcpt, int64_t no
 
 /* The ith (0..) of `to`, unescaped: "Name <a@b>" or bare.  False: the arena is spent. */
 bool smtp_api_to(const struct smtp_api *api, size_t i, struct arena *a, struct slice *out) NODISCARD;
-/* When the ith is to be sent: send_each_at, else send_at; 0: at once. */
-int64_t smtp_api_send_at_ms(const struct smtp_api *api, size_t i);
-/* What the ith gets beside the content: its substitutions, and the sections. */
-uint64_t smtp_api_mix(const struct smtp_api *api, size_t i, uint64_t h);
+/*
+ * To all messages, of `to` or of the one RCPT: when each is to be sent (send_each_at, else send_at, when that is later
+ * than what it says already), and what it gets beside the content (its substitutions, the sections) into its
+ * fingerprint.
+ */
+void smtp_api_tell(const struct smtp_api *api, struct message *messages, size_t n);
 /* Categories and "asm:<group>" behind the labels that are there. */
 enum err smtp_api_labels(const struct smtp_api *api, struct arena *a, struct parsed *out, struct fault *f) NODISCARD;
 bool smtp_api_bypasses(const struct smtp_api *api);

@@ -403,12 +403,6 @@ static enum err add_message(struct reading *g, size_t i)
     if (address_parse_email(m->to_text, &m->to, &why) != OK)
         return wire_fault(g->fault, FAULT_ADDRESS, m->field.p, "%s: Bad destination mailbox address syntax: %s",
                           m->field.p, why.text);
-    if (api != NULL) {
-        int64_t at_ms = smtp_api_send_at_ms(api, i);
-        m->not_before_ms = at_ms > m->not_before_ms ? at_ms : m->not_before_ms;
-        m->fingerprint = smtp_api_mix(api, i, m->fingerprint);
-    }
-    m->fingerprint += m->fingerprint == 0; /* 0 stands for none */
     return OK;
 }
 
@@ -424,6 +418,10 @@ static enum err read_messages(struct reading *g)
         return out_of_memory(g);
     for (; g->out->n_messages < n && err == OK; g->out->n_messages++)
         err = add_message(g, g->out->n_messages);
+    if (err == OK && smtp->api != NULL)
+        smtp_api_tell(smtp->api, g->out->messages, n);
+    for (size_t i = 0; i < n; i++)
+        g->out->messages[i].fingerprint += g->out->messages[i].fingerprint == 0; /* 0 stands for none */
     return err;
 }
 

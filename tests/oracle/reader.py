@@ -324,7 +324,7 @@ def read_mailgun(request, answer):
 
 
 def check_variables(text, answer):
-    keys = {key.strip().lower() for key in json.loads(text, object_pairs_hook=no_twins)}
+    keys = {key.strip(" \t").lower() for key in json.loads(text, object_pairs_hook=no_twins)}
     demand(not keys & answer.held, f"variables of {keys} left")
 
 
