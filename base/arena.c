@@ -113,8 +113,10 @@ static struct arena_block *block_for(struct arena *a, size_t n)
         size *= 2;
     bool alone = n > size / 2;
     struct arena_block *block = block_new(alone ? n : size);
-    if (block == NULL)
+    if (block == NULL) {
+        a->starved = true;
         return NULL;
+    }
     a->held_bytes += block->size;
     if (alone && a->head != NULL) {
         block->next = a->head->next;

@@ -249,6 +249,11 @@ const struct store_mail *submission_mail_forgets(struct submission *s, struct ar
         if (out || item->kept)
             return NULL;
     }
+    return submission_mail_refused(s, a);
+}
+
+const struct store_mail *submission_mail_refused(struct submission *s, struct arena *a)
+{
     if (!s->mail_recorded)
         return NULL;
     struct store_mail *m = arena_calloc(a, 1, sizeof(*m));

@@ -172,6 +172,8 @@ struct store_mail *submission_mail(struct submission *s);
 void submission_mail_known(struct submission *s);
 /* For the last result: nothing of it was accepted after all; in a.  NULL: it stands, or was never recorded. */
 const struct store_mail *submission_mail_forgets(struct submission *s, struct arena *a);
+/* The same whatever became of it: its client heard that it was not accepted, and sends it again. */
+const struct store_mail *submission_mail_refused(struct submission *s, struct arena *a);
 /* It is durable. */
 void submission_key_settled(struct submission *s, const struct key_settlement *k);
 
@@ -222,6 +224,8 @@ void submission_tell_blocked(struct submission *s);
 enum step_next submission_reply(struct submission *s);
 /* What the client hears of the decisions; unknown: as if what is sent never became known.  False: no memory. */
 bool submission_answer(struct submission *s, bool unknown, struct wire_reply *w);
+/* The answer is not given: what it promises could not be written.  The client hears so, and s ends. */
+void submission_send_unrecorded(struct submission *s);
 /* Puts s->reply on the wire, or 500 when it is not built, and ends s. */
 void submission_send(struct submission *s, bool built);
 

@@ -186,6 +186,16 @@ void submission_send(struct submission *s, bool built)
     answered(arg, w);
 }
 
+void submission_send_unrecorded(struct submission *s)
+{
+    struct wire_reply w = {0};
+
+    submission_fail(s, FAULT_UNAVAILABLE, "the store of record cannot write what became of the message");
+    bool built = client_reply(s, &w);
+    s->reply = &w;
+    submission_send(s, built);
+}
+
 static void reply_to_client(struct submission *s)
 {
     struct wire_reply w = {0};
@@ -211,8 +221,16 @@ static void report_release(struct submission *s)
         log_submission(s);
 }
 
+/* What its dialect calls too large was no fault of the message when the process was short of memory. */
+static void look_for_memory(struct submission *s)
+{
+    if (s->faulted && s->fault.kind == FAULT_TOO_LARGE && s->arena->starved)
+        submission_fail(s, FAULT_UNAVAILABLE, "there is no memory at this moment; the message was not accepted");
+}
+
 enum step_next submission_reply(struct submission *s)
 {
+    look_for_memory(s);
     if (s->answered != NULL) {
         reply_to_client(s);
         return STEP_END;

@@ -35,6 +35,7 @@ struct posted {
     enum channel channel;
     int64_t notice_ms; /* a kept message is due then; 0 = none */
     struct arena arena;
+    struct record_result *rows; /* of the result */
     struct store_result result;
 };
 
@@ -84,27 +85,47 @@ static bool waits_for_space(struct posted *p)
     return true;
 }
 
+/* The client hears that it was not accepted: nothing of it is kept, and it may come again, once that can be written. */
+static void keep_nothing(struct posted *p, struct submission *s)
+{
+    for (size_t i = 0; i < p->result.n; i++) {
+        p->rows[i].deferred = NULL;
+        if (p->rows[i].result == RESULT_DEFERRED)
+            p->rows[i].result = RESULT_NOT_SENT;
+    }
+    p->result.submission = NULL;
+    p->result.settlement = NULL;
+    p->result.report = NULL;
+    p->notice_ms = 0;
+    p->result.forgets = submission_mail_refused(s, &p->arena);
+}
+
 static void on_posted(enum err status, void *arg)
 {
     struct posted *p = arg;
-    struct submission *s = p->waits;
+    struct submission *s = take(&p->waits);
+    bool again = s == NULL || s->deferred == NULL; /* a lease that is not settled ends with the submission */
 
-    if (p->answers != NULL)
+    if (p->answers != NULL && p->result.report != NULL && status != OK)
+        submission_send_unrecorded(take(&p->answers)); /* nobody would hear of who got nothing */
+    else if (p->answers != NULL)
         submission_send(take(&p->answers), p->built);
-    if (status == ERR_UNAVAILABLE && s == NULL && waits_for_space(p))
-        return;
-    if (status == ERR_UNAVAILABLE && s == NULL)
+    if (s != NULL && status != OK) {
+        submission_fail(s, FAULT_UNAVAILABLE, "the store of record cannot write; the message was not accepted");
+        keep_nothing(p, s);
+    } else if (s != NULL) {
+        submission_key_settled(s, p->result.settlement);
+    }
+    again = again && status == ERR_UNAVAILABLE && waits_for_space(p);
+    if (status == ERR_UNAVAILABLE && s == NULL && !again)
         log_line(LOG_ERROR_, NULL, "submission", "result_unwritten", "rows=%zu then=\"unknown after the restart\"",
                  p->result.n);
     if (status == OK && p->notice_ms != 0)
         releaser_notice(p->g->releaser, p->channel, p->notice_ms);
     if (status == OK && p->result.report != NULL)
         releaser_notice(p->g->releaser, CHANNEL_EMAIL, p->result.report->deferred.release_at_ms);
-    if (s != NULL && status == OK)
-        submission_key_settled(s, p->result.settlement);
-    if (s != NULL && status != OK)
-        submission_fail(s, FAULT_UNAVAILABLE, "the store of record cannot write; the message was not accepted");
-    posted_free(p);
+    if (!again)
+        posted_free(p);
     if (s != NULL)
         submission_resume(s);
 }
@@ -209,6 +230,7 @@ static struct record_result *result_rows(struct submission *s, struct posted *p)
         };
         metrics_result(s->g->metrics, s->provider->name, sent->result, sent->status);
     }
+    p->rows = rows;
     p->result.results = rows;
     p->result.n = n;
     return rows;

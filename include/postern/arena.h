@@ -15,6 +15,7 @@ struct arena {
     size_t used_bytes;        /* handed out, rounding included */
     size_t held_bytes;        /* taken from the heap */
     size_t max_bytes;         /* arena_alloc refuses beyond this */
+    bool starved;             /* it was the heap that refused, not the budget: later there may be memory */
 };
 
 /* max_bytes > 0: the most that arena_alloc will ever hand out. */

@@ -11,6 +11,8 @@ import { after, before, describe, it } from 'node:test';
 import { promisify } from 'node:util';
 import { POSTERND, freePort, runToEnd, startHouse, waitFor } from '../e2e/harness.mjs';
 import { decisionIds } from '../e2e/expect.mjs';
+import { FROM, QUEUED, content, loggedIn, startMailHouse } from '../e2e/smtp.mjs';
+import { relaySays } from '../fakes/relay.mjs';
 
 const OFFSETS = Number(process.env.DISK_OFFSETS ?? 16);
 const FLIPS = Number(process.env.DISK_FLIPS ?? 32);
@@ -122,6 +124,66 @@ describe('a store that cannot be written', { timeout: 60_000 }, () => {
       await rm(disk, { recursive: true });
       await house.end();
     }
+  });
+});
+
+/** Another process holds the store until the returned function is called. */
+async function hold(postern) {
+  const holder = spawn('sqlite3', [path.join(postern.dir, 'postern.db')], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const held = new Promise((resolve) => holder.stdout.once('data', resolve));
+  holder.stdin.write(".timeout 2000\nBEGIN IMMEDIATE;\nSELECT 'held';\n");
+  await held;
+  return () => holder.stdin.end('ROLLBACK;\n');
+}
+
+describe('a store that cannot be written while a relay answers', { timeout: 60_000 }, () => {
+  let house, postern, relay, mails = 0;
+  before(async () => {
+    house = await startMailHouse({
+      configure: (settings) => {
+        settings.policy.caps = [];
+        Object.assign(settings.providers.find((one) => one.kind === 'smtp'), { total_ms: 10_000 });
+      },
+    });
+    ({ postern, relay } = house);
+  });
+  after(() => house?.end());
+
+  /** One mail to both, during which the store is held from the relay's last word until the client has heard. */
+  async function interrupted(to, key, fields) {
+    const mail = { to: to.map((one) => one.email), content: content({ fields: [...fields, `Message-ID: <held.${mails++}@shop.example>`] }) };
+    relay.when('END', relaySays.late(500), { times: 1 });
+    const client = await loggedIn(house, key);
+    const pending = client.send(mail);
+    await waitFor('the relay to have it', () => relay.seen(to[0].email).length > 0);
+    const release = await hold(postern);
+    const first = (await pending).end;
+    release();
+    await waitFor('the store', () => ready(postern), { deadline: 5000 });
+    await waitFor('it to be accepted', async () => (first.code === 250 ? first : (await client.send(mail)).end).code === 250);
+    client.end();
+    return first;
+  }
+  const reports = (about) => relay.accepted(`Final-Recipient: rfc822; ${about}`).length;
+
+  it('some were blocked: who sent it hears of them, or that it was not accepted', async () => {
+    const to = [await postern.person(), await postern.person()];
+    await postern.optOut(to[1].email);
+    const { code, text } = await interrupted(to, 'shop', ['X-Postern-Category: promo-out']);
+    assert.equal(code, 451, text);
+    await waitFor('the report', () => reports(to[1].email) > 0);
+    await postern.idle(400);
+    assert.equal(reports(to[1].email), 1);
+  });
+
+  it('some are to be tried again: they are, once the client has sent it again', async () => {
+    const to = [await postern.person(), await postern.person()];
+    relay.when('RCPT', relaySays.reply('451 4.2.1 Later'), { match: to[1].email, times: 1 });
+    const { code, text } = await interrupted(to, 'billing', []);
+    assert.equal(code, 451, text);
+    await postern.setClock(postern.now.getTime() + 3_600_000);
+    await waitFor('both to have it', () => to.every((one) => relay.accepted().some((mail) => mail.to.includes(one.email))));
+    await postern.assertAuditHolds();
   });
 });
 
