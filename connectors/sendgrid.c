@@ -5,7 +5,6 @@
  */
 #include "sendgrid.h"
 
-
 /* --- calls --------------------------------------------------------------------- */
 
 /* How the path's segments from `from` on compare with words. */

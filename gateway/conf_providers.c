@@ -147,8 +147,7 @@ static enum err build_routes(struct conf_build *b)
 
     struct conf *c = b->conf;
 
-    enum err err =
-        build_route(b, y->email, TRANSPORT_HTTP, CHANNEL_EMAIL, "routes.email", &c->route[CHANNEL_EMAIL]);
+    enum err err = build_route(b, y->email, TRANSPORT_HTTP, CHANNEL_EMAIL, "routes.email", &c->route[CHANNEL_EMAIL]);
     if (err == OK)
         err = build_route(b, y->sms, TRANSPORT_HTTP, CHANNEL_SMS, "routes.sms", &c->route[CHANNEL_SMS]);
     if (err == OK)

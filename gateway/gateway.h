@@ -11,6 +11,7 @@
 #include "http_listen.h"
 #include "loop.h"
 #include "metrics.h"
+#include "postern/language.h"
 #include "profiles.h"
 
 struct bus;        /* bus.c */
@@ -31,6 +32,13 @@ struct gateway_page {
     struct arena arena;
     struct slice text; /* in the arena */
     uint64_t turn;
+};
+
+#define GATEWAY_LANGUAGES 256
+/* What a content's language was told to be: the next mail of a campaign has the same content. */
+struct gateway_language {
+    uint64_t fingerprint; /* 0: none */
+    char code[LANGUAGE_MAX];
 };
 
 struct gateway {
@@ -65,6 +73,7 @@ struct gateway {
     int64_t drain_until_mono_ms;
     int64_t started_mono_ms;
     struct gateway_page metrics_page;
+    struct gateway_language languages[GATEWAY_LANGUAGES]; /* by fingerprint */
 };
 
 /* Where a worker stands among those of its parent (workers.c). */

@@ -10,6 +10,17 @@
 
 _Static_assert(sizeof(((struct body_facts *)0)->language) == LANGUAGE_MAX, "a code has room");
 
+static void tell(struct submission *s, uint64_t fingerprint, struct body_facts *body)
+{
+    struct gateway_language *known = &s->g->languages[fingerprint % GATEWAY_LANGUAGES];
+
+    if (fingerprint == 0 || known->fingerprint != fingerprint) {
+        language_detect(s->parsed.text, body->has_html && !body->has_text, known->code);
+        known->fingerprint = fingerprint;
+    }
+    memcpy(body->language, known->code, sizeof(body->language));
+}
+
 void submission_tell_language(struct submission *s, const struct item *item)
 {
     const struct body_facts *seen = item->message->body;
@@ -22,7 +33,7 @@ void submission_tell_language(struct submission *s, const struct item *item)
     if (body == NULL)
         return;
     *body = *seen;
-    language_detect(s->parsed.text, seen->has_html && !seen->has_text, body->language);
+    tell(s, item->message->fingerprint, body);
     for (size_t i = 0; i < s->n_items; i++) {
         if (s->items[i].message->body == seen)
             s->items[i].message->body = body;

@@ -122,7 +122,7 @@ struct submission {
     struct fault fault;
     bool faulted; /* answered by a fault, not by decisions */
 
-    uint64_t claim;                 /* of an idempotency key that is not settled; 0 = none */
+    uint64_t claim; /* of an idempotency key that is not settled; 0 = none */
     struct store_mail mail;
     bool mail_recorded;             /* mail is in the store */
     bool reported;                  /* the sender is told of what failed */
