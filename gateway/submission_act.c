@@ -360,10 +360,13 @@ enum step_next submission_act(struct submission *s)
         .callback_url = callback_url(s),
     };
     if (send == NULL || s->connector->forward(&s->wire, &s->route, &s->parsed, send, &options, s->arena, &out) != OK) {
-        submission_sent_all(s, RESULT_NOT_SENT, "no request could be built from it", false);
+        bool again = s->deferred != NULL && s->arena->starved;
+        submission_sent_all(s, RESULT_NOT_SENT, "no request could be built from it", again);
         submission_conclude(s, 0);
-        submission_fail(s, FAULT_SYNTAX, "no request to the provider could be built: a value holds control characters");
-        return STEP_DONE;
+        if (!again)
+            submission_fail(s, FAULT_SYNTAX,
+                            "no request to the provider could be built: a value holds control characters");
+        return STEP_WAIT; /* when there is something to wait for */
     }
     if (s->provider->connector == NULL) {
         send_to_sandbox(s, &out);

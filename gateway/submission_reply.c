@@ -221,10 +221,12 @@ static void report_release(struct submission *s)
         log_submission(s);
 }
 
-/* What its dialect calls too large was no fault of the message when the process was short of memory. */
+/* What is called too large, or cannot be built, was no fault of the message when the process was short of memory. */
 static void look_for_memory(struct submission *s)
 {
-    if (s->faulted && s->fault.kind == FAULT_TOO_LARGE && s->arena->starved)
+    bool its_own = s->fault.kind == FAULT_TOO_LARGE || s->fault.kind == FAULT_SYNTAX;
+
+    if (s->faulted && its_own && s->arena->starved)
         submission_fail(s, FAULT_UNAVAILABLE, "there is no memory at this moment; the message was not accepted");
 }
 

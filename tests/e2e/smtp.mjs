@@ -61,6 +61,30 @@ export async function loggedIn({ postern }, key = 'billing', options = {}) {
   return client;
 }
 
+/**
+ * A mail by SMTP on a connection of its own: { status, text, rcpts }.  The status is that of what ended it (a refusal of
+ * the greeting or of the login, of DATA, or the answer to the content), or 0, when the server went away; rcpts: the code that each recipient heard.
+ */
+export async function deliver(port, key, { from, to, bytes }) {
+  let client;
+  try {
+    client = await SmtpClient.open(port);
+    for (const [code, say] of [[220, () => client.reply()], [250, () => client.command('EHLO client.example')], [235, () => client.login(key)]]) {
+      const reply = await say();
+      if (reply?.code !== code) return { status: reply?.code ?? 0, text: reply?.text ?? '', rcpts: [] };
+    }
+    const { mail, rcpts, data, end } = await client.send({ from, to, content: bytes });
+    const last = data?.code === 354 ? end : data;
+    const refused = mail !== undefined && mail.code !== 250 ? mail : undefined;
+    return { status: (refused ?? last)?.code ?? 0, text: (refused ?? last)?.text ?? '', rcpts: rcpts.map((one) => one?.code ?? 0) };
+  } catch (error) {
+    if (error.code === 'ERR_ASSERTION') throw error; // it was waited for in vain
+    return { status: 0, text: '', rcpts: [] };
+  } finally {
+    client?.end();
+  }
+}
+
 /** Content of a small mail, as bytes with CRLF. */
 export function content({ to = 'someone@mail.example', from = FROM, fields = [], body = 'Hello from the shop' } = {}) {
   return Buffer.from([`From: ${from}`, `To: ${to}`, 'Subject: Spring', ...fields, '', body, ''].join('\r\n'));

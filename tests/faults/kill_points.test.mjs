@@ -1,4 +1,4 @@
-// kill -9 at one call to the kernel, and at the next, and the next: ten ways of a message or of a wish through posternd,
+// kill -9 at one call to the kernel, and at the next, and the next: thirteen ways of a message or of a wish through posternd,
 // each cut off at every point at which something of it has just been written, synced, sent or received.  After the next
 // start whatever a client was told is so, nothing went twice, and what the provider saw and what the audit says agree
 // one to one.
@@ -9,7 +9,9 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { decisionIds, header } from '../e2e/expect.mjs';
-import { compiled, sqlite, startHouse, waitFor } from '../e2e/harness.mjs';
+import { KEYS, compiled, sqlite, startHouse, waitFor } from '../e2e/harness.mjs';
+import { content, decisionIn, deliver } from '../e2e/smtp.mjs';
+import { FakeRelay, relaySays } from '../fakes/relay.mjs';
 
 const POINTS = process.env.KILL_POINTS ?? '5';
 const SEED = Number(process.env.KILL_SEED ?? Date.now() % 2 ** 31);
@@ -31,6 +33,7 @@ before(async () => {
   shared = await open(path.join(dir, 'control'), 'w+');
   await shared.truncate(8);
   house = await startHouse({
+    relay: new FakeRelay(),
     env: { LD_PRELOAD: shim, KILL_AT_CALL: path.join(dir, 'control') },
     configure: (settings) => {
       settings.policy.caps = [];
@@ -144,6 +147,35 @@ const ways = {
       if (told(answer)) assert.notEqual(status, 202, 'none a day');
     },
   },
+  'a mail by SMTP': { act: (person) => bySmtp([person]), check: accounted },
+  'a mail by SMTP that the relay puts off': {
+    prepare: (person) => house.relay.when('RCPT', relaySays.reply('451 4.2.1 Later'), { match: person.email }),
+    act: (person) => bySmtp([person]),
+    async check(person, answer) {
+      await accounted(person, answer);
+      assert.equal(relayed(person), 0);
+      assert.equal((await waiting(person, 'waiting')).length, 1, 'kept once, however often it came');
+    },
+  },
+  'a mail by SMTP to two, of whom one opted out': {
+    async prepare(person) {
+      this.never = await postern.person();
+      await postern.optOut(this.never.email);
+    },
+    act(person) {
+      return bySmtp([person, this.never], 'shop', ['X-Postern-Category: promo-out']);
+    },
+    async check(person, answer) {
+      const { email } = this.never;
+      const reports = () => house.relay.accepted(`Final-Recipient: rfc822; ${email}`).filter((one) => one.to.includes(senderOf(person))).length;
+      const begun = async () => (await allKept()).some((row) => row.to === senderOf(person));
+      const isTold = () => waitFor('a report, or the record of one', async () => reports() > 0 || begun());
+      if (answer?.status === 250) await isTold();
+      await accounted(person, answer, () => this.act(person));
+      await isTold();
+      assert.ok(!house.relay.transactions.some((one) => one.to.includes(email)), 'who opted out gets nothing');
+    },
+  },
   'a mail that is repeated under its key': {
     act: (person) => keyed(person),
     async check(person) {
@@ -152,6 +184,32 @@ const ways = {
     },
   },
 };
+
+const senderOf = (person) => `${person.id}@shop.example`;
+const relayed = (person) => house.relay.accepted(person.email).filter((one) => one.mail.path === senderOf(person)).length;
+const allKept = () => postern.api('GET', '/postern/v1/deferred?state=any').then((body) => body.deferred);
+
+/** A mail, the same each time that it is sent again. */
+function bySmtp(people, key = 'billing', fields = []) {
+  const from = senderOf(people[0]);
+  const to = people.map((one) => one.email);
+  return deliver(postern.smtpPort, KEYS[key], { from, to, bytes: content({ from, to: to[0], fields: [...fields, `Message-ID: <${people[0].id}@shop.example>`] }) });
+}
+
+/**
+ * What was answered with 250 is at the relay, kept, or unknown on record.  A client that did not hear it sends the mail
+ * again, and it is there then: once, or twice when it was killed before the relay's word was on record.
+ */
+async function accounted(person, answer, again = () => bySmtp([person])) {
+  const isThere = async () => relayed(person) > 0 || (await waiting(person)).length > 0;
+  if (answer?.status === 250 && !(await isThere())) assert.equal((await postern.decision(decisionIn(answer.text))).result, 'unknown', answer.text);
+  assert.equal((await again()).status, 250);
+  assert.ok(await isThere(), 'a mail that comes again is sent');
+  const sent = relayed(person);
+  assert.ok(sent <= 2, `sent ${sent} times`);
+  assert.equal((await again()).status, 250);
+  assert.equal(relayed(person), sent, 'recorded once, it is not sent again');
+}
 
 const keyed = (person) =>
   postern.raw('POST', '/v3/mail/send', JSON.stringify({ personalizations: [{ to: [{ email: person.email }] }], from: { email: 'a@shop.example' }, subject: 's', content: [{ type: 'text/plain', value: 'v' }] }), {
@@ -194,6 +252,7 @@ it('provider and audit agree one to one, and the chain holds', async (t) => {
   const results = rows.split('\n').filter((line) => line.startsWith('{')).map((line) => JSON.parse(line));
   const recorded = results.filter((one) => one.result === 'forwarded').map((one) => one.provider_id);
   const answered = [...house.mail.requests, ...house.sms.requests].filter((one) => one.method === 'POST').map((one) => one.answer?.headers['X-Message-Id'] ?? (one.answer && JSON.parse(one.answer.body).sid));
+  answered.push(...house.relay.accepted().map((one) => one.id));
   const unknown = results.filter((one) => one.result === 'unknown').length;
   assert.equal(new Set(recorded).size, recorded.length, 'each once');
   for (const id of recorded) assert.equal(answered.filter((one) => one === id).length, 1, `the provider gave ${id} once`);

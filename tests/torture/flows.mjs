@@ -7,7 +7,11 @@ import { readdir, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { decisionIds } from '../e2e/expect.mjs';
 import { RedisServer } from '../e2e/redis.mjs';
-import { waitFor } from '../e2e/harness.mjs';
+import { KEYS, waitFor } from '../e2e/harness.mjs';
+import { certificate } from '../e2e/smtp_client.mjs';
+import { FakeMailgun } from '../fakes/mailgun.mjs';
+import { FakePlivo } from '../fakes/plivo.mjs';
+import { FakeRelay } from '../fakes/relay.mjs';
 import { behave } from '../fakes/server.mjs';
 import { yaml } from '../e2e/config.mjs';
 import { accepted, assertDeliberate, lost } from './torment.mjs';
@@ -21,6 +25,31 @@ const gone = async (t) => {
   await t.postern.optOut(person.email);
   return { person };
 };
+/** A mail answered by SMTP: well, or not now. */
+const soundMail = (answer, ...codes) => assert.ok([lost, 250, 421, 451, 452, ...codes].includes(answer.status), `answered ${answer.status}: ${answer.text}`);
+/** A page in base64 behind a text, as mail programs send them: what is decided about is decoded. */
+const page = ['MIME-Version: 1.0', 'Content-Type: multipart/alternative; boundary=b'];
+const pageBody = (mark) => `--b\r\nContent-Type: text/plain; charset=iso-8859-1\r\n\r\n${mark} Gr\u00fc\u00dfe\r\n--b\r\nContent-Type: text/html\r\nContent-Transfer-Encoding: base64\r\n\r\n${Buffer.from(`<p>${'Your order has left our warehouse today. '.repeat(40)} 4111 1111 1111 1111</p>`)
+  .toString('base64')
+  .replace(/.{76}/g, '$&\r\n')}\r\n--b--`;
+const large = (mark) => `${mark} Hello from the shop\r\n`.repeat(10_000);
+
+/** A house with one more provider, and a key of it that may send invoices and promotions. */
+async function withProvider(fake, name, settingsOf) {
+  await fake.start();
+  return {
+    providers: [fake],
+    env: { POSTERN_TEST_OTHER_SECRET: fake.key ?? fake.token },
+    configure: (settings) => {
+      settings.providers.push({ name: 'other', kind: name, url: fake.url, secret: 'env:POSTERN_TEST_OTHER_SECRET', total_ms: 1500, ...settingsOf });
+      settings.keys.push({ name: `torture-${name}`, ...KEYS[`torture-${name}`], roles: ['sender'], default_category: 'invoice', categories: ['invoice', 'promo-out'] });
+    },
+    end: () => fake.stop(),
+  };
+}
+KEYS['torture-mailgun'] = { secret: '1123456789abcdef0123456789abcde-0123abcd-74567890' };
+KEYS['torture-plivo'] = { account: 'MA000000000000000001', secret: '1123456789abcdef0123456789abcdef' };
+
 const later = (t) => ({ send_at: Math.floor(t.postern.now.getTime() / 1000) + HOUR_S });
 
 /** An answer that is an error is one; a 2xx says what it says without the fault. */
@@ -58,12 +87,16 @@ export const FLOWS = [
       assert.equal((await rowOf(t, s.answer))?.state, 'waiting', 'what was kept waits');
     },
   },
-  {
-    name: 'release',
+  ...[
+    ['release', {}],
+    ['release of a large mail', { more: { attachments: [{ content: 'QUJD'.repeat(100_000), filename: 'a.txt' }] }, kinds: ['large'] }],
+  ].map(([name, { more, kinds }]) => ({
+    name,
+    kinds,
     idleMs: SETTLE_MS,
     prepare: async (t) => {
       const s = await person(t);
-      s.answer = await t.mail(s.person, { more: later(t) });
+      s.answer = await t.mail(s.person, { more: { ...later(t), ...more } });
       s.row = await rowOf(t, s.answer);
       return s;
     },
@@ -79,7 +112,7 @@ export const FLOWS = [
       if (intact) assert.equal(seen, 1, what);
     },
     released: true,
-  },
+  })),
   {
     name: 'large mail',
     prepare: person,
@@ -116,6 +149,110 @@ export const FLOWS = [
     act: async (t, s) => sound((s.answer = await t.mail(s.people, { key: 'promo' })), 202),
     judge: (t, s) => {
       for (const request of t.house.mail.seen(s.answer.mark)) assert.ok(!request.text.includes(s.people[1].email), 'who opted out gets nothing');
+    },
+  },
+  {
+    name: 'SMTP to the sandbox',
+    house: () => ({ relay: new FakeRelay(), configure: (settings) => (settings.routes.smtp = 'sandbox') }),
+    prepare: person,
+    act: async (t, s) => {
+      soundMail((s.answer = await t.smtp(s.person, { fields: page, body: pageBody })));
+      soundMail((s.kept = await t.smtp(s.person, { fields: [`X-SMTPAPI: {"send_at": ${later(t).send_at}}`] })));
+    },
+    judge: (t, s, { intact }) => {
+      if (!intact) return;
+      assert.deepEqual([s.answer.status, s.kept.status], [250, 250], `${s.answer.text} ${s.kept.text}`);
+      assert.match(s.kept.text, /deferred until/);
+    },
+  },
+  ...[
+    ['SMTP into a relay', () => ({ relay: new FakeRelay() })],
+    [
+      'SMTP into a relay by TLS',
+      async () => {
+        const cert = await certificate();
+        const relay = new FakeRelay({ tls: cert, auth: { user: 'relay-user', secret: 'relay-secret-0123456789' } });
+        const configure = (settings) => (settings.providers.find((one) => one.kind === 'smtp').starttls = true);
+        return { relay: Object.assign(relay, { caFile: cert.certFile }), configure, end: () => cert.remove() };
+      },
+    ],
+  ].map(([name, house]) => ({
+    name,
+    house,
+    prepare: async (t) => {
+      t.house.relay.closeAfterMessage = true; // each mail has a connection of its own
+      return { person: await t.postern.person(), people: [await t.postern.person(), (await gone(t)).person, await t.postern.person()] };
+    },
+    act: async (t, s) => {
+      soundMail((s.answer = await t.smtp(s.person, { body: large })));
+      soundMail((s.partial = await t.smtp(s.people, { key: 'shop', fields: ['X-Postern-Category: promo-out'] })));
+    },
+    judge: (t, s, { intact }) => {
+      assert.ok(!t.house.relay.transactions.some((mail) => mail.to.includes(s.people[1].email)), 'who opted out gets nothing');
+      assert.deepEqual(t.house.relay.violations, []);
+      if (intact) assert.match(`${s.answer.text}\n${s.partial.text}`, /^250 2\.0\.0 Ok: queued as R\d+\n250 2\.0\.0 Ok: queued as R\d+ \(partial: 2 forwarded, 1 blocked; /);
+    },
+  })),
+  {
+    name: 'refused at RCPT',
+    house: () => ({ relay: new FakeRelay() }),
+    prepare: async (t) => ({ people: [await t.postern.person(), (await gone(t)).person] }),
+    act: async (t, s) => {
+      soundMail((s.answer = await t.smtp(s.people, { key: 'promo' })), 503, 554);
+      for (const code of s.answer.rcpts) assert.ok([lost, 250, 421, 451, 452, 550].includes(code), `${s.answer.rcpts}`);
+    },
+    judge: (t, s, { intact }) => {
+      assert.ok(!t.house.relay.transactions.some((mail) => mail.to.includes(s.people[1].email)), 'who opted out gets nothing');
+      assert.notEqual(s.answer.rcpts[0], 550, 'who may get it is not refused for good');
+      if (intact) assert.deepEqual([s.answer.rcpts, s.answer.status], [[250, 550], 250], s.answer.text);
+    },
+  },
+  {
+    name: 'mailgun',
+    house: () => withProvider(new FakeMailgun(), 'mailgun'),
+    prepare: async (t) => ({ people: [await t.postern.person(), (await gone(t)).person] }),
+    act: async (t, s) => {
+      s.answers = [];
+      for (const large of [false, true]) {
+        const mark = t.newMark();
+        const form = new FormData();
+        const text = { from: 'news@mg.shop.example', to: s.people.map((one) => one.email).join(', '), subject: 'Spring', text: mark, 'o:tag': 'x' };
+        for (const [name, value] of Object.entries({ ...text, 'h:X-Postern-Category': 'promo-out' })) form.append(name, value);
+        if (large) form.append('attachment', new Blob(['ABC'.repeat(100_000)]), 'a.txt');
+        const request = new Request('http://p', { method: 'POST', body: form });
+        const headers = { 'Content-Type': request.headers.get('content-type'), 'X-Postern-Category': 'promo-out', Authorization: `Basic ${Buffer.from(`api:${KEYS['torture-mailgun'].secret}`).toString('base64')}` };
+        const answer = await t.call('POST', '/v3/mg.shop.example/messages', Buffer.from(await request.arrayBuffer()), 'torture-mailgun', headers);
+        s.answers.push(t.say(mark, 'mailgun', answer));
+      }
+      for (const one of s.answers) sound(one, 200);
+    },
+    judge: (t, s, { intact }) => {
+      assert.equal(t.providers[2].sends(s.people[1].email).length, 0, 'who opted out gets nothing');
+      if (intact) assert.deepEqual(s.answers.map((one) => one.status), [200, 200], s.answers[0].text);
+    },
+  },
+  {
+    name: 'plivo',
+    house: () => {
+      const fake = new FakePlivo();
+      return withProvider(fake, 'plivo', { account: fake.account });
+    },
+    prepare: async (t) => {
+      const people = [await t.postern.person(), await t.postern.person()];
+      await t.postern.optOut(people[1].phone);
+      return { people };
+    },
+    act: async (t, s) => {
+      const mark = t.newMark();
+      const dst = s.people.map((one) => one.phone.slice(1)).join('<');
+      const headers = { 'Content-Type': 'application/json', 'X-Postern-Category': 'promo-out' };
+      const body = { src: '12125550199', dst, text: mark, url: `${t.house.callbacks.url}/status` };
+      s.answer = t.say(mark, 'plivo', await t.call('POST', `/v1/Account/${KEYS['torture-plivo'].account}/Message/`, body, 'torture-plivo', headers));
+      sound(s.answer, 202);
+    },
+    judge: (t, s, { intact }) => {
+      assert.equal(t.providers[2].sends(s.people[1].phone).length, 0, 'who opted out gets nothing');
+      if (intact) assert.equal(s.answer.status, 202, s.answer.text);
     },
   },
   {

@@ -11,6 +11,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { KEYS, POSTERND, compiled, sqlite, startHouse, waitFor } from '../e2e/harness.mjs';
+import { content, deliver } from '../e2e/smtp.mjs';
 
 export const KINDS = ['alloc', 'large', 'read', 'write', 'sync', 'connect', 'open'];
 const WORDS = 5 + KINDS.length; // on, kind, nth, for ever, fired; calls of each kind
@@ -108,16 +109,17 @@ export class Torment {
     const t = new Torment();
     t.flow = flow;
     t.shim = await Shim.make();
-    const { configure = () => {}, ...rest } = options;
+    const { configure = () => {}, env = {}, providers = [], ...rest } = options;
     t.house = await startHouse({
       ...rest,
-      env: flow.tool ? {} : t.shim.env,
+      env: flow.tool ? env : { ...env, ...t.shim.env },
       configure: async (settings) => {
         settings.policy.caps = [];
         await configure(settings);
       },
     });
     t.postern = t.house.postern;
+    t.providers = [t.house.mail, t.house.sms, ...providers];
     return t;
   }
 
@@ -150,7 +152,8 @@ export class Torment {
     });
   }
 
-  #say(mark, channel, answer) {
+  /** What a client has heard of a message. */
+  say(mark, channel, answer) {
     const ids = (answer.headers['x-postern-decision-id'] ?? '').split(/, ?/).filter(Boolean);
     const one = { ...answer, mark, ids, channel, outcome: answer.headers['x-postern-outcome'] };
     this.#said.push(one);
@@ -160,7 +163,7 @@ export class Torment {
   /** The store was thrown away, and with it what was said so far. */
   forget() {
     this.#said = [];
-    for (const fake of [this.house.mail, this.house.sms]) fake.requests = [];
+    for (const fake of this.providers) fake.requests = [];
   }
 
   newMark() {
@@ -172,12 +175,22 @@ export class Torment {
     const mail = { personalizations, from: { email: 'news@shop.example' }, subject: 'Spring', content: [{ type: 'text/plain', value: mark }], ...more };
     const body = packed ? gzipSync(JSON.stringify(mail)) : mail;
     if (packed) headers = { ...headers, 'Content-Encoding': 'gzip' };
-    return this.#say(mark, 'mail', await this.call('POST', '/v3/mail/send', body, key, headers));
+    return this.say(mark, 'mail', await this.call('POST', '/v3/mail/send', body, key, headers));
   }
 
   async sms(person, { key = 'billing-sms', mark = this.newMark(), callback } = {}) {
     const form = new URLSearchParams({ To: person.phone, From: '+12125550199', Body: mark, ...(callback ? { StatusCallback: callback } : {}) });
-    return this.#say(mark, 'sms', await this.call('POST', `/2010-04-01/Accounts/${KEYS[key].account}/Messages.json`, form.toString(), key));
+    return this.say(mark, 'sms', await this.call('POST', `/2010-04-01/Accounts/${KEYS[key].account}/Messages.json`, form.toString(), key));
+  }
+
+  /** A mail by SMTP, to one or to several, from a sender of its own: so a report is known by whom it is for. */
+  async smtp(people, { key = 'billing', mark = this.newMark(), fields = [], body = () => mark } = {}) {
+    const [to, from] = [[people].flat(), `${mark}@shop.example`.replace('.@', '@')];
+    const bytes = content({ to: 'list@mail.example', from, fields: [...fields, `Message-ID: <${mark}1@shop.example>`], body: body(mark) });
+    const heard = await deliver(this.postern.smtpPort, KEYS[key], { from, to: to.map((one) => one.email), bytes });
+    const one = { ...heard, mark, from, people: to, channel: 'smtp' };
+    this.#said.push(one);
+    return one;
   }
 
   async optOut(person) {
@@ -278,16 +291,30 @@ export class Torment {
       },
       { deadline: HANG_MS, every: 50 },
     );
+    if (!this.postern.smtpPort) return;
+    await waitFor(
+      'a plain mail by SMTP to be forwarded',
+      async () => {
+        const { status, text } = await this.smtp(stranger);
+        assert.ok([250, 421, 451].includes(status), `a plain mail by SMTP: ${status} ${text}`);
+        return status === 250 && !text.includes('(');
+      },
+      { deadline: HANG_MS, every: 50 },
+    );
   }
 
   // --- what must hold -----------------------------------------------------------------------------------------------
 
   #seen(mark) {
-    return [...this.house.mail.requests, ...this.house.sms.requests].filter((request) => request.text.includes(mark));
+    return this.providers.flatMap((one) => one.requests).filter((request) => request.text.includes(mark));
   }
 
   async #assertNothingLost(said, mayBe = []) {
     for (const one of said) {
+      if (one.channel === 'smtp') {
+        await this.#assertMailAccounted(one);
+        continue;
+      }
       const seen = this.#seen(one.mark).length;
       const what = `${one.channel} ${one.mark} answered ${one.status} ${one.outcome ?? ''}, seen ${seen} times`;
       assert.ok(seen <= 1, what);
@@ -309,6 +336,46 @@ export class Torment {
     }
   }
 
+  /**
+   * Each recipient of a mail that was answered with 250 is where it can be found: at the relay or in the sandbox, kept,
+   * unknown on record, or in a report (sent or kept) to its sender.  A relay that took a mail and was not heard gets it
+   * once more (RFC 5321 section 6.1).
+   */
+  async #assertMailAccounted(one) {
+    const said = `the mail ${one.mark} answered ${one.status} ${one.text}, its recipients ${one.rcpts}`;
+    const { relay } = this.house;
+    const seen = relay ? relay.seen(one.mark).filter((mail) => mail.mail.path === one.from).length : 0;
+    assert.ok(seen <= 2, `${said}: seen ${seen} times`);
+    if (one.status >= 500) assert.equal(seen, 0, said);
+    if (one.status !== 250) return;
+    for (const [i, person] of one.people.entries()) {
+      if (one.rcpts[i] !== 250) continue;
+      const fate = await waitFor(`a fate of recipient ${i}: ${said}`, () => this.#fate(one, person), { deadline: RESULT_MS }).catch(() => undefined);
+      if (fate) continue;
+      assert.ok((await this.#unknownTo(person)) || (await this.#fate(one, person)), `no trace of recipient ${i}: ${said}`);
+    }
+  }
+
+  /** Was something to this person begun, and is its end unknown?  Whose result could not be written is, after a restart. */
+  async #unknownTo({ email }) {
+    await this.postern.restart();
+    assert.deepEqual(await this.postern.terminate(), { code: 0, signal: null }, this.postern.tail());
+    const decided = `SELECT ref FROM audit WHERE kind = 'decision' AND personal LIKE '%${email}%'`;
+    const n = await sqlite(path.join(this.postern.dir, 'postern.db'), `SELECT count(*) FROM audit WHERE kind = 'result' AND body LIKE '%"unknown"%' AND ref IN (${decided})`);
+    await this.revive();
+    return Number(n) > 0;
+  }
+
+  async #fate({ mark, from }, { email }) {
+    const { relay } = this.house;
+    if (relay?.accepted(mark).some((mail) => mail.mail.path === from && mail.to.includes(email))) return 'forwarded';
+    if (relay?.accepted(`Final-Recipient: rfc822; ${email}`).some((mail) => mail.to.includes(from))) return 'reported';
+    const { deferred } = await this.postern.api('GET', '/postern/v1/deferred?state=any&limit=1000');
+    if (deferred.some((row) => [email, from].includes(row.to) && (row.state !== 'ended' || row.end_reason === 'unknown') && row.state !== 'released')) return 'kept';
+    const { messages } = await this.postern.api('GET', '/postern/v1/sandbox/messages');
+    return messages.some((message) => message.to === email && message.text.includes(mark)) && 'sandbox';
+  }
+
   /** How a decision ended.  Whose result could not be written is unknown from the next start on. */
   async result(id) {
     const look = async () => (await this.postern.api('GET', `/postern/v1/decisions/${id}`)).result;
@@ -325,7 +392,7 @@ export class Torment {
     assert.deepEqual(await this.postern.terminate(), { code: 0, signal: null }, this.postern.tail());
     const file = path.join(this.postern.dir, 'postern.db');
     const left = Number(await sqlite(file, `SELECT count(DISTINCT ref) FROM audit WHERE kind = 'result' AND (body LIKE '%"forwarded"%' OR body LIKE '%"unknown"%')`));
-    const seen = [...this.house.mail.requests, ...this.house.sms.requests].filter((request) => request.text.includes('mark-')).length;
+    const seen = this.#seen('mark-').length;
     assert.ok(left >= seen, `${seen} left, ${left} are on record`);
     await this.revive();
   }
