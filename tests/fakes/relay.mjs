@@ -507,7 +507,7 @@ class Session {
   #check({ path, parameters }, text) {
     for (const name of Object.keys(parameters))
       if (!this.#relay.offers[PARAMETERS[name]]) this.violations.push(`${text}: ${name} was not offered`);
-    if (/[^\x21-\x7e]/.test(path) && !this.transaction?.mail.parameters.SMTPUTF8 && !parameters.SMTPUTF8) this.violations.push(`${text}: not ASCII`);
+    if (/[^\x20-\x7e]/.test(path) && !this.transaction?.mail.parameters.SMTPUTF8 && !parameters.SMTPUTF8) this.violations.push(`${text}: not ASCII`);
   }
 
   async #rcpt(text) {

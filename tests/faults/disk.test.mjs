@@ -9,9 +9,9 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { promisify } from 'node:util';
-import { POSTERND, freePort, runToEnd, startHouse, waitFor } from '../e2e/harness.mjs';
+import { KEYS, POSTERND, freePort, runToEnd, startHouse, waitFor } from '../e2e/harness.mjs';
 import { decisionIds } from '../e2e/expect.mjs';
-import { FROM, QUEUED, content, loggedIn, startMailHouse } from '../e2e/smtp.mjs';
+import { FROM, QUEUED, content, deliver, loggedIn, startMailHouse } from '../e2e/smtp.mjs';
 import { relaySays } from '../fakes/relay.mjs';
 
 const OFFSETS = Number(process.env.DISK_OFFSETS ?? 16);
@@ -33,7 +33,7 @@ describe('space that ends', { skip: isRoot ? false : 'a tmpfs needs root', timeo
     console.log(`# DISK_SEED=${SEED}`);
     disk = await mkdtemp(path.join(tmpdir(), 'postern-space-'));
     mount(disk, '64m');
-    house = await startHouse({
+    house = await startMailHouse({
       configure: (settings) => {
         settings.store = `sqlite:${path.join(disk, 'postern.db')}`;
         settings.limits = { body_bytes: BODY };
@@ -78,6 +78,20 @@ describe('space that ends', { skip: isRoot ? false : 'a tmpfs needs root', timeo
     await postern.assertAuditHolds();
     t.diagnostic(`${accepted.length} accepted, ${answers.length - accepted.length} refused, none lost; full at ${full} of ${OFFSETS} moments`);
     assert.ok(full > 0 && accepted.length > OFFSETS);
+  });
+
+  it('by SMTP: 452 4.3.1 while there is none, and 250 again without a restart', async () => {
+    const ballast = path.join(disk, 'ballast');
+    const { email } = await postern.person();
+    const mail = () => deliver(postern.smtpPort, KEYS.billing, { from: FROM, to: [email], bytes: content({ to: email }) });
+    await promisify(execFile)('bash', ['-c', 'cat /dev/zero > "$0" 2>/dev/null; true', ballast]);
+    await waitFor('the disk to be full', async () => !(await ready(postern)));
+    const { status, text } = await mail();
+    assert.deepEqual([status, text.slice(0, 9)], [452, '452 4.3.1']);
+    await rm(ballast);
+    await waitFor('service to go on', () => ready(postern), { deadline: 3000 });
+    assert.match((await mail()).text, QUEUED);
+    assert.equal(house.relay.accepted(email).length, 1);
   });
 });
 

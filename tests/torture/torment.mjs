@@ -366,14 +366,16 @@ export class Torment {
     return Number(n) > 0;
   }
 
-  async #fate({ mark, from }, { email }) {
+  async #fate(one, { email }) {
+    const { mark, from } = one;
     const { relay } = this.house;
     if (relay?.accepted(mark).some((mail) => mail.mail.path === from && mail.to.includes(email))) return 'forwarded';
     if (relay?.accepted(`Final-Recipient: rfc822; ${email}`).some((mail) => mail.to.includes(from))) return 'reported';
     const { deferred } = await this.postern.api('GET', '/postern/v1/deferred?state=any&limit=1000');
     if (deferred.some((row) => [email, from].includes(row.to) && (row.state !== 'ended' || row.end_reason === 'unknown') && row.state !== 'released')) return 'kept';
     const { messages } = await this.postern.api('GET', '/postern/v1/sandbox/messages');
-    return messages.some((message) => message.to === email && message.text.includes(mark)) && 'sandbox';
+    one.inSandbox ||= messages.some((message) => message.to === email && message.text.includes(mark)); // it keeps the newest
+    return one.inSandbox && 'sandbox';
   }
 
   /** How a decision ended.  Whose result could not be written is unknown from the next start on. */
