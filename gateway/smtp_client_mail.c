@@ -206,7 +206,9 @@ static void on_rcpt(struct smtp_client *c, int class)
 {
     struct smtp_client_work *w = &c->work;
     struct recipient_answer *answer = &w->answers[w->n_heard++];
-    if (!w->is_refused) { /* else they have MAIL's */
+    if (w->is_refused) { /* they have MAIL's */
+        w->is_strange |= class == 2;
+    } else {
         answer->code = c->reply.code;
         answer->text = class == 2 ? (struct slice){0} : arena_slice(w->arena, smtp_client_reply_text(c));
         w->n_accepted += class == 2;
@@ -218,9 +220,16 @@ static void on_rcpt(struct smtp_client *c, int class)
         settle(c);
 }
 
-/* RFC 2920 section 3.1: a server that says 354 to DATA though it took no recipient waits for the dot. */
+/*
+ * RFC 2920 section 3.1: a server that says 354 to DATA though it took no recipient waits for the dot.  One that refused
+ * the sender and took recipients has a transaction of its own in mind, and would send them the empty mail.
+ */
 static void on_data_for_nobody(struct smtp_client *c, int class)
 {
+    if (c->work.is_strange) {
+        smtp_client_fail(c, "syntax", class != 3);
+        return;
+    }
     if (class != 3) {
         settle(c);
         return;

@@ -112,6 +112,7 @@ struct smtp_client_work {
     bool is_8bit;
     bool answered;   /* something other than 421 came back */
     bool is_refused; /* MAIL was */
+    bool is_strange; /* and RCPT was not */
     bool began;      /* a byte of the content was given to be written */
     bool in_line;    /* the last of them was no CRLF */
     bool ended;      /* the end of the data was given too */
