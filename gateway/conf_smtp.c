@@ -5,16 +5,19 @@
 
 #define SMTP_HOST_MAX 255 /* of a domain (RFC 5321 section 4.5.3.1.2) */
 
-/* "https://postern.example:8443" -> "postern.example" */
+/* "https://postern.example:8443" -> "postern.example"; an address is named as RFC 5321 section 4.1.3 wants it. */
 static const char *host_of(struct conf_build *b, const char *url)
 {
     struct slice host = slice_of(strstr(url, "://") + 3);
+    bool is_address = true;
 
     for (size_t i = 0; i < host.n; i++) {
         if (host.p[i] == ':')
             host.n = i;
+        else
+            is_address &= (host.p[i] >= '0' && host.p[i] <= '9') || host.p[i] == '.';
     }
-    return arena_strndup(&b->conf->arena, host.p, host.n);
+    return arena_printf(&b->conf->arena, is_address ? "[%.*s]" : "%.*s", SLICE_ARG(host));
 }
 
 static enum err build_host(struct conf_build *b)

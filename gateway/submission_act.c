@@ -245,6 +245,7 @@ static void on_upstream(void *arg, const struct upstream_result *u)
         if (s->withdrawn) {
             submission_take_back(s, PROFILE_CHANGED);
         } else {
+            log_line(LOG_INFO, s->id, "submission", "not_sent", "provider=%s reason=%s", s->provider->name, u->reason);
             submission_sent_all(s, RESULT_NOT_SENT, u->reason, true);
             submission_conclude(s, u->retry_after_ms);
         }

@@ -294,6 +294,7 @@ static bool fill(struct submission *s, struct item *item, struct record_decision
         .decision = &item->decision,
         .contact_id = item->profile.contact_id,
         .intent = item->send,
+        .at_least_once = item->send && s->deferred != NULL && s->connector->transport == TRANSPORT_SMTP,
         .facts = facts_json(s, item),
         .contact_hash = item->contact_hash,
         .subject_id = message_subject_id(item->message),

@@ -22,6 +22,9 @@ static enum err lease_check(struct backend *b, uint64_t id, uint64_t fence)
     return held ? OK : ERR_CONFLICT;
 }
 
+/* In the place of a mail's row: of a release that goes at least once. */
+#define MAIL_RELEASED INT64_C(-1)
+
 /* mail: its row, or 0. */
 static void insert_intent(struct backend *b, const struct record_decision *d, int64_t mail)
 {
@@ -112,7 +115,7 @@ static void record_one(struct backend *b, struct store_record *r, size_t i, int6
     if (d->parent != 0)
         SQL_RUN(b, SQL_CHILD_INSERT, V_INT(d->parent), V_INT(d->id));
     if (d->intent)
-        insert_intent(b, d, mail);
+        insert_intent(b, d, d->at_least_once ? MAIL_RELEASED : mail);
 }
 
 static void insert_report(struct backend *b, const struct kept_report *report)
@@ -216,7 +219,7 @@ enum err sqlite_result(struct backend *b, struct store_result *r)
 
 /* --- after a crash ------------------------------------------------------------------------ */
 
-/* Bytes may have left: it is unknown, it counts, and it is never sent again. */
+/* Bytes may have left: it is unknown, it counts, and it is never sent again, unless it goes at least once. */
 static void close_intent(struct backend *b, sqlite3_stmt *st, int64_t now_ms)
 {
     enum cap_counting counting = (enum cap_counting)col_int(st, 5);
@@ -234,7 +237,7 @@ static void close_intent(struct backend *b, sqlite3_stmt *st, int64_t now_ms)
     append_result(b, &x, now_ms, (uint64_t)leased);
     if (x.counts)
         insert_send(b, &x, now_ms);
-    if (leased != 0)
+    if (leased != 0 && col_int(st, 7) != MAIL_RELEASED) /* whose lease is given back with the others */
         deferred_set_state(b, (uint64_t)leased, DEFERRED_LEASED, DEFERRED_ENDED, now_ms, SLICE("unknown"));
 }
 

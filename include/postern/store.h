@@ -264,6 +264,7 @@ struct record_decision {
     const struct decision *decision;
     struct slice contact_id;         /* or empty */
     bool intent;                     /* it goes to a provider now: stays open until its result */
+    bool at_least_once;              /* of a release: after a crash before its result it waits again; else it ends */
     struct slice facts;              /* JSON object: what the rules read (profile version, zone, counts); or empty */
     uint64_t contact_hash;           /* for the log of sends, as the counters key it: stable over restarts */
     uint32_t subject_id;             /* likewise */

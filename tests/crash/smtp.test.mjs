@@ -122,20 +122,21 @@ describe(`kill -9 under SMTP, ${KILLS} times (CRASH_SEED=${SEED})`, { timeout: 6
     console.log(`# ${JSON.stringify(fates)}`);
   });
 
-  it('what was promised to be kept is kept; each sender who is owed a report got one, or it is on record as unknown', async () => {
+  it('what was promised to be kept is kept; each sender who is owed a report got one, and twice only where the first is on record as unknown', async () => {
     const owed = marks.filter(({ kind, reply }) => kind === 'partial' && reply?.code === 250);
     const of = (mail) => relay.accepted(mail.mark).filter((one) => one.mail.path === '').length;
     const rows = async (category, where) => Number(await sqlite(path.join(postern.dir, 'postern.db'), `SELECT count(*) FROM deferred WHERE category = '${category}' AND ${where}`));
     assert.deepEqual(await postern.terminate(), { code: 0, signal: null });
     const waiting = await rows('delivery-report', 'state = 0');
-    const unknown = await rows('delivery-report', "end_reason = 'unknown'");
+    const unknown = Number(await sqlite(path.join(postern.dir, 'postern.db'), "SELECT count(*) FROM audit WHERE kind = 'result' AND body LIKE '%interrupted%'"));
     const promised = marks.filter(({ kind, reply }) => kind === 'later' && reply?.code === 250).length;
     const kept = await rows('helpdesk', 'state = 0');
     assert.ok(kept >= promised && promised > 0, `${kept} are kept of ${promised} that were promised`);
     const missing = owed.filter((mail) => of(mail) === 0);
-    console.log(`# ${owed.length} reports owed: ${unknown} unknown, ${waiting} wait`);
-    assert.deepEqual(owed.filter((mail) => of(mail) > 1), []);
-    assert.ok(missing.length <= unknown + waiting, `${missing.length} have none, of which ${unknown} are unknown and ${waiting} wait: ${missing[0]?.reply.text}`);
+    const again = owed.reduce((n, mail) => n + Math.max(0, of(mail) - 1), 0);
+    console.log(`# ${owed.length} reports owed: ${again} came again, ${waiting} wait; ${unknown} messages were interrupted`);
+    assert.ok(again <= unknown, `${again} reports came again, and ${unknown} are on record as interrupted`);
+    assert.ok(missing.length <= waiting, `${missing.length} have none, of which ${waiting} wait: ${missing[0]?.reply.text}`);
     await postern.launch();
   });
 

@@ -281,6 +281,24 @@ START_TEST(a_crash_during_a_release_ends_it_as_unknown)
 }
 END_TEST
 
+START_TEST(a_crash_during_a_release_lets_wait_again_what_goes_at_least_once)
+{
+    uint64_t id = defer("a@example.com", &newsletter, NOW, NULL);
+    struct deferred d = claim(NOW, 1).rows[0];
+    struct sample s;
+    sample_init(&s, "a@example.com", &newsletter, OUTCOME_FORWARD);
+    s.row.at_least_once = true;
+    s.record.settles = id;
+    s.record.fence = d.fence;
+    s.record.settle_state = DEFERRED_LEASED;
+    ASK_OK(&s.record, RECORD);
+    harness_reopen();
+    ck_assert_int_eq(get_deferred(id).state, DEFERRED_WAITING);
+    ASSERT_HAS(decision_json(s.row.id), "\"status\":\"unknown\"");
+    ck_assert_uint_eq(claim(NOW, 1).rows[0].id, id);
+}
+END_TEST
+
 START_TEST(a_provider_that_is_down_keeps_the_message)
 {
     struct sample s;
@@ -504,6 +522,7 @@ int main(void)
                              channels_are_claimed_apart, a_spread_delays_the_claim_alone, a_release_is_forwarded,
                              a_release_that_ends_says_why, an_old_fence_is_refused, a_release_may_defer_again,
                              a_release_may_end_or_try_later, a_crash_during_a_release_ends_it_as_unknown,
+                             a_crash_during_a_release_lets_wait_again_what_goes_at_least_once,
                              a_provider_that_is_down_keeps_the_message, people_change_deferred_rows,
                              a_key_changes_only_its_own_rows, the_list_filters_and_pages,
                              a_newer_message_takes_the_place_of_an_older, a_shared_body_goes_with_the_last_row,
