@@ -35,10 +35,16 @@ struct submission_ask {
 /* It is answered exactly once, whatever happens. */
 void submission_start(struct gateway *g, const struct submission_ask *ask);
 
-/* A fault that is not a submission's in the dialect's words: counted, logged.  False: it does not fit into the arena.
- */
-bool submission_fault_reply(struct gateway *g, const struct connector *c, const struct route *route,
-                            const struct fault *f, const char *peer, struct arena *a, struct wire_reply *out);
+/* Who is refused, and why. */
+struct submission_refusal {
+    const struct connector *connector;
+    const struct route *route;
+    const struct fault *fault;
+    const char *peer; /* for the log */
+};
+/* In the dialect's words; counted, logged.  False: it does not fit into the arena. */
+bool submission_fault_reply(struct gateway *g, const struct submission_refusal *r, struct arena *a,
+                            struct wire_reply *out);
 
 /* How a released message ended; why: of one that did not leave, REASON_NONE when a provider or nobody knows. */
 typedef void submission_released(struct gateway *g, enum deferred_state state, enum reason why, void *arg);

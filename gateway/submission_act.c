@@ -180,7 +180,7 @@ static void answered(struct submission *s, const struct upstream_result *u)
 /* What the call asked for, in order; NULL: no memory. */
 static const struct message **messages_sent(struct submission *s, size_t *n)
 {
-    const struct message **sent = arena_calloc(s->arena, s->n_items, sizeof(*sent));
+    const struct message **sent = arena_calloc(s->arena, s->n_items, sizeof(const struct message *));
 
     *n = 0;
     for (size_t i = 0; sent != NULL && i < s->n_items; i++) {

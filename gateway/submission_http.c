@@ -84,7 +84,7 @@ void submission_http_fault(struct gateway *g, struct http_request *r, const stru
                            const struct route *route, const struct fault *f)
 {
     struct wire_reply w = {0};
-    bool built = submission_fault_reply(g, c, route, f, r->peer, r->arena, &w);
+    bool built = submission_fault_reply(g, &(struct submission_refusal){c, route, f, r->peer}, r->arena, &w);
 
     submission_http_reply(r, built ? &w : NULL);
 }

@@ -60,18 +60,19 @@ static const char *fault_name(enum fault_kind kind)
     never("a fault");
 }
 
-bool submission_fault_reply(struct gateway *g, const struct connector *c, const struct route *route,
-                            const struct fault *f, const char *peer, struct arena *a, struct wire_reply *out)
+bool submission_fault_reply(struct gateway *g, const struct submission_refusal *r, struct arena *a,
+                            struct wire_reply *out)
 {
-    struct fault told = *f;
+    struct fault told = *r->fault;
+    const char *dialect = r->connector->name, *word = fault_name(told.kind);
     /* What is wrong with an address may quote it, and a log holds none: the field is enough. */
-    const char *detail = f->kind == FAULT_ADDRESS ? f->field : f->message.text;
+    const char *detail = told.kind == FAULT_ADDRESS ? r->fault->field : r->fault->message.text;
 
     told.now_ms = clock_wall_ms();
-    metrics_fault(g->metrics, c->name, fault_name(f->kind));
-    log_line(LOG_INFO, NULL, "submission", "refused", "dialect=%s fault=%s peer=%s detail=%s", c->name,
-             fault_name(f->kind), peer, LOG_Q(slice_of(detail)));
-    return c->fault_reply(&told, route, a, out) == OK;
+    metrics_fault(g->metrics, dialect, word);
+    log_line(LOG_INFO, NULL, "submission", "refused", "dialect=%s fault=%s peer=%s detail=%s", dialect, word, r->peer,
+             LOG_Q(slice_of(detail)));
+    return r->connector->fault_reply(&told, r->route, a, out) == OK;
 }
 
 /*
@@ -168,7 +169,8 @@ bool submission_answer(struct submission *s, bool unknown, struct wire_reply *w)
 static bool client_reply(struct submission *s, struct wire_reply *w)
 {
     if (s->faulted)
-        return submission_fault_reply(s->g, s->connector, &s->route, &s->fault, s->peer, s->arena, w);
+        return submission_fault_reply(s->g, &(struct submission_refusal){s->connector, &s->route, &s->fault, s->peer},
+                                      s->arena, w);
     log_submission(s);
     return submission_answer(s, s->unknown, w);
 }
