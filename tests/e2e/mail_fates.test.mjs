@@ -44,6 +44,20 @@ describe('a relay that answers each recipient in its own way', () => {
     relay.forget();
   });
 
+  it('"later", and then "never": reported, once', async () => {
+    const to = await person();
+    relay.when('END', relaySays.reply('451 4.3.0 Later'), { match: to, times: 1 });
+    relay.when('END', relaySays.reply('554 5.6.0 No'), { match: to, times: 1 });
+    assert.match(await send({ to }), /^250 .*deferred until/);
+    await postern.setClock(new Date(postern.now.getTime() + HOUR));
+    const [report] = await waitFor('a report', () => reports(to).length > 0 && reports(to));
+    assert.match(report.text, /\r\nStatus: 5\.6\.0\r\n/);
+    await postern.setClock(new Date(postern.now.getTime() + 24 * HOUR));
+    await postern.idle(100);
+    assert.deepEqual([forwarded(to).length, reports(to).length], [0, 1]);
+    relay.forget();
+  });
+
   it("what it says is no field of the report, and a status of another class is none", async () => {
     const [now, never] = [await person(), await person()];
     relay.when('RCPT', relaySays.reply('550 2.0.0 Fine\u0000\u000bBcc: x@y.example'), { match: never });
