@@ -26,7 +26,7 @@ async function send(mail, key) {
   const client = await loggedIn(house, key);
   const { end } = await client.send({ ...mail, content: content(mail) });
   client.end();
-  return end.text;
+  return (end ?? assert.fail('no answer')).text;
 }
 
 describe('a relay that answers each recipient in its own way', () => {
@@ -99,6 +99,58 @@ describe('a mail that waits', () => {
     await postern.passRelease(row.release_at);
     await waitFor('a report', () => reports(eve.email).length === 1);
     assert.equal(forwarded(eve.email).length, 0);
+  });
+});
+
+describe('a mail that comes again because its client heard no answer', () => {
+  const MESSAGE_ID = 'Message-ID: <order.77@shop.example>';
+
+  it('is sent once; another text, another recipient, another key: another mail', async () => {
+    const [ada, bob] = [await person(), await person()];
+    const mail = { to: ada, fields: [MESSAGE_ID] };
+    assert.match(await send(mail), QUEUED);
+    assert.match(await send(mail), /^250 2\.0\.0 Ok: queued as \S+$/);
+    assert.equal(forwarded(ada).length, 1);
+    await send({ ...mail, body: 'Another' });
+    await send({ ...mail, to: [ada, bob] });
+    await send(mail, 'shop'); // a newsletter, which needs a consent
+    await send({ ...mail, fields: [MESSAGE_ID, 'X-Postern-Category: invoice'] }, 'shop');
+    assert.deepEqual([forwarded(ada).length, forwarded(bob).length], [4, 1]);
+  });
+
+  it('ten times at once: one goes, the others hear that it is under way, later that it is queued', async () => {
+    const to = await person();
+    const mail = { to, fields: [MESSAGE_ID] };
+    relay.when('END', relaySays.late(100), { match: to });
+    const replies = await Promise.all(Array.from({ length: 10 }, () => send(mail)));
+    assert.deepEqual(replies.map((text) => text.slice(0, 3)).sort(), ['250', ...Array(9).fill('451')]);
+    assert.match(await send(mail), /^250 /);
+    assert.equal(forwarded(to).length, 1);
+    relay.forget();
+  });
+
+  it('was refused before, here or by the relay: it may come again', async () => {
+    const eve = await postern.person();
+    const mail = { to: eve.email, fields: [MESSAGE_ID] };
+    assert.match(await send(mail, 'shop'), /^550 5\.7\.1 /);
+    await postern.consent(eve, { channel: 'email', category: 'newsletter' });
+    relay.when('END', relaySays.reply('550 5.1.1 No'), { match: eve.email, times: 1 });
+    assert.equal(await send(mail, 'shop'), '550 5.1.1 No');
+    assert.match(await send(mail, 'shop'), QUEUED);
+    assert.equal(forwarded(eve.email).length, 1);
+  });
+
+  it('and Postern died while it was under way: it may come again', async () => {
+    const to = await person();
+    const mail = { to, fields: [MESSAGE_ID] };
+    relay.when('END', relaySays.stall(), { match: to, times: 1 });
+    const first = send(mail).then(() => 'answered', () => 'no answer');
+    await waitFor('the mail at the relay', () => relay.seen(to).length === 1);
+    await postern.kill();
+    assert.equal(await first, 'no answer');
+    await postern.launch();
+    assert.match(await send(mail), QUEUED);
+    assert.equal(forwarded(to).length, 1);
   });
 });
 
