@@ -209,7 +209,7 @@ static void reply_to_client(struct submission *s)
     } else if (!s->replayed) {
         log_submission(s);
     }
-    if (s->claim != 0 || (!s->reported && submission_owes_report(s)))
+    if (s->claim != 0 || s->last != NULL || (!s->reported && submission_owes_report(s)))
         submission_post_answer(s, built);
     else
         submission_send(s, built);

@@ -161,10 +161,12 @@ static void post(struct posted *p)
     store_submit(p->g->store, &p->result.r);
 }
 
-/* The last word on what was sent: with a claimed key it waits for the answer, so that one commit takes both. */
+/* The last word on what was sent: with a claimed key, or a report, it waits for the answer: one commit takes them all. */
 static void post_last(struct submission *s, struct posted *p)
 {
-    if (s->claim != 0 && s->last == NULL && !s->again)
+    bool with_answer = s->claim != 0 || submission_owes_report(s);
+
+    if (with_answer && s->last == NULL && !s->again)
         s->last = p;
     else
         post(p);
