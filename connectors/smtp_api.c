@@ -274,8 +274,9 @@ bool smtp_api_to(const struct smtp_api *api, size_t i, struct arena *a, struct s
 
 static void tell_time(const struct smtp_api *api, uint32_t node, struct message *m)
 {
-    int64_t at_ms;
-    if (sendgrid_send_at(&api->scan, node, &at_ms) && at_ms > api->now_ms && at_ms > m->not_before_ms)
+    int64_t at_ms = 0;
+    ignore(sendgrid_send_at(&api->scan, node, &at_ms)); /* it was checked when it was read */
+    if (at_ms > api->now_ms && at_ms > m->not_before_ms)
         m->not_before_ms = at_ms;
 }
 

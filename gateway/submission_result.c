@@ -161,7 +161,8 @@ static void post(struct posted *p)
     store_submit(p->g->store, &p->result.r);
 }
 
-/* The last word on what was sent: with a claimed key, or a report, it waits for the answer: one commit takes them all. */
+/* The last word on what was sent: with a claimed key, or a report, it waits for the answer: one commit takes them all.
+ */
 static void post_last(struct submission *s, struct posted *p)
 {
     bool with_answer = s->claim != 0 || submission_owes_report(s);
