@@ -20,11 +20,11 @@ struct bus;
 
 #define BUS_LEASE_MS 1800 /* so that a change is acknowledged within 2 s, whoever does not answer */
 
-/* A deferred message is due at at_ms; any_channel: look at all of them now. */
+/* A deferred message of the nth connector is due at at_ms; any: look at all of them now. */
 struct bus_due {
     int64_t at_ms;
-    int32_t channel;
-    int32_t any_channel;
+    int32_t nth;
+    int32_t any;
 };
 
 /* What the gateway does when the parent or another worker says so; not called when the bus is freed. */

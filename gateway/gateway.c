@@ -402,10 +402,10 @@ static void on_due(void *arg, const struct bus_due *due)
 {
     struct gateway *g = arg;
 
-    if (due->any_channel)
+    if (due->any)
         releaser_wake(g->releaser);
-    else if (due->channel >= 0 && due->channel < CHANNEL_N)
-        releaser_notice(g->releaser, (enum channel)due->channel, due->at_ms);
+    else
+        releaser_notice_nth(g->releaser, due->nth, due->at_ms);
 }
 
 static void on_drain(void *arg, bool at_once)

@@ -1,7 +1,7 @@
 /*
  * The queue of deferred messages.  It asks the store for what is due when
- * something is due, holds a lease on at most ACTIVE_MAX rows a channel, and sends
- * each through GATHER again.  A channel whose provider is down gets one row a
+ * something is due, holds a lease on at most ACTIVE_MAX rows of a dialect, and sends
+ * each through GATHER again.  A dialect whose provider is down gets one row a
  * second, to see whether it is back: what waits costs nothing meanwhile.
  *
  * Of several workers one releases; the others tell it what is due sooner than it
@@ -22,10 +22,10 @@
 #define HELD_BYTES (2 * (size_t)LIMIT_HTTP_BODY_BYTES + LIMIT_ARENA_BYTES) /* of a claim: the largest body fits */
 #define TICK_MS    200 /* how late a due message may be noticed; the store is asked only when one is due */
 
-/* What waits for one channel's provider. */
+/* What waits for one dialect's provider. */
 struct lane {
     struct releaser *releaser;
-    enum channel channel;
+    const struct connector *connector;
     int64_t next_due_ms;   /* wall clock; nothing is due before */
     int64_t probe_mono_ms; /* while the provider is down: the next row may try */
     bool claiming;
@@ -37,7 +37,8 @@ struct releaser {
     struct gateway *g;
     bool elsewhere; /* another worker releases: next_due_ms is what it is still to be told */
     struct loop_task *tick;
-    struct lane lanes[CHANNEL_N];
+    struct lane *lanes; /* as many as there are connectors */
+    size_t n_lanes;
     struct clock_watch clock;
     bool draining;
 };
@@ -140,7 +141,7 @@ static void claim(struct lane *lane, size_t max)
     c->request = (struct store_deferred_claim){
         .r = {.kind = STORE_DEFERRED_CLAIM, .cb = on_claimed, .arg = c},
         .arena = &c->arena,
-        .channel = lane->channel,
+        .dialect = slice_of(lane->connector->name),
         .now_ms = clock_wall_ms(),
         /* One process owns its store: a lease ends with its settling, or with the process (store_open gives
            it back).  A time limit would let a jump of the clock release a message twice. */
@@ -152,40 +153,33 @@ static void claim(struct lane *lane, size_t max)
     store_submit(lane->releaser->g->store, &c->request.r);
 }
 
-enum readiness { PROVIDERS_PAUSED, PROVIDERS_BROKEN, PROVIDERS_READY };
+enum readiness { PROVIDER_PAUSED, PROVIDER_BROKEN, PROVIDER_READY };
 
-/* Of those that carry the lane's messages the best: what another does not take goes back to wait by itself. */
 static enum readiness readiness(const struct lane *lane)
 {
     const struct conf *conf = lane->releaser->g->conf;
-    enum readiness best = PROVIDERS_PAUSED;
+    const struct conf_provider *p = conf_route(conf, lane->connector);
+    struct upstream_state state;
 
-    for (size_t i = 0; connectors[i] != NULL; i++) {
-        const struct conf_provider *p = conf_route(conf, connectors[i]);
-        struct upstream_state state;
-        if (p == NULL || connectors[i]->channel != lane->channel)
-            continue;
-        if (p->connector == NULL)
-            return PROVIDERS_READY;
-        upstream_state(confs_upstream(conf, p), &state);
-        if (state.paused_ms > 0)
-            continue;
-        if (state.breaker == UPSTREAM_BREAKER_CLOSED)
-            return PROVIDERS_READY;
-        best = PROVIDERS_BROKEN;
-    }
-    return best;
+    if (p == NULL)
+        return PROVIDER_PAUSED; /* until there is a route again */
+    if (p->connector == NULL)
+        return PROVIDER_READY;
+    upstream_state(confs_upstream(conf, p), &state);
+    if (state.paused_ms > 0)
+        return PROVIDER_PAUSED;
+    return state.breaker == UPSTREAM_BREAKER_CLOSED ? PROVIDER_READY : PROVIDER_BROKEN;
 }
 
 /* How many rows may try now. */
 static size_t room(struct lane *lane)
 {
     switch (readiness(lane)) {
-    case PROVIDERS_READY:
+    case PROVIDER_READY:
         return ACTIVE_MAX - lane->active;
-    case PROVIDERS_PAUSED:
+    case PROVIDER_PAUSED:
         return 0;
-    case PROVIDERS_BROKEN:
+    case PROVIDER_BROKEN:
         break;
     }
     if (lane->active > 0 || clock_mono_ms() < lane->probe_mono_ms)
@@ -206,7 +200,7 @@ static bool clock_is_good(struct releaser *r, int64_t now_ms)
         break;
     case CLOCK_SETTLED:
         log_line(LOG_WARN, NULL, "release", "clock_settled", "then=\"releases go on\"");
-        for (size_t i = 0; i < CHANNEL_N; i++)
+        for (size_t i = 0; i < r->n_lanes; i++)
             r->lanes[i].next_due_ms = 0;
         break;
     }
@@ -219,7 +213,7 @@ static void look(struct releaser *r)
 
     if (!clock_is_good(r, now_ms))
         return;
-    for (size_t i = 0; i < CHANNEL_N && !r->draining; i++) {
+    for (size_t i = 0; i < r->n_lanes && !r->draining; i++) {
         struct lane *lane = &r->lanes[i];
         bool may = !lane->claiming && now_ms >= lane->next_due_ms && lane->held_bytes < HELD_BYTES / 2;
         size_t n = may ? room(lane) : 0;
@@ -240,9 +234,12 @@ struct releaser *releaser_new(struct gateway *g)
     struct releaser *r = xcalloc(1, sizeof(*r));
     r->g = g;
     r->elsewhere = g->worker != STORE_RELEASING_OWNER;
-    for (size_t i = 0; i < CHANNEL_N; i++)
+    while (connectors[r->n_lanes] != NULL)
+        r->n_lanes++;
+    r->lanes = xcalloc(r->n_lanes, sizeof(*r->lanes));
+    for (size_t i = 0; i < r->n_lanes; i++)
         r->lanes[i] =
-            (struct lane){.releaser = r, .channel = (enum channel)i, .next_due_ms = r->elsewhere ? INT64_MAX : 0};
+            (struct lane){.releaser = r, .connector = connectors[i], .next_due_ms = r->elsewhere ? INT64_MAX : 0};
     if (!r->elsewhere)
         r->tick = loop_after(g->loop, 0, on_tick, r);
     return r;
@@ -254,6 +251,7 @@ void releaser_free(struct releaser **rp)
     if (r == NULL)
         return;
     loop_cancel(&r->tick);
+    free(r->lanes);
     free(r);
 }
 
@@ -263,29 +261,39 @@ static void on_tell(void *arg)
     struct releaser *r = arg;
 
     r->tick = NULL;
-    for (size_t i = 0; i < CHANNEL_N; i++) {
-        struct bus_due due = {.at_ms = r->lanes[i].next_due_ms, .channel = (int32_t)i};
+    for (size_t i = 0; i < r->n_lanes; i++) {
+        struct bus_due due = {.at_ms = r->lanes[i].next_due_ms, .nth = (int32_t)i};
         if (due.at_ms != INT64_MAX)
             bus_due(r->g->bus, &due);
         r->lanes[i].next_due_ms = INT64_MAX;
     }
 }
 
-void releaser_notice(struct releaser *r, enum channel channel, int64_t release_at_ms)
+void releaser_notice_nth(struct releaser *r, int32_t nth, int64_t release_at_ms)
 {
-    if (release_at_ms < r->lanes[channel].next_due_ms)
-        r->lanes[channel].next_due_ms = release_at_ms;
+    if (nth < 0 || (size_t)nth >= r->n_lanes)
+        return;
+    if (release_at_ms < r->lanes[nth].next_due_ms)
+        r->lanes[nth].next_due_ms = release_at_ms;
     if (r->elsewhere && r->tick == NULL)
         r->tick = loop_defer(r->g->loop, on_tell, r);
+}
+
+void releaser_notice(struct releaser *r, const struct connector *c, int64_t release_at_ms)
+{
+    for (size_t i = 0; i < r->n_lanes; i++) {
+        if (r->lanes[i].connector == c)
+            releaser_notice_nth(r, (int32_t)i, release_at_ms);
+    }
 }
 
 void releaser_wake(struct releaser *r)
 {
     if (r->elsewhere) {
-        bus_due(r->g->bus, &(struct bus_due){.any_channel = 1});
+        bus_due(r->g->bus, &(struct bus_due){.any = 1});
         return;
     }
-    for (size_t i = 0; i < CHANNEL_N; i++)
+    for (size_t i = 0; i < r->n_lanes; i++)
         r->lanes[i].next_due_ms = 0;
     look(r);
 }
@@ -309,7 +317,7 @@ void releaser_drain(struct releaser *r)
 size_t releaser_active(const struct releaser *r)
 {
     size_t n = 0;
-    for (size_t i = 0; i < CHANNEL_N; i++)
+    for (size_t i = 0; i < r->n_lanes; i++)
         n += r->lanes[i].active + (r->lanes[i].claiming ? 1 : 0);
     return n;
 }

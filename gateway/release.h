@@ -12,8 +12,10 @@
 struct releaser *releaser_new(struct gateway *g);
 void releaser_free(struct releaser **r);
 
-/* Something is due at release_at_ms: look then, if that is sooner than what is known. */
-void releaser_notice(struct releaser *r, enum channel channel, int64_t release_at_ms);
+/* Something of that dialect is due at release_at_ms: look then, if that is sooner than what is known. */
+void releaser_notice(struct releaser *r, const struct connector *c, int64_t release_at_ms);
+/* The same, from another worker: the dialect by its place among the connectors. */
+void releaser_notice_nth(struct releaser *r, int32_t nth, int64_t release_at_ms);
 /* Something may be due sooner than is known: look now. */
 void releaser_wake(struct releaser *r);
 /* The wall clock was set on purpose: no jump; look now. */

@@ -74,8 +74,8 @@ static void on_written(enum err status, void *arg)
     w->changed += w->retime.changed;
     metrics_retimed(w->g->metrics, w->retime.changed);
     for (size_t i = 0; i < w->retime.n; i++) {
-        for (size_t k = 0; k < CHANNEL_N; k++)
-            releaser_notice(w->g->releaser, (enum channel)k, w->rows[i].to_ms);
+        for (size_t k = 0; connectors[k] != NULL; k++)
+            releaser_notice(w->g->releaser, connectors[k], w->rows[i].to_ms);
     }
     page_done(w);
 }

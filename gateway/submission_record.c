@@ -261,10 +261,10 @@ static void on_recorded(enum err status, void *arg)
             callbacks_post(s->g->callbacks, &r->record.superseded[i], KEPT_FAILED, REASON_SUPERSEDED);
         }
         if (r->record.report != NULL)
-            releaser_notice(s->g->releaser, CHANNEL_EMAIL, r->record.report->deferred.release_at_ms);
+            releaser_notice(s->g->releaser, s->connector, r->record.report->deferred.release_at_ms);
         for (size_t i = 0; i < r->record.n; i++) {
             if (r->record.decisions[i].deferred != NULL)
-                releaser_notice(s->g->releaser, s->connector->channel, r->record.decisions[i].deferred->release_at_ms);
+                releaser_notice(s->g->releaser, s->connector, r->record.decisions[i].deferred->release_at_ms);
         }
     }
     submission_resume(s);

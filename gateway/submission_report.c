@@ -306,7 +306,8 @@ static void on_kept(enum err status, void *arg)
     struct waiting_report *w = arg;
 
     if (status == OK)
-        releaser_notice(w->g->releaser, CHANNEL_EMAIL, w->result.report->deferred.release_at_ms);
+        releaser_notice(w->g->releaser, connector_get(w->result.report->submission.dialect),
+                        w->result.report->deferred.release_at_ms);
     confs_drop(&w->conf);
     arena_clear(&w->arena);
     free(w);

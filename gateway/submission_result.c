@@ -31,9 +31,9 @@ struct posted {
     struct posted *next, **prev; /* among the gateway's unwritten, while it waits for space; else NULL */
     struct loop_task *again;
     struct gateway *g;
-    struct conf *conf; /* held: names of keys, providers and categories are its texts */
-    enum channel channel;
-    int64_t notice_ms; /* a kept message is due then; 0 = none */
+    struct conf *conf;                 /* held: names of keys, providers and categories are its texts */
+    const struct connector *connector; /* NULL: its dialect is not known any more */
+    int64_t notice_ms;                 /* a kept message is due then; 0 = none */
     struct arena arena;
     struct record_result *rows; /* of the result */
     struct store_result result;
@@ -121,9 +121,9 @@ static void on_posted(enum err status, void *arg)
         log_line(LOG_ERROR_, NULL, "submission", "result_unwritten", "rows=%zu then=\"unknown after the restart\"",
                  p->result.n);
     if (status == OK && p->notice_ms != 0)
-        releaser_notice(p->g->releaser, p->channel, p->notice_ms);
+        releaser_notice(p->g->releaser, p->connector, p->notice_ms);
     if (status == OK && p->result.report != NULL)
-        releaser_notice(p->g->releaser, CHANNEL_EMAIL, p->result.report->deferred.release_at_ms);
+        releaser_notice(p->g->releaser, p->connector, p->result.report->deferred.release_at_ms);
     if (!again)
         posted_free(p);
     if (s != NULL)
@@ -136,7 +136,7 @@ static struct posted *posted_new(struct submission *s, enum deferred_state settl
 
     p->g = s->g;
     p->conf = confs_hold(s->conf);
-    p->channel = s->deferred != NULL ? s->deferred->channel : s->connector->channel;
+    p->connector = s->connector;
     arena_init(&p->arena, SIZE_MAX);
     p->result = (struct store_result){
         .r = {.kind = STORE_RESULT, .cb = on_posted, .arg = p},

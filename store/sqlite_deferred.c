@@ -120,7 +120,8 @@ uint64_t deferred_insert(struct backend *b, const struct deferred *d, const stru
             V_TEXT(d->batch_id), V_TEXT(d->collapse_key), V_TEXT(either(d->topic, m == NULL ? none : m->topic)),
             V_TEXT(either(d->sender, m == NULL ? none : m->sender)), V_TEXT(d->local_rule), V_INT(d->enqueued_at_ms),
             V_INT(d->enqueued_at_ms), V_INT(d->release_at_ms), V_INT(d->spread_ms),
-            V_INT(d->expires_at_ms == 0 ? INT64_MAX : d->expires_at_ms), V_INT(d->deferrals));
+            V_INT(d->expires_at_ms == 0 ? INT64_MAX : d->expires_at_ms), V_INT(d->deferrals),
+            V_TEXT(s == NULL ? none : s->dialect));
     uint64_t id = (uint64_t)sql_last_id(b);
     b->depth.n[d->state]++;
     if (*submission_row != 0)

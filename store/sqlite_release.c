@@ -20,7 +20,7 @@ static void end_leases(struct backend *b, int64_t now_ms)
 
 static bool claim_next(struct backend *b, struct store_deferred_claim *r, struct deferred *d)
 {
-    sqlite3_stmt *st = SQL_START(b, SQL_DEFERRED_NEXT_READY, V_INT(r->channel));
+    sqlite3_stmt *st = SQL_START(b, SQL_DEFERRED_NEXT_READY, V_TEXT(r->dialect));
     if (!sql_row(b, st))
         return false;
     int64_t submission = deferred_read(b, st, r->arena, d);
@@ -36,11 +36,11 @@ static bool claim_next(struct backend *b, struct store_deferred_claim *r, struct
     return true;
 }
 
-static int64_t next_due(struct backend *b, enum channel channel, int64_t now_ms)
+static int64_t next_due(struct backend *b, struct slice dialect, int64_t now_ms)
 {
-    if (SQL_GET(b, SQL_DEFERRED_ANY_READY, 0, V_INT(channel)) != 0)
+    if (SQL_GET(b, SQL_DEFERRED_ANY_READY, 0, V_TEXT(dialect)) != 0)
         return now_ms;
-    int64_t due = SQL_GET(b, SQL_DEFERRED_NEXT_DUE, INT64_MAX, V_INT(channel));
+    int64_t due = SQL_GET(b, SQL_DEFERRED_NEXT_DUE, INT64_MAX, V_TEXT(dialect));
     int64_t lease = sql_get(b, SQL_DEFERRED_NEXT_LEASE_OUT, INT64_MAX, NULL, 0);
     return due < lease ? due : lease;
 }
@@ -48,14 +48,14 @@ static int64_t next_due(struct backend *b, enum channel channel, int64_t now_ms)
 enum err sqlite_deferred_claim(struct backend *b, struct store_deferred_claim *r)
 {
     end_leases(b, r->now_ms);
-    SQL_RUN(b, SQL_DEFERRED_ACTIVATE, V_INT(r->now_ms), V_INT(ACTIVATE_MAX), V_INT(r->channel));
+    SQL_RUN(b, SQL_DEFERRED_ACTIVATE, V_INT(r->now_ms), V_INT(ACTIVATE_MAX), V_TEXT(r->dialect));
     r->n = 0;
     r->rows = sql_alloc(b, r->arena, r->max, sizeof *r->rows);
     while (!b->arena_spent && r->n < r->max && claim_next(b, r, &r->rows[r->n]))
         r->n++;
     if (r->n > 0)
         b->arena_spent = false; /* what fitted is enough; the rest is claimed next */
-    r->next_due_ms = next_due(b, r->channel, r->now_ms);
+    r->next_due_ms = next_due(b, r->dialect, r->now_ms);
     return sql_done(b, OK);
 }
 

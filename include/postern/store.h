@@ -472,7 +472,7 @@ struct store_opt_out_add {
 struct store_deferred_claim {
     struct store_request r;
     struct arena *arena;
-    enum channel channel;
+    struct slice dialect; /* what waits for one provider */
     int64_t now_ms;
     int64_t lease_until_ms; /* a lease that has run out is due again */
     size_t max;

@@ -58,6 +58,22 @@ describe('a relay that answers each recipient in its own way', () => {
     relay.forget();
   });
 
+  it('is not there, and what waits is not tried over and over, though another provider of mail is well', async () => {
+    const people = await Promise.all(Array.from({ length: 10 }, person));
+    const again = () => postern.metric('postern_released_total', { end: 'deferred_again' });
+    await relay.stop();
+    for (const to of people) assert.match(await send({ to }), /^250 /);
+    const before = await again();
+    for (let seconds = 0; seconds < 60; seconds += 10) {
+      await postern.setClock(new Date(postern.now.getTime() + 10_000));
+      await postern.idle(150);
+    }
+    assert.ok((await again()) - before <= 2 * people.length, `${(await again()) - before} tries in a minute`);
+    await relay.start();
+    await postern.setClock(new Date(postern.now.getTime() + HOUR));
+    await waitFor('all of them', () => people.every((to) => forwarded(to).length === 1));
+  });
+
   it("what it says is no field of the report, and a status of another class is none", async () => {
     const [now, never] = [await person(), await person()];
     relay.when('RCPT', relaySays.reply('550 2.0.0 Fine\u0000\u000bBcc: x@y.example'), { match: never });

@@ -149,7 +149,7 @@ static void on_clock(void *arg, int64_t now_ms)
 static void on_due(void *arg, const struct bus_due *due)
 {
     (void)arg;
-    seen.dues += due->at_ms == 17 && due->channel == 1;
+    seen.dues += due->at_ms == 17 && due->nth == 1;
 }
 
 static void on_drain(void *arg, bool at_once)
@@ -237,7 +237,7 @@ START_TEST(a_change_is_applied_before_it_is_said)
     say(BUS_CLOCK, 6, &now_ms, sizeof now_ms);
     ck_assert_int_eq(seen.clock_ms, 12345);
     ck_assert(heard.n == 2 && heard.kind[1] == BUS_APPLIED && heard.id[1] == 6);
-    struct bus_due due = {.at_ms = 17, .channel = 1};
+    struct bus_due due = {.at_ms = 17, .nth = 1};
     say(BUS_DUE, 0, &due, sizeof due);
     ck_assert_uint_eq(seen.dues, 1);
 }
@@ -278,7 +278,7 @@ START_TEST(alone_there_is_nobody_to_tell)
     struct bus *alone = bus_new(loop, -1, &user, NULL);
     ck_assert(bus_fresh(alone));
     bus_ready(alone);
-    bus_due(alone, &(struct bus_due){.any_channel = 1});
+    bus_due(alone, &(struct bus_due){.any = 1});
     bus_changed(alone, &(uint64_t){1}, 1, on_done, NULL);
     ck_assert_int_eq(seen.called, 0);
     loop_turn(loop, false);

@@ -25,17 +25,17 @@ static struct deferred get_deferred(uint64_t id)
     return list.rows[0];
 }
 
-static struct store_deferred_claim claim_of(enum channel channel, int64_t now_ms, size_t max)
+static struct store_deferred_claim claim_of(const char *dialect, int64_t now_ms, size_t max)
 {
     struct store_deferred_claim c = {
-        .arena = &arena, .channel = channel, .now_ms = now_ms, .lease_until_ms = now_ms + 60000, .max = max};
+        .arena = &arena, .dialect = slice_of(dialect), .now_ms = now_ms, .lease_until_ms = now_ms + 60000, .max = max};
     ASK_OK(&c, DEFERRED_CLAIM);
     return c;
 }
 
 static struct store_deferred_claim claim(int64_t now_ms, size_t max)
 {
-    return claim_of(CHANNEL_EMAIL, now_ms, max);
+    return claim_of("sendgrid", now_ms, max);
 }
 
 START_TEST(a_deferred_message_is_kept_whole)
@@ -99,17 +99,21 @@ START_TEST(claims_take_what_is_due_in_release_order)
 }
 END_TEST
 
-START_TEST(channels_are_claimed_apart)
+START_TEST(dialects_are_claimed_apart)
 {
+    struct sample s;
     defer("a@example.com", &newsletter, NOW, NULL);
-    uint64_t text = defer("+15550100001", &newsletter, NOW + HOUR, NULL);
+    sample_init(&s, "b@example.com", &newsletter, OUTCOME_DEFER);
+    sample_defer(&s, NOW + HOUR);
+    s.submission.dialect = SLICE("smtp");
+    ASK_OK(&s.record, RECORD);
     ck_assert_uint_eq(claim(NOW + HOUR, 5).n, 1);
-    struct store_deferred_claim c = claim_of(CHANNEL_SMS, NOW, 5);
+    struct store_deferred_claim c = claim_of("smtp", NOW, 5);
     ck_assert_uint_eq(c.n, 0);
     ck_assert_int_eq(c.next_due_ms, NOW + HOUR);
-    c = claim_of(CHANNEL_SMS, NOW + HOUR, 5);
+    c = claim_of("smtp", NOW + HOUR, 5);
     ck_assert_uint_eq(c.n, 1);
-    ck_assert_uint_eq(c.rows[0].id, text);
+    ck_assert_str_eq(c.rows[0].to.text, "b@example.com");
 }
 END_TEST
 
@@ -268,14 +272,14 @@ END_TEST
 START_TEST(a_crash_during_a_release_ends_it_as_unknown)
 {
     uint64_t id = defer("+15550100001", &newsletter, NOW, NULL);
-    struct deferred d = claim_of(CHANNEL_SMS, NOW, 1).rows[0];
+    struct deferred d = claim_of("sendgrid", NOW, 1).rows[0];
     struct sample s;
     ck_assert_int_eq(settle(&d, &s, OUTCOME_FORWARD, DEFERRED_LEASED), OK);
     harness_reopen();
     d = get_deferred(id);
     ck_assert_int_eq(d.state, DEFERRED_ENDED);
     ck_assert(slice_eq_cstr(d.end_reason, "unknown"));
-    ck_assert_uint_eq(claim_of(CHANNEL_SMS, NOW + HOUR, 1).n, 0);
+    ck_assert_uint_eq(claim_of("sendgrid", NOW + HOUR, 1).n, 0);
     ASSERT_HAS(decision_json(s.row.id), "\"status\":\"unknown\"");
     ck_assert_uint_eq(store_queue_depth(store).n[DEFERRED_LEASED], 0);
 }
@@ -519,7 +523,7 @@ int main(void)
 {
     Suite *s = suite_create("store_contract_deferred");
     suite_add_tcase(s, TESTS("deferred", a_deferred_message_is_kept_whole, claims_take_what_is_due_in_release_order,
-                             channels_are_claimed_apart, a_spread_delays_the_claim_alone, a_release_is_forwarded,
+                             dialects_are_claimed_apart, a_spread_delays_the_claim_alone, a_release_is_forwarded,
                              a_release_that_ends_says_why, an_old_fence_is_refused, a_release_may_defer_again,
                              a_release_may_end_or_try_later, a_crash_during_a_release_ends_it_as_unknown,
                              a_crash_during_a_release_lets_wait_again_what_goes_at_least_once,

@@ -173,7 +173,7 @@ START_TEST(leases_end_with_the_releasing_worker_alone)
     struct store *releasing = open_as(STORE_SHARED, STORE_RELEASING_OWNER);
     defer_by(releasing);
     struct store_deferred_claim claim = {
-        .arena = &arena, .channel = CHANNEL_EMAIL, .now_ms = NOW + 1, .lease_until_ms = INT64_MAX, .max = 1};
+        .arena = &arena, .dialect = SLICE("sendgrid"), .now_ms = NOW + 1, .lease_until_ms = INT64_MAX, .max = 1};
     ck_assert_int_eq(ask_of(releasing, &claim.r, STORE_DEFERRED_CLAIM), OK);
     ck_assert_uint_eq(claim.n, 1);
     store_close(&releasing);
