@@ -36,6 +36,7 @@ bool smtp_is_own_field(struct slice name);
 struct slice smtp_notify_text(uint32_t notify);
 /* Of the "5.1.1" at the head of a reply's text, of the code's own class (RFC 3463, RFC 2034); 0: there is none. */
 size_t smtp_status_length(int code, struct slice text);
+bool smtp_is_ascii(struct slice s);
 /* Visible ASCII and blanks of it, one '?' for any other character, a blank for a control. */
 void smtp_add_clean(struct buf *b, struct slice text);
 

@@ -10,6 +10,14 @@
 
 /* --- the envelope ------------------------------------------------------------------ */
 
+bool smtp_is_ascii(struct slice s)
+{
+    size_t i = 0;
+    while (i < s.n && (unsigned char)s.p[i] < 0x80)
+        i++;
+    return i == s.n;
+}
+
 struct slice smtp_notify_text(uint32_t notify)
 {
     static const char *const texts[] = {NULL,    "SUCCESS",       "FAILURE",       "SUCCESS,FAILURE",
@@ -26,7 +34,8 @@ static struct mail_recipient recipient_of(const struct smtp_rcpt *r)
 
 /*
  * Whom the mail is handed to when X-SMTPAPI names the recipients.  SendGrid looks at that alone; another relay would
- * send to whom RCPT says.  So it says one who was decided about: the client's own carrier if that is one of them.
+ * send to whom RCPT says.  So it says one who was decided about: the client's own carrier if that is one of them, else
+ * the first whom every relay can be told.
  */
 static struct mail_recipient carrier_of(const struct smtp *smtp, const struct parsed *p, const bool *send)
 {
@@ -40,7 +49,8 @@ static struct mail_recipient carrier_of(const struct smtp *smtp, const struct pa
             continue;
         if (strcmp(p->messages[i].to.text, own.text) == 0)
             return carrier;
-        if (first == SIZE_MAX)
+        if (first == SIZE_MAX ||
+            (!smtp_is_ascii(slice_of(p->messages[first].to.text)) && smtp_is_ascii(slice_of(p->messages[i].to.text))))
             first = i;
     }
     carrier.path = slice_of(p->messages[first].to.text);
@@ -69,8 +79,10 @@ static struct mail_envelope *envelope_of(const struct smtp *smtp, const struct p
                                 .ret = slice_of(rets[smtp->mail.ret]),
                                 .envid = envid_of(&smtp->mail),
                                 .recipients = recipients};
-    if (of_api)
+    if (of_api) {
         recipients[e->n_recipients++] = carrier_of(smtp, p, send);
+        e->smtputf8 = e->smtputf8 || !smtp_is_ascii(recipients[0].path);
+    }
     for (size_t i = 0; !of_api && i < p->n_messages; i++) {
         if (send[i])
             recipients[e->n_recipients++] = recipient_of(&smtp->rcpts[i]);

@@ -30,14 +30,6 @@ struct writing {
     struct buf b;
 };
 
-static bool is_ascii(struct slice s)
-{
-    size_t i = 0;
-    while (i < s.n && (unsigned char)s.p[i] < 0x80)
-        i++;
-    return i == s.n;
-}
-
 /* --- whom to tell ---------------------------------------------------------------- */
 
 /* X-SMTPAPI's recipients have no RCPT of their own: their carrier speaks for them. */
@@ -160,7 +152,7 @@ static void add_row(struct writing *w, const struct report_row *row)
     buf_add_cstr(b, "\r\n");
     if (!of_api)
         add_xtext(b, "Original-Recipient", rcpt_of(w->smtp, row->message)->orcpt);
-    buf_printf(b, "Final-Recipient: %s; %.*s\r\n", is_ascii(to) ? "rfc822" : "utf-8", SLICE_ARG(to));
+    buf_printf(b, "Final-Recipient: %s; %.*s\r\n", smtp_is_ascii(to) ? "rfc822" : "utf-8", SLICE_ARG(to));
     buf_printf(b, "Action: %s\r\nStatus: %.*s\r\n", actions[row->action], SLICE_ARG(row->status));
     if (row->remote.n > 0) {
         buf_add_cstr(b, "Remote-MTA: dns; ");
@@ -299,19 +291,19 @@ enum err smtp_report(const struct wire_request *r, const struct parsed *p, const
     w.rows = arena_calloc(a, n + 1, sizeof(const struct report_row *));
     if (w.rows == NULL)
         return ERR_LIMIT;
-    w.utf8 = !is_ascii(w.smtp->mail.path);
+    w.utf8 = !smtp_is_ascii(w.smtp->mail.path);
     for (size_t i = 0; i < n; i++) {
         if (!is_wanted(w.smtp, &rows[i]))
             continue;
         w.rows[w.n_rows++] = &rows[i];
-        w.utf8 = w.utf8 || !is_ascii(rows[i].message->to_text);
+        w.utf8 = w.utf8 || !smtp_is_ascii(rows[i].message->to_text);
     }
     if (w.n_rows == 0 || w.smtp->mail.path.n == 0)
         return ERR_NOT_FOUND;
     enum err err = choose_returned(&w);
     if (err != OK)
         return err;
-    w.is_8bit = w.utf8 || !is_ascii(w.returned);
+    w.is_8bit = w.utf8 || !smtp_is_ascii(w.returned);
     buf_init(&w.b, a, REPORT_MAX_BYTES);
     add_mail(&w);
     return make_request(&w, out);
