@@ -81,7 +81,7 @@ static struct mail_envelope *envelope_of(const struct smtp *smtp, const struct p
                                 .recipients = recipients};
     if (of_api) {
         recipients[e->n_recipients++] = carrier_of(smtp, p, send);
-        e->smtputf8 = e->smtputf8 || !smtp_is_ascii(recipients[0].path);
+        e->smtputf8 |= !smtp_is_ascii(recipients[0].path);
     }
     for (size_t i = 0; !of_api && i < p->n_messages; i++) {
         if (send[i])
