@@ -110,21 +110,7 @@ static struct slice slow_down(const struct fault *f, const struct route *route, 
 
 static struct slice fault_text(const struct fault *f, const struct route *route, struct arena *a)
 {
-    if (f->kind == FAULT_OVERLOAD)
-        return slow_down(f, route, a);
-    if (f->kind == FAULT_UPSTREAM_DOWN)
-        return SLICE("upstream provider unavailable, message not accepted");
-    if (f->message.text[0] != '\0')
-        return slice_of(f->message.text);
-    if (f->kind == FAULT_FORBIDDEN)
-        return SLICE("access forbidden");
-    if (f->kind == FAULT_TOO_LARGE)
-        return SLICE("content too large");
-    if (f->kind == FAULT_NOT_FOUND)
-        return SLICE("not found");
-    if (f->kind == FAULT_METHOD)
-        return SLICE("method not allowed");
-    return SLICE("the request could not be handled");
+    return f->kind == FAULT_OVERLOAD ? slow_down(f, route, a) : wire_fault_text(f);
 }
 
 enum err mailgun_fault_reply(const struct fault *f, const struct route *route, struct arena *a, struct wire_reply *out)
@@ -145,7 +131,8 @@ enum err mailgun_fault_reply(const struct fault *f, const struct route *route, s
     buf_add_cstr(&b, "{\"message\":");
     buf_add_json(&b, text);
     if (code != NULL)
-        buf_printf(&b, ",\"error\":\"%s\",\"postern\":{\"outcome\":\"refused\",\"code\":\"%s\"}", code, code);
+        buf_printf(&b, ",\"error\":\"%s\"", code);
+    wire_fault_add_postern(&b, f->kind);
     buf_add_cstr(&b, "}");
     wire_reply_json(out, wire_fault_status(f->kind), &b);
     enum err err = wire_fault_fields(out, f, a);

@@ -8,7 +8,6 @@
 
 #include <stdio.h>
 
-#include "edit.h"
 #include "postern/civil.h"
 
 #define PAGE_SIZE 20 /* Plivo's default, and its most */
@@ -132,30 +131,12 @@ static enum err reply_one(const struct route *route, const struct kept_message *
     return b.failed ? ERR_LIMIT : OK;
 }
 
-/* Plivo's uuid everywhere in the answer (message_uuid, resource_uri) becomes ours. */
-static enum err rename_uuid(struct slice body, const struct kept_message *k, struct arena *a, struct slice *out)
-{
-    struct edits edits = {.arena = a};
-    struct slice theirs = k->their_id;
-    for (size_t at = 0; at < body.n && theirs.n > 0; at += theirs.n) {
-        const char *found = memmem(body.p + at, body.n - at, theirs.p, theirs.n);
-        if (found == NULL)
-            break;
-        at = (size_t)(found - body.p);
-        edit_replace(&edits, at, at + theirs.n, k->id);
-    }
-    return edit_apply(&edits, body, out);
-}
-
-/* Of a message that we released the provider knows more than we do; should it deny that, we still say what we know. */
 static enum err reply_fetch(const struct route *route, const struct kept_message *kept, size_t n,
                             const struct provider_answer *provider, struct arena *a, struct wire_reply *out)
 {
-    bool denied = route->call == CALL_MESSAGE_FETCH && n > 0 && provider != NULL && provider->status != 200;
-    if (provider != NULL && !denied) {
-        wire_reply_provider(out, provider);
-        return n == 0 ? OK : rename_uuid(provider->body, &kept[0], a, &out->body);
-    }
+    enum err err = wire_kept_fetch(route, kept, n, provider, a, out);
+    if (err != ERR_NOT_FOUND)
+        return err;
     if (n == 0)
         return plivo_fault_reply(&(struct fault){.kind = FAULT_NOT_FOUND}, route, a, out);
     return reply_one(route, &kept[0], a, out);
@@ -175,7 +156,7 @@ static enum err add_all(struct buf *b, const struct route *route, const struct k
     return OK;
 }
 
-static enum err reply_own_list(const struct route *route, const struct kept_message *kept, size_t n, struct arena *a,
+static enum err reply_own_list(const struct route *route, size_t n, struct slice objects, struct arena *a,
                                struct wire_reply *out)
 {
     struct buf b;
@@ -184,39 +165,22 @@ static enum err reply_own_list(const struct route *route, const struct kept_mess
     buf_printf(&b, ",\"meta\":{\"limit\":%d,\"next\":null,\"offset\":0,\"previous\":null,\"total_count\":%zu}",
                PAGE_SIZE, n);
     buf_add_cstr(&b, ",\"objects\":[");
-    enum err err = add_all(&b, route, kept, n, a);
+    buf_add_slice(&b, objects);
     buf_add_cstr(&b, "]}");
-    if (err != OK)
-        return err;
     wire_reply_json(out, 200, &b);
     return b.failed ? ERR_LIMIT : OK;
 }
 
-/* Ours go in front of the provider's, whose bytes stay as they came. */
 static enum err reply_list(const struct route *route, const struct kept_message *kept, size_t n,
                            const struct provider_answer *provider, struct arena *a, struct wire_reply *out)
 {
-    if (provider == NULL)
-        return reply_own_list(route, kept, n, a, out);
-    wire_reply_provider(out, provider);
-    struct json_scan s = {.arena = a};
-    struct errmsg why;
-    if (provider->status != 200 || n == 0 || json_scan_parse(&s, provider->body, &why) != OK)
-        return OK;
-    uint32_t objects = json_scan_member(&s, 0, "objects");
-    if (!json_scan_is(&s, objects, JSON_KIND_ARRAY))
-        return OK;
     struct buf b;
     buf_init(&b, a, WIRE_BODY_MAX);
     enum err err = add_all(&b, route, kept, n, a);
-    if (err != OK)
-        return err;
-    if (json_scan_count(&s, objects) > 0)
-        buf_add_cstr(&b, ",");
-    struct edits edits = {.arena = a};
-    size_t at = s.nodes[objects].start + 1;
-    edit_replace(&edits, at, at, buf_slice(&b));
-    return b.failed ? ERR_LIMIT : edit_apply(&edits, provider->body, &out->body);
+    if (err != OK || b.failed)
+        return err != OK ? err : ERR_LIMIT;
+    return provider != NULL ? wire_kept_list(provider, "objects", buf_slice(&b), a, out)
+                            : reply_own_list(route, n, buf_slice(&b), a, out);
 }
 
 /* Does what waits answer to the filters of a list?  By one that is not among these it is not found. */

@@ -150,15 +150,7 @@ static struct slice fault_text(const struct fault *f)
         return SLICE("authentication failed: auth_id or auth_token is wrong");
     if (f->kind == FAULT_OVERLOAD)
         return SLICE("too many requests");
-    if (f->kind == FAULT_UPSTREAM_DOWN)
-        return SLICE("upstream provider unavailable, message not accepted");
-    if (f->message.text[0] != '\0')
-        return slice_of(f->message.text);
-    if (f->kind == FAULT_NOT_FOUND)
-        return SLICE("not found");
-    if (f->kind == FAULT_METHOD)
-        return SLICE("method not allowed");
-    return SLICE("the request could not be handled");
+    return wire_fault_text(f);
 }
 
 enum err plivo_fault_reply(const struct fault *f, const struct route *route, struct arena *a, struct wire_reply *out)
@@ -166,7 +158,6 @@ enum err plivo_fault_reply(const struct fault *f, const struct route *route, str
     (void)route;
     struct buf b;
     char now[24];
-    const char *code = wire_fault_code(f->kind);
     int status = fault_status(f->kind);
     struct slice text = fault_text(f);
     *out = (struct wire_reply){0};
@@ -175,8 +166,7 @@ enum err plivo_fault_reply(const struct fault *f, const struct route *route, str
     plivo_add_api_id(&b, text, now);
     buf_add_cstr(&b, ",\"error\":");
     buf_add_json(&b, text);
-    if (code != NULL && f->kind != FAULT_AUTH)
-        buf_printf(&b, ",\"postern\":{\"outcome\":\"refused\",\"code\":\"%s\"}", code);
+    wire_fault_add_postern(&b, f->kind);
     buf_add_cstr(&b, "}");
     wire_reply_json(out, status, &b);
     if (f->kind == FAULT_AUTH)

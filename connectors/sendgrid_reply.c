@@ -85,19 +85,7 @@ static struct slice fault_text(const struct fault *f)
         return SLICE("The provided authorization grant is invalid, expired, or revoked");
     if (f->kind == FAULT_OVERLOAD)
         return SLICE("too many requests");
-    if (f->kind == FAULT_UPSTREAM_DOWN)
-        return SLICE("upstream provider unavailable, message not accepted");
-    if (f->message.text[0] != '\0')
-        return slice_of(f->message.text);
-    if (f->kind == FAULT_FORBIDDEN)
-        return SLICE("access forbidden");
-    if (f->kind == FAULT_TOO_LARGE)
-        return SLICE("content too large");
-    if (f->kind == FAULT_NOT_FOUND)
-        return SLICE("not found");
-    if (f->kind == FAULT_METHOD)
-        return SLICE("method not allowed");
-    return SLICE("the request could not be handled");
+    return wire_fault_text(f);
 }
 
 /* Clients that pace themselves look at these three; 150 is what SendGrid's page on rate limits shows. */
@@ -118,14 +106,12 @@ enum err sendgrid_fault_reply(const struct fault *f, const struct route *route, 
 {
     (void)route;
     struct buf b;
-    const char *code = wire_fault_code(f->kind);
     *out = (struct wire_reply){0};
     buf_init(&b, a, WIRE_BODY_MAX);
     buf_add_cstr(&b, "{\"errors\":[");
     add_error(&b, fault_text(f), slice_of(f->field));
     buf_add_cstr(&b, "null}]");
-    if (code != NULL && f->kind != FAULT_AUTH)
-        buf_printf(&b, ",\"postern\":{\"outcome\":\"refused\",\"code\":\"%s\"}", code);
+    wire_fault_add_postern(&b, f->kind);
     buf_add_cstr(&b, "}");
     wire_reply_json(out, wire_fault_status(f->kind), &b);
     enum err err = add_rate_limit(out, f, a);

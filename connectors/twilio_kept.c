@@ -5,9 +5,6 @@
  */
 #include "twilio.h"
 
-#include "edit.h"
-#include "json_scan.h"
-
 #define SOON_MS   60000 /* a release this near is "queued", one further off "scheduled" */
 #define PAGE_SIZE 50    /* Twilio's default */
 
@@ -103,38 +100,15 @@ static enum err reply_one(const struct route *route, const struct kept_message *
     return b.failed ? ERR_LIMIT : OK;
 }
 
-static enum err reply_not_found(const struct route *route, struct arena *a, struct wire_reply *out)
-{
-    return twilio_fault_reply(&(struct fault){.kind = FAULT_NOT_FOUND}, route, a, out);
-}
-
-/* --- the provider's answer, seen under our sid -------------------------------------------- */
-
-/* Twilio's sid everywhere in the answer (sid, uri, subresource_uris, a refusal's text) becomes ours. */
-static enum err rename_sid(struct slice body, const struct kept_message *k, struct arena *a, struct slice *out)
-{
-    struct edits edits = {.arena = a};
-    struct slice theirs = k->their_id;
-    for (size_t at = 0; at < body.n && theirs.n > 0; at += theirs.n) {
-        const char *found = memmem(body.p + at, body.n - at, theirs.p, theirs.n);
-        if (found == NULL)
-            break;
-        at = (size_t)(found - body.p);
-        edit_replace(&edits, at, at + theirs.n, k->id);
-    }
-    return edit_apply(&edits, body, out);
-}
-
-/* Of a message that we released the provider knows more than we do; should it deny that, we still say what we know. */
 static enum err reply_fetch(const struct route *route, const struct kept_message *kept, size_t n,
                             const struct provider_answer *provider, struct arena *a, struct wire_reply *out)
 {
-    bool denied = route->call == CALL_MESSAGE_FETCH && n > 0 && provider != NULL && provider->status != 200;
-    if (provider != NULL && !denied) {
-        wire_reply_provider(out, provider);
-        return n == 0 ? OK : rename_sid(provider->body, &kept[0], a, &out->body);
-    }
-    return n == 0 ? reply_not_found(route, a, out) : reply_one(route, &kept[0], a, out);
+    enum err err = wire_kept_fetch(route, kept, n, provider, a, out);
+    if (err != ERR_NOT_FOUND)
+        return err;
+    if (n == 0)
+        return twilio_fault_reply(&(struct fault){.kind = FAULT_NOT_FOUND}, route, a, out);
+    return reply_one(route, &kept[0], a, out);
 }
 
 /* --- lists ------------------------------------------------------------------------------------ */
@@ -152,7 +126,7 @@ static enum err add_all(struct buf *b, const struct route *route, const struct k
     return OK;
 }
 
-static enum err reply_own_list(const struct route *route, const struct kept_message *kept, size_t n, struct arena *a,
+static enum err reply_own_list(const struct route *route, size_t n, struct slice messages, struct arena *a,
                                struct wire_reply *out)
 {
     struct buf b;
@@ -162,39 +136,22 @@ static enum err reply_own_list(const struct route *route, const struct kept_mess
     buf_printf(&b, "\"previous_page_uri\":null,\"uri\":\"/2010-04-01/Accounts/%.*s/Messages.json\",",
                SLICE_ARG(route->account));
     buf_printf(&b, "\"page_size\":%d,\"start\":0,\"page\":0,\"next_page_uri\":null,\"messages\":[", PAGE_SIZE);
-    enum err err = add_all(&b, route, kept, n, a);
+    buf_add_slice(&b, messages);
     buf_add_cstr(&b, "]}");
-    if (err != OK)
-        return err;
     wire_reply_json(out, 200, &b);
     return b.failed ? ERR_LIMIT : OK;
 }
 
-/* Ours go in front of the provider's, whose bytes stay as they came. */
 static enum err reply_list(const struct route *route, const struct kept_message *kept, size_t n,
                            const struct provider_answer *provider, struct arena *a, struct wire_reply *out)
 {
-    if (provider == NULL)
-        return reply_own_list(route, kept, n, a, out);
-    wire_reply_provider(out, provider);
-    struct json_scan s = {.arena = a};
-    struct errmsg why;
-    if (provider->status != 200 || n == 0 || json_scan_parse(&s, provider->body, &why) != OK)
-        return OK;
-    uint32_t messages = json_scan_member(&s, 0, "messages");
-    if (!json_scan_is(&s, messages, JSON_KIND_ARRAY))
-        return OK;
     struct buf b;
     buf_init(&b, a, WIRE_BODY_MAX);
     enum err err = add_all(&b, route, kept, n, a);
-    if (err != OK)
-        return err;
-    if (json_scan_count(&s, messages) > 0)
-        buf_add_cstr(&b, ",");
-    struct edits edits = {.arena = a};
-    size_t at = s.nodes[messages].start + 1;
-    edit_replace(&edits, at, at, buf_slice(&b));
-    return b.failed ? ERR_LIMIT : edit_apply(&edits, provider->body, &out->body);
+    if (err != OK || b.failed)
+        return err != OK ? err : ERR_LIMIT;
+    return provider != NULL ? wire_kept_list(provider, "messages", buf_slice(&b), a, out)
+                            : reply_own_list(route, n, buf_slice(&b), a, out);
 }
 
 /* Does a kept message answer to the filters of a list?  Nothing that is kept has a DateSent. */

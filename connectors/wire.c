@@ -240,6 +240,30 @@ const char *wire_fault_code(enum fault_kind kind)
     return NULL;
 }
 
+struct slice wire_fault_text(const struct fault *f)
+{
+    if (f->kind == FAULT_UPSTREAM_DOWN)
+        return SLICE("upstream provider unavailable, message not accepted");
+    if (f->message.text[0] != '\0')
+        return slice_of(f->message.text);
+    if (f->kind == FAULT_FORBIDDEN)
+        return SLICE("access forbidden");
+    if (f->kind == FAULT_TOO_LARGE)
+        return SLICE("content too large");
+    if (f->kind == FAULT_NOT_FOUND)
+        return SLICE("not found");
+    if (f->kind == FAULT_METHOD)
+        return SLICE("method not allowed");
+    return SLICE("the request could not be handled");
+}
+
+void wire_fault_add_postern(struct buf *b, enum fault_kind kind)
+{
+    const char *code = wire_fault_code(kind);
+    if (code != NULL && kind != FAULT_AUTH)
+        buf_printf(b, ",\"postern\":{\"outcome\":\"refused\",\"code\":\"%s\"}", code);
+}
+
 enum err wire_fault_fields(struct wire_reply *reply, const struct fault *f, struct arena *a)
 {
     wire_reply_add(reply, "X-Postern-Outcome", SLICE("refused"));

@@ -77,10 +77,26 @@ void wire_add_postern(struct buf *b, const struct send_report *r, const struct w
 enum err wire_add_fields(struct wire_reply *reply, const struct send_report *r, const struct wire_tally *t,
                          struct arena *a) NODISCARD;
 
+/* --- kept messages -------------------------------------------------------------------- */
+
+/*
+ * What its provider answered, our id in the place of its own.  ERR_NOT_FOUND: it did not answer, or denies a message
+ * that we released, of which it should know more than we do: then what we know is to be said.
+ */
+enum err wire_kept_fetch(const struct route *route, const struct kept_message *kept, size_t n,
+                         const struct provider_answer *provider, struct arena *a, struct wire_reply *out) NODISCARD;
+/* The provider's list, ours (the text of objects, or empty) in front of what that member of it has. */
+enum err wire_kept_list(const struct provider_answer *provider, const char *member, struct slice ours, struct arena *a,
+                        struct wire_reply *out) NODISCARD;
+
 /* --- faults --------------------------------------------------------------------------- */
 
 int wire_fault_status(enum fault_kind kind);
 const char *wire_fault_code(enum fault_kind kind); /* "PST-OVERLOAD"; NULL when it has none */
+/* What was wrong, where a dialect has no words of its own for it. */
+struct slice wire_fault_text(const struct fault *f);
+/* The member "postern" of an answer, where the provider's own members do not say it all. */
+void wire_fault_add_postern(struct buf *b, enum fault_kind kind);
 /* Retry-After, X-Postern-Outcome, X-Postern-Code. */
 enum err wire_fault_fields(struct wire_reply *reply, const struct fault *f, struct arena *a) NODISCARD;
 enum err wire_fault(struct fault *f, enum fault_kind kind, const char *field, const char *fmt, ...) PRINTF_LIKE(4, 5);
