@@ -84,3 +84,9 @@ void body_look(struct slice text, bool html, struct body_facts *out)
     out->words += count_words(head);
     out->has_text = true;
 }
+
+void body_look_subject(struct slice subject, struct body_facts *out)
+{
+    struct card_number card;
+    out->has_card_number = out->has_card_number || card_number_find(subject, 0, &card);
+}

@@ -51,5 +51,7 @@ enum err mime_look(struct slice content, struct arena *a, struct body_facts *out
  * same message the text's words are those that count, in whichever order they come.
  */
 void body_look(struct slice text, bool html, struct body_facts *out);
+/* Of a subject, only whether it holds a card's number. */
+void body_look_subject(struct slice subject, struct body_facts *out);
 
 #endif

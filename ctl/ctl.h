@@ -21,7 +21,7 @@ struct ctl_option {
     bool required;
 };
 
-#define CTL_OPTIONS_MAX 8
+#define CTL_OPTIONS_MAX 10
 
 struct ctl_command;
 

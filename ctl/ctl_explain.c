@@ -8,12 +8,13 @@
 #include <jansson.h>
 #include <stdio.h>
 
+#include "ctl_content.h"
 #include "ctl_http.h"
 #include "ctl_text.h"
 #include "postern/decision.h"
 #include "postern/zone.h"
 
-enum { OPT_TO, OPT_CHANNEL, OPT_CATEGORY, OPT_PRIORITY, OPT_AT, OPT_SENDER, OPT_JSON };
+enum { OPT_TO, OPT_CHANNEL, OPT_CATEGORY, OPT_PRIORITY, OPT_AT, OPT_SENDER, OPT_SUBJECT, OPT_TEXT, OPT_HTML, OPT_JSON };
 
 #define LINE_MAX_BYTES 512
 #define DEPTH_MAX      4
@@ -37,6 +38,18 @@ static const char *channel_of(const char *to)
     return channel_name(address.kind == ADDRESS_PHONE ? CHANNEL_SMS : CHANNEL_EMAIL);
 }
 
+/* With what would be sent, as far as it was given; false, and said why, when it cannot be read. */
+static bool add_content(json_t *asked, const struct ctl_call *call)
+{
+    const struct ctl_content given = {call->values[OPT_SUBJECT], call->values[OPT_TEXT], call->values[OPT_HTML]};
+    json_t *content;
+    if (!ctl_content_read("explain", &given, &content))
+        return false;
+    if (content != NULL)
+        json_object_set_new(asked, "content", content);
+    return true;
+}
+
 static json_t *question(const struct ctl_call *call)
 {
     const char *to = call->values[OPT_TO];
@@ -51,6 +64,8 @@ static json_t *question(const struct ctl_call *call)
                               call->values[OPT_AT], "sender_kind", call->values[OPT_SENDER]);
     if (asked == NULL)
         ctl_complain("explain: the command line is not UTF-8");
+    else if (!add_content(asked, call))
+        json_decref(take(&asked));
     return asked;
 }
 
@@ -339,6 +354,9 @@ const struct ctl_command ctl_explain = {
             [OPT_PRIORITY] = {"priority", "P0..P3", "P2 when not given", false},
             [OPT_AT] = {"at", "TIME", "when it would be sent: 2026-11-22T10:00:00Z; now when not given", false},
             [OPT_SENDER] = {"sender", "KIND", "automated or agent; automated when not given", false},
+            [OPT_SUBJECT] = {"subject", "TEXT", "what would be sent: its subject", false},
+            [OPT_TEXT] = {"text", "FILE", "what would be sent: its text; - reads the standard input", false},
+            [OPT_HTML] = {"html", "FILE", "what would be sent: its HTML; - likewise", false},
             [OPT_JSON] = {"json", NULL, "the daemon's answer as it is", false},
         },
     .help = "Prints the decision, the verdict of every rule, and the facts that the rules read.\n"

@@ -205,6 +205,20 @@ static void put_caps(struct buf *b, const struct facts *f)
     api_put_close(b, ']');
 }
 
+/* What is seen of the content, when one was given; what cannot be told is null. */
+static void put_content(struct buf *b, const struct body_facts *body)
+{
+    api_put_in(b, "content", '{');
+    api_put_number(b, "bytes", (int64_t)body->bytes);
+    api_put_number(b, "words", body->words);
+    api_put_flag(b, "text", body->has_text);
+    api_put_flag(b, "html", body->has_html);
+    api_put_word(b, "language", body->language);
+    api_put_flag(b, "card_number", body->has_card_number);
+    api_put_flag(b, "cut", body->cut);
+    api_put_close(b, '}');
+}
+
 static void put_facts(struct buf *b, const struct facts *f)
 {
     const struct message *m = f->message;
@@ -217,6 +231,8 @@ static void put_facts(struct buf *b, const struct facts *f)
     api_put_word(b, "class", class_name(m->category->class));
     api_put_word(b, "priority", priority_name(m->priority));
     api_put_word(b, "sender_kind", sender_kind_name(m->sender_kind));
+    if (m->body != NULL)
+        put_content(b, m->body);
     put_contact(b, p);
     put_zones(b, f);
     api_put_opt_outs(b, "opt_outs", p->opt_outs, p->n_opt_outs);

@@ -11,6 +11,9 @@
 #include "postern/json.h"
 #include "submission.h"
 
+#define SUBJECT_MAX  998u    /* a line of a mail (RFC 5322, 2.1.1) */
+#define DOCUMENT_MAX 262144u /* of a text or an HTML: more than any rule looks at */
+
 /* --- dry run ---------------------------------------------------------------------------- */
 
 struct dry_call {
@@ -18,8 +21,10 @@ struct dry_call {
     struct submission_dry_run run;
 };
 
-static const char *const members[] = {"to",     "channel",     "category", "priority", "at",        "topic",
-                                      "sender", "sender_kind", "language", "format",   "formality", "technical_depth"};
+static const char *const members[] = {"to",        "channel",         "category",    "priority", "at",
+                                      "topic",     "sender",          "sender_kind", "language", "format",
+                                      "formality", "technical_depth", "content"};
+static const char *const content_members[] = {"subject", "text", "html"};
 
 static bool fits(enum channel channel, enum address_kind kind)
 {
@@ -39,6 +44,17 @@ static bool fits(enum channel channel, enum address_kind kind)
         break;
     }
     never("a channel");
+}
+
+static void read_content(const struct api_object *question, struct submission_content *out)
+{
+    struct api_object o;
+
+    if (!api_object_in_of(question, "content", API_WORDS(content_members), &o))
+        return;
+    out->subject = api_text(&o, "subject", SUBJECT_MAX);
+    out->text = api_document(&o, "text", DOCUMENT_MAX);
+    out->html = api_document(&o, "html", DOCUMENT_MAX);
 }
 
 static bool read_question(struct dry_call *call, struct api_fault *f)
@@ -77,6 +93,7 @@ static bool read_question(struct dry_call *call, struct api_fault *f)
         .formality = api_text(&o, "formality", API_NAME_MAX),
         .technical_depth = api_text(&o, "technical_depth", API_NAME_MAX),
     };
+    read_content(&o, &call->run.content);
     m->field = SLICE("to");
     return !f->set;
 }

@@ -167,7 +167,7 @@ static struct slice string_of(const struct api_object *o, const char *name, size
     if (s.n == 0)
         api_refuse(o, name, "is empty: leave it out instead");
     else if (s.n > max)
-        api_refuse(o, name, "is %zu bytes long; at most %zu are kept", s.n, max);
+        api_refuse(o, name, "is %zu bytes long; at most %zu are taken", s.n, max);
     else
         return s;
     return none;
@@ -176,6 +176,11 @@ static struct slice string_of(const struct api_object *o, const char *name, size
 struct slice api_prose(const struct api_object *o, const char *name)
 {
     return string_of(o, name, API_PROSE_MAX);
+}
+
+struct slice api_document(const struct api_object *o, const char *name, size_t max)
+{
+    return string_of(o, name, max);
 }
 
 struct slice api_text(const struct api_object *o, const char *name, size_t max)

@@ -57,6 +57,8 @@ void api_need(const struct api_object *o, const char *name, const char *hint);
 struct slice api_text(const struct api_object *o, const char *name, size_t max);
 /* The same for what people write: several lines are welcome, at most API_PROSE_MAX. */
 struct slice api_prose(const struct api_object *o, const char *name);
+/* The same for what a machine wrote, and as long as the caller says. */
+struct slice api_document(const struct api_object *o, const char *name, size_t max);
 /* True and *out when it is there and one of the words. */
 bool api_word(const struct api_object *o, const char *name, struct api_words words, unsigned *out);
 bool api_flag(const struct api_object *o, const char *name);

@@ -374,5 +374,6 @@ void submission_dry_run(struct gateway *g, struct submission_dry_run *d, void (*
 {
     struct dry_run *dry = xcalloc(1, sizeof(*dry));
     *dry = (struct dry_run){g, d, cb, arg};
+    submission_look_dry(g, d);
     (void)profiles_fetch(g->profiles, &d->message.to, d->arena, &d->profile, on_dry_profile, dry);
 }

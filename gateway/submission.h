@@ -51,12 +51,19 @@ typedef void submission_released(struct gateway *g, enum deferred_state state, e
 /* One leased row; d and all it points to are kept until done(arg), which runs exactly once. */
 void submission_release(struct gateway *g, const struct deferred *d, submission_released *done, void *arg);
 
+/* What would be sent, as people read it; of an SMS the text. */
+struct submission_content {
+    struct slice subject, text, html; /* each may be empty */
+};
+
 /* Decide without acting: for the dry run.  facts and decision are the caller's; cb as usual, exactly once, later. */
 struct submission_dry_run {
     struct arena *arena;
     const struct policy *policy; /* whose category the message has */
     struct message message;
+    struct submission_content content;
     int64_t at_ms;
+    struct body_facts body; /* what is seen of the content; in message.body when there is one */
     struct profile profile;
     struct facts facts;       /* out: what the rules read */
     struct decision decision; /* out */

@@ -5,17 +5,18 @@
  */
 #include "submission_parts.h"
 
+#include "connectors/mime.h"
 #include "postern/card_number.h"
 #include "postern/language.h"
 
 _Static_assert(sizeof(((struct body_facts *)0)->language) == LANGUAGE_MAX, "a code has room");
 
-static void tell(struct submission *s, uint64_t fingerprint, struct body_facts *body)
+static void tell(struct gateway *g, struct slice text, uint64_t fingerprint, struct body_facts *body)
 {
-    struct gateway_language *known = &s->g->languages[fingerprint % GATEWAY_LANGUAGES];
+    struct gateway_language *known = &g->languages[fingerprint % GATEWAY_LANGUAGES];
 
     if (fingerprint == 0 || known->fingerprint != fingerprint) {
-        language_detect(s->parsed.text, body->has_html && !body->has_text, known->code);
+        language_detect(text, body->has_html && !body->has_text, known->code);
         known->fingerprint = fingerprint;
     }
     memcpy(body->language, known->code, sizeof(body->language));
@@ -33,11 +34,26 @@ void submission_tell_language(struct submission *s, const struct item *item)
     if (body == NULL)
         return;
     *body = *seen;
-    tell(s, item->message->fingerprint, body);
+    tell(s->g, s->parsed.text, item->message->fingerprint, body);
     for (size_t i = 0; i < s->n_items; i++) {
         if (s->items[i].message->body == seen)
             s->items[i].message->body = body;
     }
+}
+
+/* For people who ask: all of it, whether a rule wants to know or not. */
+void submission_look_dry(struct gateway *g, struct submission_dry_run *d)
+{
+    const struct submission_content *c = &d->content;
+
+    if (c->subject.n + c->text.n + c->html.n == 0)
+        return;
+    d->message.body = &d->body;
+    body_look_subject(c->subject, &d->body);
+    body_look(c->text, false, &d->body);
+    body_look(c->html, true, &d->body);
+    if (d->message.form.language.n == 0)
+        tell(g, c->text.n > 0 ? c->text : c->html, 0, &d->body);
 }
 
 void submission_add_content(struct buf *b, const struct item *item)

@@ -150,6 +150,8 @@ enum step_next submission_read(struct submission *s);
 /* submission_content.c */
 /* Once the preferences are merged: the language of the content, when the recipient states one and the message none. */
 void submission_tell_language(struct submission *s, const struct item *item);
+/* Look at the content of a dry run as at one that is sent; nothing without one. */
+void submission_look_dry(struct gateway *g, struct submission_dry_run *d);
 /* A member of the decision's facts, behind another: what rules read of the content; nothing when they read nothing. */
 void submission_add_content(struct buf *b, const struct item *item);
 /* What people may see of a content: payment cards' numbers are masked, and a body with one is left out. */

@@ -1,11 +1,13 @@
 // What is seen of a content, through the providers' own clients: the language and the length that a recipient wishes
 // for, and payment cards' numbers, which are masked for people or refused.
 import assert from 'node:assert/strict';
-import { readdir, readFile } from 'node:fs/promises';
+import { execFile } from 'node:child_process';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { promisify } from 'node:util';
 import { FORWARDED, assertOutcome, decisionIds } from './expect.mjs';
-import { Postern } from './harness.mjs';
+import { POSTERND, Postern } from './harness.mjs';
 import { QUEUED, decisionIn, startMailHouse, submit } from './smtp.mjs';
 
 const NOTED = (family) => ({ outcome: 'forwarded', level: 'info', code: `PST-INFO-${family}` });
@@ -128,6 +130,71 @@ describe("a payment card's number", () => {
       const bytes = await readFile(path.join(postern.dir, name), 'latin1');
       assert.ok(!bytes.includes(CARD) && !bytes.includes(CARD.replaceAll(' ', '+')), name);
     }
+  });
+
+  it('in a dry run, is seen as in a send', async () => {
+    const ada = await postern.person({ preferences: { language: 'de', format: 'concise' } });
+    const ask = (content, more) => postern.api('POST', '/postern/v1/decisions', { to: ada.email, category: 'invoice', content, ...more });
+    const found = ({ violations: list }) => list.map((one) => [one.rule, one.detail]);
+    const none = await ask(undefined);
+    assert.deepEqual([found(none), none.facts.content], [[], undefined]);
+    const seen = await ask({ subject: 'Bill', text: `${ENGLISH} ${words(140)} ${CARD}`, html: `<p>${GERMAN}</p>` });
+    assert.deepEqual(found(seen).sort(), [['card_number', "digits that are a payment card's number"], ['format', 'has 164 words, wanted concise'], ['language', 'is en, wanted de']]);
+    const bytes = ENGLISH.length + words(140).length + CARD.length + 2 + Buffer.byteLength(`<p>${GERMAN}</p>`);
+    assert.deepEqual(seen.facts.content, { bytes, words: 164, text: true, html: true, language: 'en', card_number: true, cut: false });
+    assert.ok(!JSON.stringify(seen).includes(CARD));
+    assert.deepEqual(found(await ask({ html: `<p>${ENGLISH}</p>` })), [['language', 'is en, wanted de']]);
+    assert.deepEqual(found(await ask({ html: `<p>${ENGLISH}</p>` }, { language: 'de' })), [], 'declared');
+    assert.deepEqual(found(await ask({ subject: `Card ${CARD}` })).map(([rule]) => rule), ['card_number'], 'the subject');
+    assert.equal((await ask({ text: 'x'.repeat(70_000) })).facts.content.cut, true);
+    assertOutcome(await bill(ada, { text: ENGLISH }), { status: 202, ...NOTED('LANGUAGE') });
+  });
+
+  it('in a dry run, is asked for strictly', async () => {
+    const refused = async (content, pattern) => {
+      const answer = await postern.call('POST', '/postern/v1/decisions', { to: 'a@mail.example', content });
+      assert.equal(answer.status, 400);
+      assert.match(answer.body.detail, pattern);
+    };
+    await refused('text', /^content: must be an object/);
+    await refused({ body: 'x' }, /^content\.body: is not known here; known: subject, text, html/);
+    await refused({ text: '' }, /^content\.text: is empty/);
+    await refused({ subject: 'a\nb' }, /^content\.subject: holds control characters/);
+    await refused({ subject: 'x'.repeat(999) }, /^content\.subject: is 999 bytes long; at most 998/);
+    await refused({ html: 'x'.repeat(262_145) }, /^content\.html: is 262145 bytes long; at most 262144/);
+  });
+
+  it('is seen by posternctl explain, in files and on the standard input', async () => {
+    const ada = await postern.person({ preferences: { language: 'de' } });
+    const text_ = path.join(postern.dir, 'text.txt'), html = path.join(postern.dir, 'page.html');
+    const explain = (...args) => postern.ctl('explain', '--to', ada.email, '--category', 'invoice', ...args);
+    await writeFile(text_, `${ENGLISH} ${CARD}\n`);
+    await writeFile(html, `<p>${ENGLISH}</p>`);
+    const seen = await explain('--text', text_, '--html', html, '--subject', 'Bill');
+    assert.equal(seen.code, 0, seen.stderr);
+    assert.match(seen.stdout, /card_number +notice/);
+    assert.match(seen.stdout, /is en, wanted de/);
+    assert.match(seen.stdout, /content\n( {2}.*\n)* {2}language +en\n/);
+    assert.doesNotMatch(seen.stdout, new RegExp(CARD));
+    assert.match((await explain()).stdout, /card_number +pass/);
+    assert.match((await explain('--subject', CARD)).stdout, /card_number +notice/);
+    const piped = ['-c', 'exec "$@" <"$0"', text_, path.join(path.dirname(POSTERND), 'posternctl'), 'explain', '--to', ada.email, '--text', '-'];
+    const { stdout } = await promisify(execFile)('sh', piped, { cwd: postern.dir, env: { ...process.env, ...postern.env } });
+    assert.match(stdout, /card_number +notice/);
+    const complains = async (args, pattern) => {
+      const answer = await explain(...args);
+      assert.equal(answer.code, 2);
+      assert.match(answer.stderr, pattern);
+    };
+    await complains(['--text', path.join(postern.dir, 'none')], /explain: \S+none: No such file/);
+    await complains(['--text', postern.dir], /explain: \S+ cannot be read: Is a directory/);
+    await complains(['--text', '-', '--html', '-'], /cannot both be the standard input/);
+    await writeFile(text_, Buffer.from([0xe9, 0x74]));
+    await complains(['--text', text_], /is not UTF-8/);
+    await writeFile(text_, 'x'.repeat(2 ** 20 + 1));
+    await complains(['--text', text_], /is longer than 1048576 bytes/);
+    await writeFile(text_, 'x'.repeat(262_145));
+    await complains(['--text', text_], /content\.text: is 262145 bytes long/);
   });
 
   it('is refused where the policy says so, by class where it says that', async () => {

@@ -187,6 +187,7 @@ describe('the server', () => {
   it('dry runs', async () => {
     await ask('POST', '/postern/v1/decisions', { to: ada.phone, category: 'newsletter' }, { status: 200 });
     await ask('POST', '/postern/v1/decisions', { to: ada.email, category: 'helpdesk', sender_kind: 'agent', at: '2031-06-01T03:00:00Z', language: 'de' }, { status: 200 });
+    await ask('POST', '/postern/v1/decisions', { to: ada.email, category: 'invoice', content: { subject: 'Bill', text: 'Hello', html: '<p>Hello</p>' } }, { status: 200 });
     await ask('POST', '/postern/v1/decisions', { to: 'nobody@mail.example' }, { key: 'shop', status: 200 });
     await ask('POST', '/postern/v1/decisions', { to: 'no address' }, { status: 400 });
   });
