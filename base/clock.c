@@ -29,6 +29,11 @@ int64_t clock_mono_ms(void)
     return clock_mono_us() / 1000;
 }
 
+int64_t clock_cpu_us(void)
+{
+    return read_us(CLOCK_THREAD_CPUTIME_ID);
+}
+
 int64_t clock_boot_ms(void)
 {
     return read_us(CLOCK_BOOTTIME) / 1000;

@@ -14,6 +14,8 @@
 
 #include "postern/clock.h"
 
+#define CPU_LOOK_US 1000
+
 struct loop_task {
     struct loop *loop;
     void (*fn)(void *arg);
@@ -46,6 +48,8 @@ struct loop {
     bool stopped;
     int64_t turn_began_us; /* 0: no callback of this turn has run */
     int64_t longest_turn_us;
+    int64_t costliest_turn_us;
+    int64_t cpu_us, cpu_at_us; /* CPU time of this thread as last read, and when */
     uint64_t turns;
 };
 
@@ -130,15 +134,33 @@ static void run_deferred(struct loop *loop)
         task_run(t);
 }
 
+/*
+ * The clock of CPU time is a system call, as much as a tenth of a short turn: it is read once in CPU_LOOK_US.  So what
+ * a turn is said to have cost includes those just before it, of less than that together.
+ */
+static void look_at_cpu(struct loop *loop, int64_t now_us, int64_t took_us)
+{
+    if (now_us - loop->cpu_at_us < CPU_LOOK_US)
+        return;
+    int64_t cpu_us = clock_cpu_us(), cost_us = cpu_us - loop->cpu_us;
+    if (cost_us > took_us)
+        cost_us = took_us;
+    if (cost_us > loop->costliest_turn_us)
+        loop->costliest_turn_us = cost_us;
+    loop->cpu_us = cpu_us;
+    loop->cpu_at_us = now_us;
+}
+
 static void turn_ended(struct loop *loop)
 {
     if (loop->turn_began_us == 0)
         return;
-    int64_t took_us = clock_mono_us() - loop->turn_began_us;
+    int64_t now_us = clock_mono_us(), took_us = now_us - loop->turn_began_us;
     loop->turn_began_us = 0;
     loop->turns++;
     if (took_us > loop->longest_turn_us)
         loop->longest_turn_us = took_us;
+    look_at_cpu(loop, now_us, took_us);
 }
 
 static struct loop_watch *watch_new(struct loop *loop, int fd, void (*fn)(int, unsigned, void *), void *arg)
@@ -302,6 +324,13 @@ int64_t loop_take_longest_turn_ms(struct loop *loop)
     int64_t us = loop->longest_turn_us;
     loop->longest_turn_us = 0;
     return (us + 999) / 1000;
+}
+
+int64_t loop_take_costliest_turn_us(struct loop *loop)
+{
+    int64_t us = loop->costliest_turn_us;
+    loop->costliest_turn_us = 0;
+    return us;
 }
 
 uint64_t loop_turns(const struct loop *loop)

@@ -66,6 +66,8 @@ void loop_watch_free(struct loop_watch **watch);
 void loop_mark(struct loop *loop);
 /* The longest turn since this was last asked (the stall that every client felt), in ms rounded up. */
 int64_t loop_take_longest_turn_ms(struct loop *loop);
+/* The same in CPU time of this thread, whatever others run on the machine; too much by a millisecond at most. */
+int64_t loop_take_costliest_turn_us(struct loop *loop);
 uint64_t loop_turns(const struct loop *loop);
 
 #endif

@@ -257,3 +257,11 @@ void metrics_loop_stall(struct metrics *m, int64_t ms)
         m->slab->value[METRIC_STALL] = s;
     m->slab->value[METRIC_STALLS] += ms > STALL_MS;
 }
+
+void metrics_loop_cost(struct metrics *m, int64_t cpu_us)
+{
+    double s = (double)cpu_us / 1e6;
+
+    if (s > m->slab->value[METRIC_TURN_CPU])
+        m->slab->value[METRIC_TURN_CPU] = s;
+}

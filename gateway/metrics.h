@@ -59,6 +59,7 @@ void metrics_opt_out(struct metrics *m, enum opt_out_scope scope, enum source so
 void metrics_reloaded(struct metrics *m, bool applied);
 void metrics_retimed(struct metrics *m, size_t messages); /* other instants for the same local times */
 void metrics_loop_stall(struct metrics *m, int64_t ms);
+void metrics_loop_cost(struct metrics *m, int64_t cpu_us); /* of a turn */
 
 struct gateway;
 /* In every worker, as last published. */

@@ -4,6 +4,7 @@
 #include <check.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "postern/clock.h"
@@ -192,6 +193,38 @@ START_TEST(longest_turn)
 }
 END_TEST
 
+static void sleep_on(void *arg)
+{
+    nanosleep(&(struct timespec){.tv_nsec = *(long *)arg * 1000000}, NULL);
+}
+
+static void work(void *arg)
+{
+    int64_t until_us = clock_cpu_us() + *(long *)arg * 1000;
+    while (clock_cpu_us() < until_us)
+        ;
+}
+
+START_TEST(costliest_turn)
+{
+    long ms = 30;
+    loop_after(loop, 1, sleep_on, &ms);
+    loop_run(loop);
+    ck_assert_int_ge(loop_take_longest_turn_ms(loop), ms);
+    ck_assert_int_lt(loop_take_costliest_turn_us(loop), ms * 1000 / 2); /* held up, and worked little */
+    loop_after(loop, 1, work, &ms);
+    loop_run(loop);
+    int64_t us = loop_take_costliest_turn_us(loop);
+    ck_assert_int_ge(us, ms * 1000);
+    ck_assert_int_lt(us, ms * 1000 * 2);
+    ck_assert_int_eq(loop_take_costliest_turn_us(loop), 0);
+    work(&ms); /* outside of a turn: not the next one's */
+    loop_after(loop, 1, sleep_on, &(long){2});
+    loop_run(loop);
+    ck_assert_int_lt(loop_take_costliest_turn_us(loop), ms * 1000 / 2);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("gateway_loop");
@@ -204,6 +237,7 @@ int main(void)
     tcase_add_test(t, descriptors);
     tcase_add_test(t, signals);
     tcase_add_test(t, longest_turn);
+    tcase_add_test(t, costliest_turn);
     suite_add_tcase(suite, t);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
