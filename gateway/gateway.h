@@ -106,7 +106,4 @@ bool gateway_overloaded(const struct gateway *g);
 /* Authorization: "Bearer x" gives the secret alone, "Basic b64(user:password)" both; false: neither, or two of them. */
 bool gateway_credentials(struct http_request *r, struct slice *account, struct slice *secret);
 
-/* Routes a request: dialects, native API, pages, health. */
-void gateway_on_request(struct http_request *r, void *gateway);
-
 #endif

@@ -75,7 +75,7 @@ describe('the document', () => {
   });
 
   it('has health and metrics, as the gateway routes them', async () => {
-    const table = /operations\[\] = \{(.*?)\n\};/s.exec(await read('gateway/gateway.c'))[1];
+    const table = /operations\[\] = \{(.*?)\n\};/s.exec(await read('gateway/gateway_requests.c'))[1];
     const rows = [...table.matchAll(/\{"([^"]+)"/g)].map(([, at]) => at);
     assert.deepEqual(rows.sort(), operations.filter(({ operation, at }) => operation.tags[0] === 'operations' && !at.startsWith(NATIVE)).map(({ at }) => at).sort());
   });
