@@ -39,21 +39,6 @@ void errmsg_set(struct errmsg *e, const char *fmt, ...)
     errmsg_scrub(e);
 }
 
-bool slice_eq(struct slice a, struct slice b)
-{
-    return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
-}
-
-bool slice_eq_cstr(struct slice a, const char *b)
-{
-    return slice_eq(a, slice_of(b));
-}
-
-static unsigned char ascii_lower(char c)
-{
-    return (unsigned char)(c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c);
-}
-
 uint32_t slice_id(struct slice s)
 {
     uint32_t h = 2166136261u;
@@ -62,15 +47,23 @@ uint32_t slice_id(struct slice s)
     return h == 0 || h == UINT32_MAX ? 1 : h;
 }
 
-bool slice_ieq(struct slice a, struct slice b)
+bool slice_ieq_bytes(const char *a, const char *b, size_t n)
 {
-    if (a.n != b.n)
-        return false;
-    for (size_t i = 0; i < a.n; i++) {
-        if (ascii_lower(a.p[i]) != ascii_lower(b.p[i]))
+    for (size_t i = 0; i < n; i++) {
+        char differ = (char)(a[i] ^ b[i]), lower = (char)(a[i] | 0x20);
+        if (differ != 0 && (differ != 0x20 || lower < 'a' || lower > 'z'))
             return false;
     }
     return true;
+}
+
+bool slice_ieq_any(struct slice s, const struct slice *names, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (slice_ieq(s, names[i]))
+            return true;
+    }
+    return false;
 }
 
 bool slice_starts(struct slice a, const char *prefix)
@@ -114,13 +107,12 @@ bool slice_is_utf8(struct slice s)
 
 bool slice_is_clean(struct slice s)
 {
-    unsigned char high = 0;
-    for (size_t i = 0; i < s.n; i++) {
+    size_t plain = slice_plain(s, "\x7F\x7F\x7F");
+    for (size_t i = plain; i < s.n; i++) {
         if ((unsigned char)s.p[i] < 0x20 || s.p[i] == 0x7F)
             return false;
-        high |= (unsigned char)s.p[i];
     }
-    return high < 0x80 || slice_is_utf8(s);
+    return plain == s.n || slice_is_utf8(s);
 }
 
 NORETURN static void out_of_memory(size_t n, size_t size)

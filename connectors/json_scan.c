@@ -1,7 +1,7 @@
 /*
  * One pass over the text with a stack of open containers instead of recursion;
  * the nodes that come out are offsets, nothing is copied.  Strings are most of a
- * body, so plain bytes in them are passed over eight at a time.  Keys are compared
+ * body, so plain bytes in them are passed over many at a time.  Keys are compared
  * when their object closes: pairwise when they are few, by a keyed hash when they
  * are many, so that a body made of keys costs no more than one made of anything.
  */
@@ -62,29 +62,6 @@ static void skip_blanks(struct scanner *s)
 
 /* --- strings ------------------------------------------------------------------ */
 
-static bool is_plain(uint8_t c)
-{
-    return c >= 0x20 && c < 0x80 && c != '"' && c != '\\';
-}
-
-/* The first byte at or behind p that is a quote, a backslash, a control or not ASCII. */
-static const uint8_t *pass_plain(const uint8_t *p, const uint8_t *end)
-{
-    const uint64_t ones = UINT64_C(0x0101010101010101), high = ones * 0x80;
-    while (end - p >= 8) {
-        uint64_t w;
-        memcpy(&w, p, sizeof w);
-        uint64_t quote = w ^ (ones * '"'), slash = w ^ (ones * '\\');
-        uint64_t found = ((quote - ones) & ~quote) | ((slash - ones) & ~slash) | ((w - ones * 0x20) & ~w) | w;
-        if ((found & high) != 0)
-            break;
-        p += 8;
-    }
-    while (p < end && is_plain(*p))
-        p++;
-    return p;
-}
-
 /* Bytes of the well-formed sequence at p (Unicode 15, table 3-7), 0 when it is none. */
 static size_t utf8_length(const uint8_t *p, const uint8_t *end)
 {
@@ -140,7 +117,7 @@ static bool scan_string(struct scanner *s, bool *escaped)
     *escaped = false;
     s->p++;
     for (;;) {
-        s->p = pass_plain(s->p, s->end);
+        s->p += slice_plain((struct slice){(const char *)s->p, (size_t)(s->end - s->p)}, "\"\\\\");
         if (s->p == s->end)
             return fail(s, "expected the closing quote of a string");
         if (*s->p == '"') {

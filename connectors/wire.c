@@ -40,14 +40,17 @@ void wire_reply_json(struct wire_reply *r, int status, const struct buf *body)
 /* RFC 9110, section 7.6.1, and what the ingress writes itself. */
 static bool is_hop_by_hop(struct slice name)
 {
-    static const char *const names[] = {
-        "Connection", "Keep-Alive",        "Proxy-Connection", "Proxy-Authenticate", "TE",
-        "Trailer",    "Transfer-Encoding", "Upgrade",          "Content-Length",     "Date"};
-    for (size_t i = 0; i < N_ELEMENTS(names); i++) {
-        if (slice_ieq(name, slice_of(names[i])))
-            return true;
-    }
-    return false;
+    static const struct slice names[] = {SLICE_INIT("Connection"),
+                                         SLICE_INIT("Keep-Alive"),
+                                         SLICE_INIT("Proxy-Connection"),
+                                         SLICE_INIT("Proxy-Authenticate"),
+                                         SLICE_INIT("TE"),
+                                         SLICE_INIT("Trailer"),
+                                         SLICE_INIT("Transfer-Encoding"),
+                                         SLICE_INIT("Upgrade"),
+                                         SLICE_INIT("Content-Length"),
+                                         SLICE_INIT("Date")};
+    return slice_ieq_any(name, names, N_ELEMENTS(names));
 }
 
 static bool is_ours(struct slice name)
@@ -169,17 +172,28 @@ enum wire_match wire_segment_match(struct slice segment, const char *word)
 
 /* --- content ------------------------------------------------------------------------ */
 
+static const uint64_t mix_prime = UINT64_C(0x9E3779B97F4A7C15);
+
+static uint64_t mix_word(uint64_t h, uint64_t w)
+{
+    h = (h ^ w) * mix_prime;
+    return h ^ h >> 29;
+}
+
 uint64_t wire_mix(uint64_t h, struct slice s)
 {
-    const uint64_t prime = UINT64_C(0x9E3779B97F4A7C15);
-    h ^= s.n * prime;
-    for (size_t i = 0; i < s.n; i += 8) {
-        uint64_t w = 0;
-        memcpy(&w, s.p + i, s.n - i < 8 ? s.n - i : 8);
-        h = (h ^ w) * prime;
-        h ^= h >> 29;
+    uint64_t w;
+    size_t i = 0;
+    h ^= s.n * mix_prime;
+    for (; s.n - i >= sizeof w; i += sizeof w) {
+        memcpy(&w, s.p + i, sizeof w);
+        h = mix_word(h, w);
     }
-    return h;
+    if (i == s.n)
+        return h;
+    w = 0;
+    memcpy(&w, s.p + i, s.n - i);
+    return mix_word(h, w);
 }
 
 /* --- faults --------------------------------------------------------------------- */

@@ -11,51 +11,40 @@
 
 #include "postern/hash.h"
 
-enum { TOKEN = 1, UNRESERVED = 2, SUB_DELIM = 4, HEX = 8, HOST_EXTRA = 16 };
+enum { TOKEN = 1, UNRESERVED = 2, SUB_DELIM = 4, HEX = 8 };
 
 /* RFC 9110 section 5.6.2 (token), RFC 3986 sections 2.2 and 2.3. */
-static unsigned classes_of(char c)
-{
-    if (c >= '0' && c <= '9') {
-        return TOKEN | UNRESERVED | HEX;
-    }
-    if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')) {
-        bool hex = (c >= 'a' && c <= 'f') || c <= 'F';
-        return TOKEN | UNRESERVED | (hex ? (unsigned)HEX : 0u);
-    }
-    switch (c) {
-    case '-':
-    case '.':
-    case '_':
-    case '~':
-        return TOKEN | UNRESERVED;
-    case '!':
-    case '$':
-    case '&':
-    case '\'':
-    case '*':
-    case '+':
-        return TOKEN | SUB_DELIM;
-    case '(':
-    case ')':
-    case ',':
-    case ';':
-    case '=':
-        return SUB_DELIM;
-    case '#':
-    case '%':
-    case '^':
-    case '`':
-    case '|':
-        return TOKEN;
-    default:
-        return 0;
-    }
-}
+static const unsigned char classes_of[256] = {
+    ['0' ... '9'] = TOKEN | UNRESERVED | HEX,
+    ['A' ... 'F'] = TOKEN | UNRESERVED | HEX,
+    ['G' ... 'Z'] = TOKEN | UNRESERVED,
+    ['a' ... 'f'] = TOKEN | UNRESERVED | HEX,
+    ['g' ... 'z'] = TOKEN | UNRESERVED,
+    ['-'] = TOKEN | UNRESERVED,
+    ['.'] = TOKEN | UNRESERVED,
+    ['_'] = TOKEN | UNRESERVED,
+    ['~'] = TOKEN | UNRESERVED,
+    ['!'] = TOKEN | SUB_DELIM,
+    ['$'] = TOKEN | SUB_DELIM,
+    ['&'] = TOKEN | SUB_DELIM,
+    ['\''] = TOKEN | SUB_DELIM,
+    ['*'] = TOKEN | SUB_DELIM,
+    ['+'] = TOKEN | SUB_DELIM,
+    ['('] = SUB_DELIM,
+    [')'] = SUB_DELIM,
+    [','] = SUB_DELIM,
+    [';'] = SUB_DELIM,
+    ['='] = SUB_DELIM,
+    ['#'] = TOKEN,
+    ['%'] = TOKEN,
+    ['^'] = TOKEN,
+    ['`'] = TOKEN,
+    ['|'] = TOKEN,
+};
 
 static bool is(char c, unsigned classes)
 {
-    return (classes_of(c) & classes) != 0;
+    return (classes_of[(unsigned char)c] & classes) != 0;
 }
 
 static bool ieq(struct slice s, const char *lower)

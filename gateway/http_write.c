@@ -59,8 +59,9 @@ static const struct {
 #define OWN_FIELDS_BYTES 256u /* status line, Date, Content-Type, Content-Length, Connection */
 
 /* Headers that only the listener writes. */
-static const char *const own_headers[] = {"content-length",    "content-type", "date",    "connection",
-                                          "transfer-encoding", "keep-alive",   "upgrade", "trailer"};
+static const struct slice own_headers[] = {
+    SLICE_INIT("content-length"),    SLICE_INIT("content-type"), SLICE_INIT("date"),    SLICE_INIT("connection"),
+    SLICE_INIT("transfer-encoding"), SLICE_INIT("keep-alive"),   SLICE_INIT("upgrade"), SLICE_INIT("trailer")};
 
 struct writer {
     char *out;
@@ -101,12 +102,8 @@ static bool is_value(struct slice s)
 
 bool http_header_is_clean(struct http_header h)
 {
-    for (size_t i = 0; i < N_ELEMENTS(own_headers); i++) {
-        if (slice_ieq(h.name, slice_of(own_headers[i]))) {
-            return false;
-        }
-    }
-    return http_grammar_is_token(h.name) && is_value(h.value);
+    return http_grammar_is_token(h.name) && is_value(h.value) &&
+           !slice_ieq_any(h.name, own_headers, N_ELEMENTS(own_headers));
 }
 
 bool http_write_has_body(int status)

@@ -25,13 +25,11 @@ enum err submission_http_wire(const struct http_request *r, struct arena *a, str
 /* Fields that the listener writes itself, or that belong to the provider's connection (RFC 9110 7.6.1). */
 static bool belongs_to_connection(struct slice name)
 {
-    static const char *const names[] = {"content-length", "date",    "connection", "transfer-encoding", "keep-alive",
-                                        "upgrade",        "trailer", "te",         "proxy-connection"};
-    for (size_t i = 0; i < N_ELEMENTS(names); i++) {
-        if (slice_ieq(name, slice_of(names[i])))
-            return true;
-    }
-    return false;
+    static const struct slice names[] = {
+        SLICE_INIT("content-length"),    SLICE_INIT("date"),       SLICE_INIT("connection"),
+        SLICE_INIT("transfer-encoding"), SLICE_INIT("keep-alive"), SLICE_INIT("upgrade"),
+        SLICE_INIT("trailer"),           SLICE_INIT("te"),         SLICE_INIT("proxy-connection")};
+    return slice_ieq_any(name, names, N_ELEMENTS(names));
 }
 
 void submission_http_reply(struct http_request *r, const struct wire_reply *w)

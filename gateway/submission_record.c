@@ -19,12 +19,12 @@
 /* Header fields without which a kept submission would read differently later.  Never credentials. */
 static bool worth_keeping(struct slice name)
 {
-    static const char *const names[] = {"content-type",    "user-agent", "accept", "accept-charset", "on-behalf-of",
-                                        "idempotency-key", "mail",       "rcpt",   "client"};
-    for (size_t i = 0; i < N_ELEMENTS(names); i++) {
-        if (slice_ieq(name, slice_of(names[i])))
-            return true;
-    }
+    static const struct slice names[] = {
+        SLICE_INIT("content-type"),   SLICE_INIT("user-agent"),   SLICE_INIT("accept"),
+        SLICE_INIT("accept-charset"), SLICE_INIT("on-behalf-of"), SLICE_INIT("idempotency-key"),
+        SLICE_INIT("mail"),           SLICE_INIT("rcpt"),         SLICE_INIT("client")};
+    if (slice_ieq_any(name, names, N_ELEMENTS(names)))
+        return true;
     struct slice head = {name.p, name.n < 10 ? name.n : 10};
     return slice_ieq(head, SLICE("x-postern-")) && !slice_ieq(name, SLICE("x-postern-override"));
 }

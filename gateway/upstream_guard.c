@@ -11,19 +11,8 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include "http_grammar.h"
 #include "postern/limits.h"
-
-/* RFC 9110 section 5.6.2. */
-static bool is_token(struct slice s)
-{
-    for (size_t i = 0; i < s.n; i++) {
-        char c = s.p[i];
-        bool alnum = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
-        if (!alnum && (c == '\0' || !strchr("!#$%&'*+-.^_`|~", c)))
-            return false;
-    }
-    return s.n > 0;
-}
 
 /* RFC 9112 section 3.2.1, a little wider: providers' SDKs send '[' and '|' unencoded in queries. */
 static bool is_target(struct slice s)
@@ -39,7 +28,7 @@ enum err upstream_check_field(enum upstream_part part, struct slice s)
     bool good = false;
     switch (part) {
     case UPSTREAM_NAME:
-        good = is_token(s);
+        good = http_grammar_is_token(s);
         break;
     case UPSTREAM_VALUE:
         good = slice_is_clean(s);
@@ -82,13 +71,22 @@ static bool lists_token(struct slice list, struct slice token)
 
 bool upstream_guard_passes(const struct upstream_request *req, struct slice name)
 {
-    static const char *const ours[] = {
-        "host", "content-length", "transfer-encoding", "expect",           "connection",          "keep-alive",
-        "te",   "trailer",        "upgrade",           "proxy-connection", "proxy-authorization", "http2-settings",
+    static const struct slice ours[] = {
+        SLICE_INIT("host"),
+        SLICE_INIT("content-length"),
+        SLICE_INIT("transfer-encoding"),
+        SLICE_INIT("expect"),
+        SLICE_INIT("connection"),
+        SLICE_INIT("keep-alive"),
+        SLICE_INIT("te"),
+        SLICE_INIT("trailer"),
+        SLICE_INIT("upgrade"),
+        SLICE_INIT("proxy-connection"),
+        SLICE_INIT("proxy-authorization"),
+        SLICE_INIT("http2-settings"),
     };
-    for (size_t i = 0; i < N_ELEMENTS(ours); i++)
-        if (slice_ieq(name, slice_of(ours[i])))
-            return false;
+    if (slice_ieq_any(name, ours, N_ELEMENTS(ours)))
+        return false;
     for (size_t i = 0; i < req->n_headers; i++)
         if (slice_ieq(req->headers[i].name, SLICE("connection")) && lists_token(req->headers[i].value, name))
             return false;

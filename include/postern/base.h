@@ -79,9 +79,23 @@ static inline struct slice slice_of(const char *cstr)
 {
     return cstr == NULL ? (struct slice){NULL, 0} : (struct slice){cstr, strlen(cstr)};
 }
-bool slice_eq(struct slice a, struct slice b);
-bool slice_eq_cstr(struct slice a, const char *b);
-bool slice_ieq(struct slice a, struct slice b); /* ASCII case ignored */
+/* These look at the length first, in place: names are compared with many others, and most differ there. */
+static inline bool slice_eq(struct slice a, struct slice b)
+{
+    return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
+}
+static inline bool slice_eq_cstr(struct slice a, const char *b)
+{
+    return slice_eq(a, slice_of(b));
+}
+bool slice_ieq_bytes(const char *a, const char *b, size_t n);
+/* ASCII case ignored. */
+static inline bool slice_ieq(struct slice a, struct slice b)
+{
+    return a.n == b.n && slice_ieq_bytes(a.p, b.p, a.n);
+}
+/* Is it one of the n names, ASCII case ignored? */
+bool slice_ieq_any(struct slice s, const struct slice *names, size_t n);
 bool slice_starts(struct slice a, const char *prefix);
 struct slice slice_trim(struct slice s); /* spaces and tabs off both ends */
 /* Decimal digits only, no sign, no blanks; false on overflow of max or on anything else. */
@@ -93,6 +107,8 @@ uint32_t slice_id(struct slice s);
 /* True when s can become a header or form value: no byte < 0x20, no 0x7F, valid UTF-8. */
 bool slice_is_clean(struct slice s);
 bool slice_is_utf8(struct slice s);
+/* Of how many bytes at its beginning each is ASCII, no control (< 0x20) and none of the stops. */
+size_t slice_plain(struct slice s, const char stops[3]);
 
 /* Heap that aborts with a log line when memory is gone.  Sizes that a peer controls pass limits.h first. */
 void *xcalloc(size_t n, size_t size);

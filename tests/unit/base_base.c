@@ -17,6 +17,9 @@ START_TEST(slices)
     ck_assert(slice_ieq(SLICE("Content-Type"), SLICE("cOnTENT-tYPE")));
     ck_assert(!slice_ieq(SLICE("a@"), SLICE("a`"))); /* one bit apart, as letters' cases are */
     ck_assert(!slice_ieq(SLICE("\xC3\x84"), SLICE("\xC3\xA4")));
+    const struct slice names[] = {SLICE("Date"), SLICE("Trailer")};
+    ck_assert(slice_ieq_any(SLICE("tRAILER"), names, N_ELEMENTS(names)));
+    ck_assert(!slice_ieq_any(SLICE("Traile"), names, N_ELEMENTS(names)));
     ck_assert(slice_starts(SLICE("env:X"), "env:"));
     ck_assert(!slice_starts(SLICE("env"), "env:"));
     ck_assert(slice_starts(none, ""));
@@ -71,6 +74,29 @@ START_TEST(clean_text)
     for (size_t i = 0; i < N_ELEMENTS(bad); i++)
         ck_assert_msg(!slice_is_clean(bad[i]), "row %zu", i);
     ck_assert(slice_is_utf8(SLICE("a\r\n\0")));
+}
+END_TEST
+
+/* Against the definition, byte by byte: each length, each place, each byte. */
+START_TEST(plain_text)
+{
+    char text[67];
+    for (size_t n = 0; n <= 50; n++) {
+        for (size_t at = 0; at < n; at++) {
+            for (int c = 0; c < 256; c++) {
+                memset(text, '"', sizeof(text)); /* a stop before and behind: nobody looks there */
+                memset(text + 8, 'a', n);
+                text[8 + at] = (char)c;
+                bool plain = c >= 0x20 && c < 0x80 && c != '"' && c != '\\' && c != 0x7F;
+                ck_assert_uint_eq(slice_plain((struct slice){text + 8, n}, "\"\\\x7F"), plain ? n : at);
+            }
+        }
+    }
+    ck_assert_uint_eq(slice_plain(SLICE("ab\x7F"
+                                        "cd"),
+                                  "ccc"),
+                      3);
+    ck_assert_uint_eq(slice_plain((struct slice){NULL, 0}, "ccc"), 0);
 }
 END_TEST
 
@@ -180,6 +206,7 @@ int main(void)
     tcase_add_test(tests, slices);
     tcase_add_test(tests, numbers);
     tcase_add_test(tests, clean_text);
+    tcase_add_test(tests, plain_text);
     tcase_add_test(tests, error_texts);
     tcase_add_test(tests, ownership);
     tcase_add_test(tests, heap);
