@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "kept_row.h"
 #include "postern/log.h"
 
 #define TRIES_MAX   3
@@ -195,22 +196,18 @@ static bool build(struct callbacks *c, struct post *p, const struct deferred *d,
 {
     const struct connector *connector = connector_get(d->submission.dialect);
     const struct conf_key *key = conf_key_named(c->g->conf, d->key);
-    struct kept_message kept = {
-        .id = arena_slice(&p->arena, d->kept_id),
-        .state = state,
-        .body = arena_slice(&p->arena, d->submission.body),
-        .to = arena_slice(&p->arena, slice_of(d->to.text)),
-        .from = arena_slice(&p->arena, d->sender),
-        .created_at_ms = d->enqueued_at_ms,
-        .updated_at_ms = d->updated_at_ms,
-        .release_at_ms = d->release_at_ms,
-        .reason = reason,
-        .relayed = connector != NULL && callbacks_relayed(c->g->conf, connector),
-    };
+    struct kept_message kept = kept_row(d);
     struct slice url = {0};
 
     if (connector == NULL || connector->callback == NULL || key == NULL)
         return false;
+    kept.id = arena_slice(&p->arena, kept.id);
+    kept.body = arena_slice(&p->arena, kept.body);
+    kept.to = arena_slice(&p->arena, kept.to);
+    kept.from = arena_slice(&p->arena, kept.from);
+    kept.state = state; /* the row may be as it was before the change */
+    kept.reason = reason;
+    kept.relayed = callbacks_relayed(c->g->conf, connector);
     if (connector->callback(&kept, arena_slice(&p->arena, d->account), key->secret, &p->arena, &url, &p->out) != OK)
         return false;
     p->upstream = allowed_upstream(c, url);

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "callback.h"
+#include "kept_row.h"
 #include "postern/clock.h"
 #include "postern/log.h"
 #include "release.h"
@@ -191,54 +192,13 @@ static void pass(struct kept_call *c)
 
 /* --- our half ------------------------------------------------------------------------ */
 
-/* Why it ended: a reason, or a result ("refused", "unknown"), which is the provider's or nobody's to explain. */
-static enum reason reason_of(const struct deferred *d)
-{
-    enum reason reason;
-
-    return reason_parse(d->end_reason, &reason) ? reason : REASON_NONE;
-}
-
-static enum kept_state state_of(const struct deferred *d)
-{
-    switch (d->state) {
-    case DEFERRED_WAITING:
-    case DEFERRED_PAUSED:
-        return KEPT_WAITING;
-    case DEFERRED_LEASED:
-        return KEPT_SENDING;
-    case DEFERRED_RELEASED:
-        return KEPT_SENT;
-    case DEFERRED_CANCELLED:
-        return reason_of(d) == REASON_OPTED_OUT_MEANWHILE ? KEPT_FAILED : KEPT_CANCELLED;
-    case DEFERRED_ENDED:
-    case DEFERRED_DEAD:
-        return KEPT_FAILED;
-    case DEFERRED_STATE_N:
-        break;
-    }
-    never("a state");
-}
-
 static bool take_rows(struct kept_call *c, const struct deferred *rows, size_t n)
 {
     c->kept = arena_calloc(c->r->arena, n, sizeof(*c->kept));
     if (c->kept == NULL)
         return false;
-    for (size_t i = 0; i < n; i++) {
-        c->kept[i] = (struct kept_message){
-            .id = rows[i].kept_id,
-            .their_id = rows[i].provider_id,
-            .state = state_of(&rows[i]),
-            .body = rows[i].submission.body,
-            .to = slice_of(rows[i].to.text),
-            .from = rows[i].sender,
-            .created_at_ms = rows[i].enqueued_at_ms,
-            .updated_at_ms = rows[i].updated_at_ms,
-            .release_at_ms = rows[i].release_at_ms,
-            .reason = reason_of(&rows[i]),
-        };
-    }
+    for (size_t i = 0; i < n; i++)
+        c->kept[i] = kept_row(&rows[i]);
     c->n_kept = n;
     return true;
 }
