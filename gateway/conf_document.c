@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "postern/spelling.h"
+
 /* --- errors ---------------------------------------------------------------------- */
 
 #define FILE_SHOWN 100 /* of a long path, so that the sentence behind it has room */
@@ -62,36 +64,13 @@ const char *conf_at(struct conf_at *out, const char *fmt, ...)
 
 /* --- guesses --------------------------------------------------------------------- */
 
-#define WORD_MAX 64u /* longer words are not compared */
-
-/* Levenshtein's, one row. */
-static unsigned edit_distance(const char *a, const char *b)
-{
-    unsigned row[WORD_MAX];
-    size_t n = strlen(b);
-
-    for (unsigned j = 0; j <= n; j++)
-        row[j] = j;
-    for (unsigned i = 1; a[i - 1] != '\0'; i++) {
-        unsigned diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= n; j++) {
-            unsigned replaced = diagonal + (a[i - 1] != b[j - 1]);
-            unsigned added = (row[j] < row[j - 1] ? row[j] : row[j - 1]) + 1;
-            diagonal = row[j];
-            row[j] = replaced < added ? replaced : added;
-        }
-    }
-    return row[n];
-}
-
 void conf_guess_offer(struct conf_guess *g, const char *word)
 {
     size_t n = strlen(g->word);
 
-    if (n >= WORD_MAX || strlen(word) >= WORD_MAX)
+    if (n >= SPELLING_MAX || strlen(word) >= SPELLING_MAX)
         return;
-    unsigned distance = edit_distance(g->word, word);
+    unsigned distance = spelling_distance(g->word, word);
     unsigned far = g->best == NULL ? (unsigned)(n / 3 + 2) : g->distance;
     if (distance < far) {
         g->best = word;

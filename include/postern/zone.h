@@ -1,4 +1,4 @@
-/* Time zones by name, from the system's tzdata.  base/zone.c is the only file that knows GLib. */
+/* Time zones by name, from the system's tzdata.  base/zone_compiled.c is the only file that knows GLib. */
 #ifndef POSTERN_ZONE_H
 #define POSTERN_ZONE_H
 
@@ -11,7 +11,7 @@
  * zone_load_all at start, and from then on any thread may look names up.
  */
 const struct zone *zone_get(const char *name);
-/* Load every zone of zone1970.tab and tzdata's backward names in use; returns how many. */
+/* Load every zone on tzdata's list, those that are links to others as well; returns how many. */
 size_t zone_load_all(void);
 /* The known name nearest to a misspelt one, or NULL. */
 const char *zone_suggest(const char *name);

@@ -1,0 +1,13 @@
+/* How near a word is to one that is known: for "did you mean". */
+#ifndef POSTERN_SPELLING_H
+#define POSTERN_SPELLING_H
+
+#define SPELLING_MAX 64u /* longer words are not compared */
+
+/*
+ * Changes of one letter (put in, left out, replaced) from a to b, as Levenshtein counts.  Both shorter than
+ * SPELLING_MAX.  Case makes no difference, nor does a blank for a '_': people write "new york" for "New_York".
+ */
+unsigned spelling_distance(const char *a, const char *b);
+
+#endif
