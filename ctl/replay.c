@@ -1,5 +1,5 @@
 /*
- * The walk of a replay.  Knows what a recorded decision says, and repeats the steps
+ * The walk of a replay: asks each recorded decision again, and repeats the steps
  * of a submission: decide, reserve, what cannot go without the others, result.  The
  * one idea: everything that a rule reads is either in the row, or in the store with
  * the time since when it holds.
@@ -10,32 +10,16 @@
 #include <stdlib.h>
 
 #include "../gateway/counters.h"
-#include "../gateway/zone_guess.h"
-#include "postern/zone.h"
 #include "replay_counts.h"
+#include "replay_known.h"
 #include "replay_later.h"
 #include "replay_row.h"
+#include "replay_settle.h"
 
-#define ARENA_BYTES      LIMIT_ARENA_BYTES
-#define SEEDS_MS         (INT64_C(33) * MS_PER_DAY) /* sends before the first decision that windows reach */
-#define ZONE_KEPT_MS     (INT64_C(2) * MS_PER_DAY)  /* the day of a change is over everywhere by then */
-#define ZONE_CHANGES_MAX 8
-#define PROGRESS_ROWS    256
-#define VERSIONS_MAX     1024u
-
-/* One decision of the submission that is being read. */
-struct item {
-    uint64_t id;
-    enum outcome then, now;
-    uint32_t fired_then, fired_now; /* rules that act, bit sets */
-    int64_t release_then_ms;
-    uint64_t contact_hash;
-    bool reserved;
-    bool gone; /* it would not have been asked */
-    struct slice field;
-    struct replay_question *release; /* of one that is newly kept; or NULL */
-    struct decision decision;
-};
+#define ARENA_BYTES   LIMIT_ARENA_BYTES
+#define SEEDS_MS      (INT64_C(33) * MS_PER_DAY) /* sends before the first decision that windows reach */
+#define PROGRESS_ROWS 256
+#define VERSIONS_MAX  1024u
 
 struct replay {
     const struct conf *conf;
@@ -56,7 +40,7 @@ struct replay {
     char submission[64];
     const struct conf_key *key;
     int64_t last_index;
-    struct item *items;
+    struct replay_item *items;
     size_t n, cap;
 };
 
@@ -71,65 +55,9 @@ static uint32_t fired_now(const struct decision *d)
     return fired;
 }
 
-/* --- what was known --------------------------------------------------------------------- */
-
-static struct slice zone_in_force(const struct profile *p)
-{
-    static const struct preference zone = {.key = PREFERENCE_ZONE};
-    const struct preference *v = merge_standing(p->preferences, p->n_preferences, &zone, NULL);
-
-    return v != NULL ? v->text : (struct slice){0};
-}
-
-/* The zone that the running day keeps: the one before the first change of that day. */
-static enum err previous_zone(struct replay *r, const struct store_profile_at *at, struct profile *p)
-{
-    struct store_profile_at before = *at;
-    int64_t changed_ms = p->zone_changed_at_ms;
-
-    for (int i = 0; i < ZONE_CHANGES_MAX && changed_ms > at->at_ms - ZONE_KEPT_MS; i++) {
-        before.at_ms = changed_ms - 1;
-        enum err err = store_profile_at(r->store, &before);
-        if (err != OK)
-            return err;
-        struct slice was = zone_in_force(&before.profile), is = zone_in_force(p);
-        char *name = was.n > 0 && !slice_eq(was, is) ? arena_strndup(&r->row, was.p, was.n) : NULL;
-        const struct zone *z = name != NULL ? zone_get(name) : NULL;
-        if (z != NULL && zone_to_local(z, changed_ms).days == zone_to_local(z, at->at_ms).days) {
-            p->previous_zone_name = was;
-            p->zone_changed_at_ms = changed_ms;
-        }
-        changed_ms = before.profile.zone_changed_at_ms;
-    }
-    return OK;
-}
-
-static enum err gather(struct replay *r, const struct replay_question *q, struct profile *p)
-{
-    struct store_profile_at at = {.arena = &r->row, .to = q->message.to, .contact_id = q->contact, .at_ms = q->at_ms};
-    enum err err = store_profile_at(r->store, &at);
-    *p = at.profile;
-    if (err != OK)
-        return err;
-    err = previous_zone(r, &at, p);
-    zone_guess(p, &q->message.to, r->conf->policy.default_zone);
-    p->last_same_content_ms = q->same_content_ms;
-    return err;
-}
-
-/* The sender is on record as a digest: is it one of those that an opt-out names? */
-static struct slice sender_of(const struct replay_question *q, const struct profile *p)
-{
-    for (size_t i = 0; q->sender_known && i < p->n_opt_outs; i++) {
-        if (slice_id(p->opt_outs[i].sender) == q->sender)
-            return p->opt_outs[i].sender;
-    }
-    return SLICE("?");
-}
-
 /* --- deciding --------------------------------------------------------------------------- */
 
-static void take_slot(struct replay *r, const struct facts *f, struct item *item)
+static void take_slot(struct replay *r, const struct facts *f, struct replay_item *item)
 {
     const struct message *m = f->message;
 
@@ -144,7 +72,7 @@ static void take_slot(struct replay *r, const struct facts *f, struct item *item
     item->reserved = true;
 }
 
-static void reserve(struct replay *r, struct facts *f, bool peek, struct item *item)
+static void reserve(struct replay *r, struct facts *f, bool peek, struct replay_item *item)
 {
     policy_caps(f);
     if (f->n_checks == 0 && f->message->category->counts == COUNTS_NOWHERE)
@@ -158,14 +86,14 @@ static void reserve(struct replay *r, struct facts *f, bool peek, struct item *i
         take_slot(r, f, item);
 }
 
-static enum err decide(struct replay *r, const struct replay_question *q, struct item *item)
+static enum err decide(struct replay *r, const struct replay_question *q, struct replay_item *item)
 {
     struct profile p;
     struct message m = q->message;
-    enum err err = gather(r, q, &p);
+    enum err err = replay_known(r->store, q, r->conf->policy.default_zone, &r->row, &p);
     if (err != OK)
         return err;
-    m.sender = sender_of(q, &p);
+    m.sender = replay_sender(q, &p);
     struct facts f = {
         .policy = &r->conf->policy,
         .message = &m,
@@ -190,11 +118,6 @@ static enum err decide(struct replay *r, const struct replay_question *q, struct
 
 /* --- what the other policy keeps ------------------------------------------------------------ */
 
-static bool is_kept(enum outcome o)
-{
-    return o == OUTCOME_DEFER || o == OUTCOME_DIGEST || o == OUTCOME_HOLD;
-}
-
 /* The question that its release will be, as gateway/release.c asks it; without the spread. */
 static struct replay_question *release_of(const struct replay_question *q, const struct decision *d)
 {
@@ -217,7 +140,7 @@ static enum err release_due(struct replay *r, int64_t by_ms)
 
     while ((q = replay_queue_take(&r->queue, by_ms)) != NULL) {
         AUTO(replay_question_free) struct replay_question *due = q;
-        struct item item = {.id = due->decision};
+        struct replay_item item = {.id = due->decision};
         enum err err = decide(r, due, &item);
         arena_clear(&r->row);
         if (err != OK && err != ERR_NOT_FOUND)
@@ -232,65 +155,6 @@ static enum err release_due(struct replay *r, int64_t by_ms)
 
 /* --- a submission ------------------------------------------------------------------------ */
 
-static void give_back(struct replay *r, struct item *item)
-{
-    if (item->reserved)
-        replay_counts_remove(r->counts, item->contact_hash, item->id);
-    item->reserved = false;
-}
-
-/* "personalizations.0.cc.1.email": up to the role; is it a primary recipient? */
-static struct slice envelope_of(const struct item *item, bool *primary)
-{
-    struct slice f = item->field;
-    const char *end = f.p != NULL ? memmem(f.p, f.n, ".to.", 4) : NULL;
-
-    *primary = end != NULL;
-    if (end == NULL && f.p != NULL)
-        end = memmem(f.p, f.n, ".cc.", 4);
-    if (end == NULL && f.p != NULL)
-        end = memmem(f.p, f.n, ".bcc.", 5);
-    return (struct slice){f.p, end != NULL ? (size_t)(end - f.p) : 0};
-}
-
-/* What a dialect does not send without its primary recipient (connector.settle) waits for one, or is blocked. */
-static void settle(struct replay *r)
-{
-    for (size_t i = 0; i < r->n; i++) {
-        struct item *copy = &r->items[i];
-        bool primary, goes = false, stays = false;
-        struct slice envelope = envelope_of(copy, &primary);
-        if (primary || envelope.n == 0 || copy->gone || copy->decision.outcome != OUTCOME_FORWARD)
-            continue;
-        for (size_t j = 0; j < r->n; j++) {
-            const struct item *other = &r->items[j];
-            bool is_primary;
-            if (!slice_eq(envelope_of(other, &is_primary), envelope) || !is_primary || other->gone)
-                continue;
-            goes |= other->decision.outcome == OUTCOME_FORWARD;
-            stays |= is_kept(other->decision.outcome);
-        }
-        if (goes)
-            continue;
-        give_back(r, copy);
-        copy->decision.outcome = copy->decision.would_have = stays ? OUTCOME_DEFER : OUTCOME_BLOCK;
-    }
-}
-
-/* All or nothing, when the key wants it so: then nothing takes a slot. */
-static bool settle_partial(struct replay *r)
-{
-    size_t passing = 0;
-
-    for (size_t i = 0; i < r->n; i++)
-        passing += r->items[i].decision.outcome <= OUTCOME_DIGEST;
-    if (r->key == NULL || r->key->partial != PARTIAL_REJECT || passing == 0 || passing == r->n)
-        return false;
-    for (size_t i = 0; i < r->n; i++)
-        give_back(r, &r->items[i]);
-    return true;
-}
-
 static void note(struct replay_examples *x, uint64_t decision)
 {
     if (x->n < REPLAY_EXAMPLES)
@@ -298,7 +162,7 @@ static void note(struct replay_examples *x, uint64_t decision)
     x->n++;
 }
 
-static void sum_rules(struct replay_sum *sum, const struct item *item)
+static void sum_rules(struct replay_sum *sum, const struct replay_item *item)
 {
     for (unsigned rule = 0; rule < RULE_N; rule++) {
         bool then = (item->fired_then >> rule & 1) != 0, now = (item->fired_now >> rule & 1) != 0;
@@ -317,9 +181,9 @@ static void sum_rules(struct replay_sum *sum, const struct item *item)
 }
 
 /* Later rows speak of what was kept or sent, then or now; of a refusal none does. */
-static void remember(struct replay *r, const struct item *item)
+static void remember(struct replay *r, const struct replay_item *item)
 {
-    bool gone = item->gone || is_kept(item->then) != is_kept(item->now) ||
+    bool gone = item->gone || replay_is_kept(item->then) != replay_is_kept(item->now) ||
                 (item->then == OUTCOME_FORWARD) != (item->now == OUTCOME_FORWARD);
 
     if (gone || item->reserved)
@@ -329,10 +193,11 @@ static void remember(struct replay *r, const struct item *item)
 static void finish_submission(struct replay *r)
 {
     if (r->n > 1)
-        settle(r);
-    bool refused = r->n > 1 && settle_partial(r);
+        replay_settle(r->items, r->n, r->counts);
+    bool all_or_nothing = r->n > 1 && r->key != NULL && r->key->partial == PARTIAL_REJECT;
+    bool refused = all_or_nothing && replay_settle_partial(r->items, r->n, r->counts);
     for (size_t i = 0; i < r->n; i++) {
-        struct item *item = &r->items[i];
+        struct replay_item *item = &r->items[i];
         item->now = item->decision.outcome;
         item->fired_now = fired_now(&item->decision);
         remember(r, item);
@@ -347,7 +212,8 @@ static void finish_submission(struct replay *r)
         r->sum->changed += item->then != item->now;
         note(&r->sum->outcomes[item->then][item->now], item->id);
         sum_rules(r->sum, item);
-        if (item->then == item->now && is_kept(item->now) && item->release_then_ms != item->decision.release_at_ms)
+        if (item->then == item->now && replay_is_kept(item->now) &&
+            item->release_then_ms != item->decision.release_at_ms)
             note(&r->sum->moved, item->id);
     }
     r->n = 0;
@@ -357,14 +223,14 @@ static void finish_submission(struct replay *r)
 
 /* --- the rows, in order --------------------------------------------------------------------- */
 
-static struct item *add_item(struct replay *r, const struct replay_row *row)
+static struct replay_item *add_item(struct replay *r, const struct replay_row *row)
 {
     if (r->n == r->cap) {
         r->cap = r->cap == 0 ? 16 : r->cap * 2;
         r->items = xrealloc(r->items, r->cap, sizeof(*r->items));
     }
-    struct item *item = &r->items[r->n++];
-    *item = (struct item){
+    struct replay_item *item = &r->items[r->n++];
+    *item = (struct replay_item){
         .id = row->question.decision,
         .then = row->answer.outcome,
         .fired_then = row->answer.fired,
@@ -404,14 +270,14 @@ static enum err on_row(struct replay *r, const struct replay_row *row)
     enum err err = begin_submission(r, row);
     if (err != OK)
         return err;
-    struct item *item = add_item(r, row);
+    struct replay_item *item = add_item(r, row);
     note_version(r, row->answer.policy_version);
     r->sum->first_ms = r->sum->first_ms == 0 ? q->at_ms : r->sum->first_ms;
     r->sum->last_ms = q->at_ms;
     if (item->gone)
         return OK;
     err = decide(r, q, item);
-    if (err == OK && item->decision.outcome == OUTCOME_DEFER && !is_kept(item->then) && !q->sandbox_mode)
+    if (err == OK && item->decision.outcome == OUTCOME_DEFER && !replay_is_kept(item->then) && !q->sandbox_mode)
         item->release = release_of(q, &item->decision);
     if (err != ERR_NOT_FOUND)
         return err;
