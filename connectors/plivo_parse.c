@@ -3,34 +3,21 @@
  * seen 2026-11; the SDKs send JSON and nothing else): each number of dst is a
  * message, one that stands there twice is one, as Plivo removes duplicates.  Only
  * what says who gets it, when, and what it is gets read; everything else stays bytes.
+ * The numbers of dst are plivo_dst.c.
  */
-#include "plivo.h"
+#include "plivo_reading.h"
 
 #include "claims.h"
-#include "json_text.h"
 #include "mime.h"
 #include "postern/limits.h"
 
 #define GSM_MAX      LIMIT_SMS_BODY_CHARS
 #define UCS2_MAX     737u
 #define WHATSAPP_MAX 4096u
-#define LISTED_MAX   10000u /* numbers of dst, those that stand there twice included */
-#define EXPIRY_MIN_S 5u     /* page "Message Expiry", 2026-11 */
+#define EXPIRY_MIN_S 5u /* page "Message Expiry", 2026-11 */
 #define EXPIRY_MAX_S 10800u
-#define DIGITS_MAX   15u
 
-struct reading {
-    const struct wire_request *request;
-    int64_t now_ms;
-    struct arena *arena;
-    struct plivo *plivo;
-    struct parsed *out;
-    struct fault *fault;
-    struct message *messages;
-    uint64_t *numbers; /* of the messages: their digits */
-};
-
-static enum err out_of_memory(struct fault *fault)
+enum err plivo_out_of_memory(struct fault *fault)
 {
     return wire_fault(fault, FAULT_TOO_LARGE, NULL, "the request needs more memory than one may have");
 }
@@ -50,7 +37,7 @@ enum err plivo_scan(struct slice body, struct arena *a, struct plivo *out, struc
     s->arena = a;
     enum err err = json_scan_parse(s, body, &why);
     if (err == ERR_LIMIT)
-        return out_of_memory(fault);
+        return plivo_out_of_memory(fault);
     if (err != OK)
         return wire_fault(fault, FAULT_SYNTAX, NULL, "the body is no JSON: %s", why.text);
     if (!json_scan_is(s, 0, JSON_KIND_OBJECT))
@@ -77,8 +64,7 @@ struct plivo_callback plivo_callback_of(const struct plivo *p, struct arena *a)
     return (struct plivo_callback){plivo_text(p, PLIVO_URL, a), get ? SLICE("GET") : SLICE("POST")};
 }
 
-/* A string, or nothing (null is nothing); out stays empty then. */
-static enum err read_string(struct reading *g, enum plivo_root which, struct slice *out)
+enum err plivo_read_string(struct plivo_reading *g, enum plivo_root which, struct slice *out)
 {
     const struct json_scan *s = &g->plivo->scan;
     uint32_t node = g->plivo->root[which];
@@ -90,130 +76,8 @@ static enum err read_string(struct reading *g, enum plivo_root which, struct sli
         return wire_fault(g->fault, FAULT_SYNTAX, root_names[which], "%s at %s must be a string", root_names[which],
                           json_scan_place(s->text, s->nodes[node].start, place));
     if (!json_scan_text(s, node, g->arena, out))
-        return out_of_memory(g->fault);
+        return plivo_out_of_memory(g->fault);
     return OK;
-}
-
-/* --- who: dst ------------------------------------------------------------------------ */
-
-/* One number of dst under way. */
-struct number {
-    char digits[DIGITS_MAX + 2]; /* "+", and what was not stripped */
-    size_t n;
-    bool bracket; /* the character before was one */
-};
-
-/* "/ - . + ( )" and blanks are stripped there.  A plus behind a digit, or a bracket before a 0, may be meant otherwise.
- */
-static bool number_take(struct number *x, int c)
-{
-    bool after_bracket = x->bracket;
-    x->bracket = c == '(';
-    if (c == '+')
-        return x->n == 0;
-    if (c < '0' || c > '9')
-        return strchr("/-. ()", c) != NULL; /* a scanned string has no \\u0000 */
-    if ((after_bracket && c == '0') || x->n == DIGITS_MAX)
-        return false;
-    x->digits[1 + x->n++] = (char)c;
-    return true;
-}
-
-/* The digits behind a 1: a number that begins with 0 is another one. */
-static uint64_t number_value(const struct number *x)
-{
-    uint64_t value = 1;
-    for (size_t i = 1; i <= x->n; i++)
-        value = value * 10 + (uint64_t)(x->digits[i] - '0');
-    return value;
-}
-
-static enum err refuse_number(struct reading *g, struct slice text, size_t nth)
-{
-    return wire_fault(g->fault, FAULT_ADDRESS, "dst",
-                      "dst: number %zu, \"%.*s\", is not one phone number; write 7 to 15 digits, country code first, "
-                      "and < between two numbers",
-                      nth + 1, SLICE_HEAD(text, 40));
-}
-
-/* The message of this number: one that is there, or a new one. */
-static enum err message_of(struct reading *g, struct number *x, struct slice text, uint32_t *index)
-{
-    struct message *m = &g->messages[g->out->n_messages];
-    uint64_t value = number_value(x);
-    struct errmsg why;
-    for (*index = 0; *index < g->out->n_messages; (*index)++) {
-        if (g->numbers[*index] == value)
-            return OK;
-    }
-    x->digits[0] = '+';
-    if (g->out->n_messages == LIMIT_RECIPIENTS)
-        return wire_fault(g->fault, FAULT_SYNTAX, "dst", "dst has more than %u numbers; send them in several requests",
-                          LIMIT_RECIPIENTS);
-    if (address_parse_phone((struct slice){x->digits, x->n + 1}, &m->to, &why) != OK)
-        return refuse_number(g, text, g->plivo->n_listed);
-    g->numbers[*index] = value;
-    m->index = *index;
-    m->to_text = text;
-    g->out->n_messages++;
-    return OK;
-}
-
-/* The characters are read through their escapes: Go's encoder writes < as \u003c. */
-static enum err read_numbers(struct reading *g, struct slice raw, char *text)
-{
-    const char *body = g->request->body.p;
-    struct json_text t = json_text_begin((struct slice){raw.p + 1, raw.n - 2});
-    struct plivo *p = g->plivo;
-    for (int c = '<'; c == '<';) {
-        struct plivo_listed *one = &p->listed[p->n_listed];
-        struct number x = {.n = 0};
-        bool good = true;
-        size_t n = 0;
-        one->start = (uint32_t)((const char *)t.p - body);
-        for (one->end = one->start; (c = json_text_next(&t)) >= 0 && c != '<'; n++) {
-            text[n] = (char)c;
-            good = number_take(&x, c) && good;
-            one->end = (uint32_t)((const char *)t.p - body);
-        }
-        struct slice written = slice_trim((struct slice){text, n});
-        enum err err = good ? message_of(g, &x, written, &one->message) : refuse_number(g, written, p->n_listed);
-        if (err != OK)
-            return err;
-        p->n_listed++;
-        text += n;
-    }
-    return OK;
-}
-
-static size_t count_listed(struct slice raw)
-{
-    struct json_text t = json_text_begin((struct slice){raw.p + 1, raw.n - 2});
-    size_t n = 1;
-    for (int c = json_text_next(&t); c >= 0; c = json_text_next(&t))
-        n += c == '<';
-    return n;
-}
-
-static enum err read_dst(struct reading *g)
-{
-    struct slice dst;
-    enum err err = read_string(g, PLIVO_DST, &dst);
-    if (err != OK)
-        return err;
-    if (dst.n == 0)
-        return wire_fault(g->fault, FAULT_NO_RECIPIENT, "dst", "dst is required: the number to send to");
-    struct slice raw = json_scan_raw(&g->plivo->scan, g->plivo->root[PLIVO_DST]);
-    size_t listed = count_listed(raw), n = listed < LIMIT_RECIPIENTS ? listed : LIMIT_RECIPIENTS;
-    if (listed > LISTED_MAX)
-        return wire_fault(g->fault, FAULT_SYNTAX, "dst", "dst lists more than %u numbers", LISTED_MAX);
-    char *text = arena_bytes(g->arena, raw.n);
-    g->plivo->listed = arena_calloc(g->arena, listed, sizeof *g->plivo->listed);
-    g->numbers = arena_calloc(g->arena, n, sizeof *g->numbers);
-    g->messages = arena_calloc(g->arena, n + 1, sizeof *g->messages); /* one beyond the limit is looked at */
-    if (text == NULL || g->plivo->listed == NULL || g->numbers == NULL || g->messages == NULL)
-        return out_of_memory(g->fault);
-    return read_numbers(g, raw, text);
 }
 
 /* --- who: src -------------------------------------------------------------------------- */
@@ -238,14 +102,14 @@ static struct slice sender_of(struct slice src, struct arena *a)
     return number && long_enough ? (struct slice){text, n} : (struct slice){text + 1, n - 1};
 }
 
-static enum err read_sender(struct reading *g, struct message *m)
+static enum err read_sender(struct plivo_reading *g, struct message *m)
 {
     struct slice src, powerpack, old;
-    enum err err = read_string(g, PLIVO_SRC, &src);
+    enum err err = plivo_read_string(g, PLIVO_SRC, &src);
     if (err == OK)
-        err = read_string(g, PLIVO_POWERPACK, &powerpack);
+        err = plivo_read_string(g, PLIVO_POWERPACK, &powerpack);
     if (err == OK)
-        err = read_string(g, PLIVO_POWERPACK_OLD, &old);
+        err = plivo_read_string(g, PLIVO_POWERPACK_OLD, &old);
     if (err != OK)
         return err;
     if (powerpack.n > 0 && old.n > 0)
@@ -286,7 +150,7 @@ static void count_text(struct slice s, size_t *characters, size_t *utf16_units, 
     }
 }
 
-static enum err check_length(struct reading *g, struct slice text, bool whatsapp)
+static enum err check_length(struct plivo_reading *g, struct slice text, bool whatsapp)
 {
     size_t characters, units;
     bool gsm;
@@ -304,14 +168,14 @@ static enum err check_length(struct reading *g, struct slice text, bool whatsapp
     return OK;
 }
 
-static bool says(const struct reading *g, enum plivo_root which)
+static bool says(const struct plivo_reading *g, enum plivo_root which)
 {
     uint32_t node = g->plivo->root[which];
     return node != JSON_NONE && !json_scan_is(&g->plivo->scan, node, JSON_KIND_NULL);
 }
 
 /* Media are listed in an array; the pages show a text with commas as well, which is one at least. */
-static uint32_t count_media(const struct reading *g, enum plivo_root which)
+static uint32_t count_media(const struct plivo_reading *g, enum plivo_root which)
 {
     const struct json_scan *s = &g->plivo->scan;
     uint32_t node = g->plivo->root[which];
@@ -320,7 +184,7 @@ static uint32_t count_media(const struct reading *g, enum plivo_root which)
     return json_scan_is(s, node, JSON_KIND_STRING);
 }
 
-static void look_at_content(struct reading *g, struct message *m)
+static void look_at_content(struct plivo_reading *g, struct message *m)
 {
     struct body_facts *body = &g->plivo->body;
     body_look(g->out->text, false, body);
@@ -328,27 +192,27 @@ static void look_at_content(struct reading *g, struct message *m)
     m->body = body;
 }
 
-static enum err add_label(struct reading *g, const char *prefix, struct slice value)
+static enum err add_label(struct plivo_reading *g, const char *prefix, struct slice value)
 {
     if (value.n == 0)
         return OK;
     const char *label = arena_printf(g->arena, "%s%.*s", prefix, SLICE_ARG(value));
     if (label == NULL)
-        return out_of_memory(g->fault);
+        return plivo_out_of_memory(g->fault);
     g->out->labels[g->out->n_labels++] = slice_of(label);
     return OK;
 }
 
-static enum err read_content(struct reading *g, struct message *m)
+static enum err read_content(struct plivo_reading *g, struct message *m)
 {
     static const enum plivo_root content[] = {PLIVO_TEXT,     PLIVO_MEDIA_URLS,  PLIVO_MEDIA_IDS,
                                               PLIVO_TEMPLATE, PLIVO_INTERACTIVE, PLIVO_LOCATION};
     struct slice type, dlt;
-    enum err err = read_string(g, PLIVO_TEXT, &g->out->text);
+    enum err err = plivo_read_string(g, PLIVO_TEXT, &g->out->text);
     if (err == OK)
-        err = read_string(g, PLIVO_TYPE, &type);
+        err = plivo_read_string(g, PLIVO_TYPE, &type);
     if (err == OK)
-        err = read_string(g, PLIVO_DLT_CATEGORY, &dlt);
+        err = plivo_read_string(g, PLIVO_DLT_CATEGORY, &dlt);
     if (err == OK)
         err = add_label(g, "type:", type);
     if (err == OK)
@@ -371,7 +235,7 @@ static enum err read_content(struct reading *g, struct message *m)
 
 /* --- when ------------------------------------------------------------------------------------ */
 
-static enum err read_expiry(struct reading *g, struct message *m)
+static enum err read_expiry(struct plivo_reading *g, struct message *m)
 {
     const struct json_scan *s = &g->plivo->scan;
     uint32_t node = g->plivo->root[PLIVO_EXPIRY];
@@ -394,7 +258,7 @@ static enum err read_expiry(struct reading *g, struct message *m)
 
 /* --- the whole ------------------------------------------------------------------------------- */
 
-static enum err read_claims(struct reading *g, struct message *m)
+static enum err read_claims(struct plivo_reading *g, struct message *m)
 {
     struct claims claims = {0};
     enum err err = claims_read_fields(&claims, g->request, g->fault);
@@ -404,7 +268,7 @@ static enum err read_claims(struct reading *g, struct message *m)
 }
 
 /* What is the same for each number. */
-static enum err read_common(struct reading *g, struct message *m)
+static enum err read_common(struct plivo_reading *g, struct message *m)
 {
     struct slice url, method;
     enum err err = read_sender(g, m);
@@ -415,21 +279,21 @@ static enum err read_common(struct reading *g, struct message *m)
     if (err == OK)
         err = read_expiry(g, m);
     if (err == OK)
-        err = read_string(g, PLIVO_URL, &url);
+        err = plivo_read_string(g, PLIVO_URL, &url);
     if (err == OK)
-        err = read_string(g, PLIVO_METHOD, &method);
+        err = plivo_read_string(g, PLIVO_METHOD, &method);
     if (err == OK)
         g->out->status_callback = url;
     return err;
 }
 
-static enum err make_messages(struct reading *g, const struct message *common)
+static enum err make_messages(struct plivo_reading *g, const struct message *common)
 {
     for (size_t i = 0; i < g->out->n_messages; i++) {
         struct message *m = &g->messages[i], one = *common;
         const char *field = g->out->n_messages == 1 ? "dst" : arena_printf(g->arena, "dst.%zu", i);
         if (field == NULL)
-            return out_of_memory(g->fault);
+            return plivo_out_of_memory(g->fault);
         one.index = m->index;
         one.channel = CHANNEL_SMS;
         one.to = m->to;
@@ -462,14 +326,14 @@ enum err plivo_parse(const struct wire_request *r, const struct route *route, in
     if (err != OK)
         return err;
     struct plivo *p = arena_alloc(a, sizeof *p);
-    struct reading g = {.request = r, .now_ms = now_ms, .arena = a, .plivo = p, .out = out, .fault = fault};
+    struct plivo_reading g = {.request = r, .now_ms = now_ms, .arena = a, .plivo = p, .out = out, .fault = fault};
     struct message common = {0};
     if (p == NULL)
-        return out_of_memory(fault);
+        return plivo_out_of_memory(fault);
     out->dialect = p;
     err = plivo_scan(r->body, a, p, fault);
     if (err == OK)
-        err = read_dst(&g);
+        err = plivo_read_dst(&g);
     if (err == OK)
         err = read_common(&g, &common);
     if (err == OK)

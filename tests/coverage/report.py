@@ -29,7 +29,7 @@ EXACT = """
 policy/*.c
 base/address.c base/civil.c base/json.c base/zone*.c
 connectors/claims.c connectors/edit.c connectors/form.c connectors/json_scan*.c connectors/json_text.c connectors/post.c connectors/wire.c
-connectors/plivo_callback.c connectors/plivo_parse.c connectors/sendgrid_envelope.c connectors/sendgrid_parse.c connectors/twilio_callback.c connectors/twilio_parse.c
+connectors/plivo_callback.c connectors/plivo_dst.c connectors/plivo_parse.c connectors/sendgrid_envelope.c connectors/sendgrid_parse.c connectors/twilio_callback.c connectors/twilio_parse.c
 gateway/conf_document.c gateway/conf_value.c
 gateway/http_body.c gateway/http_grammar.c gateway/http_proto.c gateway/upstream_parse.c
 connectors/mime*.c connectors/body_look.c connectors/sendgrid_content.c base/card_number.c base/markup.c
