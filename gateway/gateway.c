@@ -264,6 +264,7 @@ static void on_look(void *arg)
     struct gateway *g = arg;
     bool soon = g->draining || gateway_starting(g) != NULL; /* somebody waits for it */
     metrics_loop_stall(g->metrics, loop_take_longest_turn_ms(g->loop));
+    metrics_loop_cost(g->metrics, loop_take_costliest_turn_us(g->loop));
     metrics_publish(g->metrics, g);
     submission_watch(g);
     submission_sweep_keys(g);
