@@ -35,10 +35,25 @@ static int interval_at(GTimeZone *tz, int64_t utc_s)
     return g_time_zone_find_interval(tz, G_TIME_TYPE_UNIVERSAL, utc_s);
 }
 
-/* The first second of the interval that follows the one of from_s; there is one at or before LAST_S. */
-static int64_t next_interval_s(GTimeZone *tz, int64_t from_s)
+/* Does the interval numbered now end right before this second? */
+static bool ends_before(GTimeZone *tz, int now, int64_t at_s)
+{
+    return interval_at(tz, at_s - 1) == now && interval_at(tz, at_s) != now;
+}
+
+/*
+ * The first second of the interval that follows the one of from_s; there is one at or before LAST_S.  Most clocks
+ * change on the same weekday of the same week each year: 52 or 53 weeks after year_ago_s, where the one before from_s's
+ * ended.
+ */
+static int64_t next_interval_s(GTimeZone *tz, int64_t from_s, int64_t year_ago_s)
 {
     int now = interval_at(tz, from_s);
+    for (int weeks = 52; weeks <= 53; weeks++) {
+        int64_t guess_s = year_ago_s + weeks * INT64_C(604800);
+        if (guess_s > from_s && guess_s <= LAST_S && ends_before(tz, now, guess_s))
+            return guess_s;
+    }
     int64_t low = from_s, high = LAST_S;
     while (high - low > 1) {
         int64_t middle = low + (high - low) / 2;
@@ -52,7 +67,7 @@ static int64_t next_interval_s(GTimeZone *tz, int64_t from_s)
 
 /*
  * GLib gives no list of transitions, but numbers the intervals between them:
- * bisecting for the end of each finds every one to the second, however near
+ * looking for the end of each finds every one to the second, however near
  * to the next.  Intervals that differ only in name or "is DST" are joined.
  */
 static void fill_transitions(struct zone *z, GTimeZone *tz)
@@ -61,8 +76,10 @@ static void fill_transitions(struct zone *z, GTimeZone *tz)
     int32_t offset_s = z->first_offset_s;
     int last = interval_at(tz, LAST_S);
     struct zone_transition *all = NULL;
-    for (int64_t at_s = FIRST_S; interval_at(tz, at_s) != last;) {
-        at_s = next_interval_s(tz, at_s);
+    for (int64_t at_s = FIRST_S, before_s = FIRST_S; interval_at(tz, at_s) != last;) {
+        int64_t next_s = next_interval_s(tz, at_s, before_s);
+        before_s = at_s;
+        at_s = next_s;
         int32_t next_offset_s = g_time_zone_get_offset(tz, interval_at(tz, at_s));
         if (next_offset_s == offset_s)
             continue;
