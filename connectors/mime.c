@@ -45,6 +45,8 @@ static const struct charset {
 
 static const struct charset *charset_of(struct slice name)
 {
+    if (name.n == 0) /* most texts do not say */
+        return NULL;
     for (size_t i = 0; i < N_ELEMENTS(charsets); i++) {
         if (slice_ieq(name, slice_of(charsets[i].name)))
             return &charsets[i];
@@ -54,10 +56,15 @@ static const struct charset *charset_of(struct slice name)
 
 static bool is_ascii(struct slice s)
 {
-    unsigned char all = 0;
-    for (size_t i = 0; i < s.n; i++)
+    uint64_t all = 0, w;
+    size_t i = 0;
+    for (; s.n - i >= sizeof w; i += sizeof w) {
+        memcpy(&w, s.p + i, sizeof w);
+        all |= w;
+    }
+    for (; i < s.n; i++)
         all |= (unsigned char)s.p[i];
-    return all < 0x80;
+    return (all & UINT64_C(0x8080808080808080)) == 0;
 }
 
 /* Without the character that a cut has left unfinished at the end. */

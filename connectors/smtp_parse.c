@@ -7,7 +7,7 @@
  */
 #include "smtp.h"
 
-#include <stdio.h>
+#include <endian.h>
 
 #include "claims.h"
 #include "mailbox.h"
@@ -18,6 +18,8 @@
 #define ALSO_KEY_FIELD    "X-Postern-Idempotency-Key"
 #define FINGERPRINT_BYTES 262144u /* of a body: its length stands for the rest */
 #define BOUNDARY_MAX      70u     /* RFC 2046 section 5.1.1 */
+#define FIELD_NAME_MAX    48u     /* of a message: a word and an index */
+#define CONTENT_LINE_MAX  40u     /* 16 hex digits, a blank, 20 digits, a line feed */
 
 struct reading {
     const struct wire_request *request;
@@ -381,6 +383,17 @@ static enum err read_to_entry(struct reading *g, size_t i, struct slice *address
     return OK;
 }
 
+/* "RCPT.0" */
+static struct slice field_name(struct reading *g, const char *of, size_t i)
+{
+    struct buf b;
+    buf_init(&b, g->arena, FIELD_NAME_MAX);
+    buf_add_cstr(&b, of);
+    buf_add(&b, ".", 1);
+    buf_add_u64(&b, i);
+    return b.failed ? (struct slice){NULL, 0} : buf_slice(&b);
+}
+
 static enum err add_message(struct reading *g, size_t i)
 {
     const struct smtp_api *api = g->smtp->api;
@@ -390,7 +403,7 @@ static enum err add_message(struct reading *g, size_t i)
     *m = g->common;
     m->index = (uint32_t)i;
     m->channel = CHANNEL_EMAIL;
-    m->field = slice_of(arena_printf(g->arena, "%s.%zu", of_api ? "X-SMTPAPI.to" : "RCPT", i));
+    m->field = field_name(g, of_api ? "X-SMTPAPI.to" : "RCPT", i);
     if (m->field.p == NULL)
         return out_of_memory(g);
     if (of_api) {
@@ -427,6 +440,21 @@ static enum err read_messages(struct reading *g)
 
 /* --- idempotency ---------------------------------------------------------------------------- */
 
+/* A line of its own for the content: its mix and how long it is. */
+static struct slice content_line(struct reading *g)
+{
+    struct slice content = g->request->body;
+    uint64_t mix = htobe64(wire_mix(0, content));
+    char hex[2 * sizeof mix + 1];
+    struct buf b;
+    buf_init(&b, g->arena, CONTENT_LINE_MAX);
+    buf_add_cstr(&b, hash_hex((const uint8_t *)&mix, sizeof mix, hex));
+    buf_add(&b, " ", 1);
+    buf_add_u64(&b, content.n);
+    buf_add(&b, "\n", 1);
+    return b.failed ? (struct slice){NULL, 0} : buf_slice(&b);
+}
+
 /*
  * A client that heard no answer sends the same mail again.  The same Message-ID with other recipients or another text
  * is another submission: programs send a mail one by one to a list, and some give every mail the same id.
@@ -436,16 +464,16 @@ static enum err imply_key(struct reading *g)
     const struct mail_field *field = mail_head_get(&g->smtp->head, "Message-ID", 0);
     const struct wire_request *r = g->request;
     struct slice id = {NULL, 0};
-    char mixed[40], hex[2 * SHA256_BYTES + 1];
+    char hex[2 * SHA256_BYTES + 1];
     size_t n = 0;
     enum err err = field == NULL ? OK : field_text(g, field, &id);
     if (err != OK || id.n == 0)
         return err;
     struct slice *parts = arena_calloc(g->arena, 2 * r->n_fields + 2, sizeof *parts);
-    if (parts == NULL)
+    struct slice content = content_line(g);
+    if (parts == NULL || content.p == NULL)
         return out_of_memory(g);
-    snprintf(mixed, sizeof mixed, "%016llx %zu\n", (unsigned long long)wire_mix(0, r->body), r->body.n); /* fits */
-    parts[n++] = slice_of(mixed);
+    parts[n++] = content;
     parts[n++] = id;
     for (size_t i = 0; i < r->n_fields; i++) {
         if (!slice_eq_cstr(r->fields[i].name, "MAIL") && !slice_eq_cstr(r->fields[i].name, "RCPT"))

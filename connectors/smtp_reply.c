@@ -20,11 +20,26 @@ enum line { LINE_MORE, LINE_LAST };
 
 void smtp_add_clean(struct buf *b, struct slice text)
 {
+    size_t from = 0;
     for (size_t i = 0; i < text.n; i++) {
         unsigned char c = (unsigned char)text.p[i];
+        if (c >= ' ' && c <= 0x7E)
+            continue;
+        buf_add(b, text.p + from, i - from);
         if ((c & 0xC0) != 0x80)
-            buf_add(b, c > 0x7E ? "?" : c < ' ' ? " " : &text.p[i], 1);
+            buf_add(b, c > 0x7E ? "?" : " ", 1);
+        from = i + 1;
     }
+    if (text.n > from)
+        buf_add(b, text.p + from, text.n - from);
+}
+
+static void add_text(struct buf *b, int code, enum line line, struct slice text)
+{
+    buf_add_u64(b, (uint64_t)code);
+    buf_add(b, line == LINE_LAST ? " " : "-", 1);
+    smtp_add_clean(b, (struct slice){text.p, text.n < LINE_TEXT_MAX ? text.n : LINE_TEXT_MAX});
+    buf_add(b, "\r\n", 2);
 }
 
 static void PRINTF_LIKE(4, 5) add_line(struct buf *b, int code, enum line line, const char *fmt, ...)
@@ -34,9 +49,7 @@ static void PRINTF_LIKE(4, 5) add_line(struct buf *b, int code, enum line line, 
     va_start(args, fmt);
     vsnprintf(text, sizeof text, fmt, args); /* what does not fit is cut below anyway */
     va_end(args);
-    buf_printf(b, "%03d%c", code, line == LINE_LAST ? ' ' : '-');
-    smtp_add_clean(b, (struct slice){text, strnlen(text, LINE_TEXT_MAX)});
-    buf_add(b, "\r\n", 2);
+    add_text(b, code, line, slice_of(text));
 }
 
 static enum err finish(const struct buf *b, int code, struct wire_reply *out)
@@ -142,10 +155,17 @@ static void reply_accepted(const struct send_report *r, const struct tally *t, s
         rest = arena_printf(a, " (the relay did not say whether it took it; decision %s)", decision);
     else
         rest = arena_printf(a, " (partial: %s; decision %s)", counts(t, a), decision);
-    if (id == NULL || rest == NULL)
+    if (id == NULL || rest == NULL) {
         b->failed = true;
-    else
-        add_line(b, 250, LINE_LAST, "2.0.0 Ok: queued as %s%s", id, rest);
+        return;
+    }
+    struct buf text; /* of each mail that is taken: not printed */
+    buf_init(&text, a, REPLY_MAX);
+    buf_add_cstr(&text, "2.0.0 Ok: queued as ");
+    buf_add_cstr(&text, id);
+    buf_add_cstr(&text, rest);
+    add_text(b, 250, LINE_LAST, buf_slice(&text));
+    b->failed |= text.failed;
 }
 
 /* --- refused --------------------------------------------------------------------------- */

@@ -7,7 +7,7 @@
  */
 #include "smtp_client_parts.h"
 
-#include <stdio.h>
+#include "postern/buf.h"
 
 /* --- how it ends --------------------------------------------------------------------- */
 
@@ -70,6 +70,8 @@ void smtp_client_finish(struct smtp_client *c)
     smtp_client_tell(c);
 }
 
+#define SIZE_DIGITS_MAX 20u
+
 /* --- a transaction: out -------------------------------------------------------------------- */
 
 /* " RET=FULL", when there is a value. */
@@ -90,9 +92,10 @@ static void put_mail(struct smtp_client *c)
     if (c->extensions & EXT_SIZE) { /* RFC 1870: with all line ends, without the dots that are stuffed */
         struct slice content = c->work.mail->content;
         bool whole = content.n == 0 || content.p[content.n - 1] == '\n';
-        char digits[32];
-        int n = snprintf(digits, sizeof digits, " SIZE=%zu", content.n + (whole ? 0 : 2));
-        smtp_client_put(c, (struct slice){digits, (size_t)n});
+        struct buf digits;
+        buf_init(&digits, c->work.arena, SIZE_DIGITS_MAX);
+        buf_add_u64(&digits, content.n + (whole ? 0 : 2));
+        put_parameter(c, SLICE(" SIZE="), buf_slice(&digits));
     }
     if ((c->extensions & EXT_8BITMIME) && (c->work.is_8bit || e->body_8bit))
         smtp_client_put(c, SLICE(" BODY=8BITMIME"));

@@ -172,7 +172,6 @@ static const char *refusal(const struct smtp_listener *l, const struct smtp_addr
 static void accepted(struct smtp_listener *l, int fd, const struct sockaddr *sa)
 {
     char peer[LISTEN_PEER_MAX];
-    int on = 1;
     struct smtp_address *a = address_of(l, sa);
     const char *why = refusal(l, a);
 
@@ -189,7 +188,6 @@ static void accepted(struct smtp_listener *l, int fd, const struct sockaddr *sa)
         l->n_refused++;
     else
         a->sessions++;
-    ignore(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on))); /* only slower without it */
     listen_peer_format(sa, peer);
     smtp_session_new(l, fd, peer, why == NULL ? a : NULL, why);
     if (l->sweep == NULL)
@@ -271,6 +269,7 @@ static bool take_certificate(struct smtp_listener *l, const struct smtp_listen_o
 static bool open_socket(struct smtp_listener *l, const struct smtp_listen_options *o, struct errmsg *e)
 {
     struct listen_address a;
+    int on = 1;
 
     if (!listen_address_parse(o->address, &a, e))
         return false;
@@ -281,6 +280,7 @@ static bool open_socket(struct smtp_listener *l, const struct smtp_listen_option
     l->fd = o->fd > 0 ? o->fd : listen_socket_open(&a, o->address, e);
     if (l->fd == -1)
         return false;
+    ignore(setsockopt(l->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on))); /* for its connections; slower without it */
     l->port = listen_socket_port(l->fd);
     l->accept = loop_watch_fd(l->loop, l->fd, LOOP_READ, on_connection, l);
     return true;

@@ -54,6 +54,15 @@ static enum smtp_event run_helo(struct smtp_proto *p, struct slice argument)
     return smtp_proto_reply_idle(p, p->out);
 }
 
+/* Behind what p->out holds already; how much that is now. */
+static size_t put(struct smtp_proto *p, size_t at, const char *words)
+{
+    size_t n = strlen(words);
+    ensure(n < sizeof p->out - at);
+    memcpy(p->out + at, words, n + 1);
+    return at + n;
+}
+
 static enum smtp_event run_ehlo(struct smtp_proto *p, struct slice argument)
 {
     if (!is_client(argument))
@@ -68,8 +77,11 @@ static enum smtp_event run_ehlo(struct smtp_proto *p, struct slice argument)
     if (smtp_proto_auth_is_allowed(p))
         lines[n++] = "AUTH PLAIN LOGIN";
     size_t at = 0;
-    for (size_t i = 0; i < n; i++)
-        at += (size_t)snprintf(p->out + at, sizeof p->out - at, "250%c%s\r\n", i + 1 < n ? '-' : ' ', lines[i]);
+    for (size_t i = 0; i < n; i++) {
+        at = put(p, at, i + 1 < n ? "250-" : "250 ");
+        at = put(p, at, lines[i]);
+        at = put(p, at, "\r\n");
+    }
     return smtp_proto_reply_idle(p, p->out);
 }
 

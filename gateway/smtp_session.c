@@ -380,15 +380,17 @@ static void begin_tls(struct smtp_session *s)
 
 /*
  * All is written.  Shut our side and read on for a while: closing with unread input makes the kernel send a RST, which
- * can destroy the reply on its way.  Who said QUIT sends nothing more.
+ * can destroy the reply on its way.  Who said QUIT sends nothing more: closing is enough.
  */
 static void finish(struct smtp_session *s)
 {
-    smtp_socket_shut(&s->socket);
-    if (s->eof || s->polite)
+    smtp_socket_farewell(&s->socket);
+    if (s->eof || s->polite) {
         smtp_session_kill(s);
-    else
-        set_state(s, SMTP_SESSION_LINGER);
+        return;
+    }
+    smtp_socket_shut(&s->socket);
+    set_state(s, SMTP_SESSION_LINGER);
 }
 
 static unsigned wants(const struct smtp_session *s)

@@ -140,13 +140,17 @@ enum smtp_io smtp_socket_handshake(struct smtp_socket *s)
     return tls_outcome(s, rc);
 }
 
+void smtp_socket_farewell(struct smtp_socket *s)
+{
+    if (s->tls == NULL || !SSL_is_init_finished(s->tls))
+        return;
+    ERR_clear_error();
+    ignore(SSL_shutdown(s->tls)); /* whether it leaves or not */
+    ERR_clear_error();
+}
+
 void smtp_socket_shut(struct smtp_socket *s)
 {
-    if (s->tls != NULL && SSL_is_init_finished(s->tls)) {
-        ERR_clear_error();
-        ignore(SSL_shutdown(s->tls)); /* a farewell: the socket is shut whether it leaves or not */
-        ERR_clear_error();
-    }
     ignore(shutdown(s->fd, SHUT_WR)); /* it may be gone */
 }
 

@@ -38,7 +38,9 @@ enum smtp_io smtp_socket_flush(struct smtp_socket *s) NODISCARD;
 void smtp_socket_begin_tls(struct smtp_socket *s, struct ssl_st *tls);
 /* OK: done. */
 enum smtp_io smtp_socket_handshake(struct smtp_socket *s) NODISCARD;
-/* Our direction ends here. */
+/* Over TLS: our direction ends here. */
+void smtp_socket_farewell(struct smtp_socket *s);
+/* The same of the socket. */
 void smtp_socket_shut(struct smtp_socket *s);
 /* Throw away what came; END or BROKEN: nothing more will. */
 enum smtp_io smtp_socket_discard(struct smtp_socket *s, char *scratch, size_t cap) NODISCARD;

@@ -4,6 +4,8 @@
  */
 #include "tests/unit/gateway_smtp_client.h"
 
+#include <netinet/tcp.h>
+
 START_TEST(test_one_message)
 {
     start((struct smtp_listen_options){0});
@@ -41,6 +43,38 @@ START_TEST(test_one_message)
     ck_assert_uint_eq(counters()->messages, 1);
     ck_assert_uint_eq(counters()->recipients, 2);
     ck_assert_uint_eq(counters()->logins, 1);
+    client_free(c);
+    stop();
+}
+END_TEST
+
+static uint16_t port_of(int fd, int (*name)(int, struct sockaddr *, socklen_t *))
+{
+    struct sockaddr_in sa = {0};
+    socklen_t n = sizeof(sa);
+    return name(fd, (struct sockaddr *)&sa, &n) == 0 && sa.sin_family == AF_INET ? ntohs(sa.sin_port) : 0;
+}
+
+/* -1: none. */
+static int server_end_of(const struct client *c)
+{
+    uint16_t port = port_of(c->fd, getsockname);
+    for (int fd = 3; fd < 1024; fd++) {
+        if (port_of(fd, getpeername) == port)
+            return fd;
+    }
+    return -1;
+}
+
+/* The kernel gives a connection the option of the socket that it came by. */
+START_TEST(test_replies_leave_at_once)
+{
+    int on = 0;
+    socklen_t n = sizeof(on);
+    start((struct smtp_listen_options){0});
+    struct client *c = client_logged_in();
+    ck_assert_int_eq(getsockopt(server_end_of(c), IPPROTO_TCP, TCP_NODELAY, &on, &n), 0);
+    ck_assert_int_ne(on, 0);
     client_free(c);
     stop();
 }
@@ -567,6 +601,7 @@ END_TEST
 int main(void)
 {
     const TTest *const tests[] = {test_one_message,
+                                  test_replies_leave_at_once,
                                   test_pipelined,
                                   test_pipelined_behind_a_question,
                                   test_input_is_bounded,
