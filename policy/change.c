@@ -16,7 +16,7 @@
  *    latest of the overlapping denials.
  *  - A consent for the night lifts nothing; a denial of the day denies the night too, one
  *    of the night not the day.
- *  - A grant is recorded under a wider opt-out, and lifts nothing (change_lifts);
+ *  - A grant is recorded under a wider opt-out, and lifts nothing (consent_lifts);
  *    nothing is granted to whom must not be contacted.
  *  - Preferences: an import or sync over a customer's or an agent's value only
  *    restricts; what an application detects never replaces what was said; a weaker
@@ -183,25 +183,4 @@ enum change_verdict change_consent(const struct profile *p, const struct consent
         return CHANGE_REFUSE;
     bool cooling = denial.any && now_ms - denial.at_ms < cooling_off_s * 1000;
     return cooling || c->state == CONSENT_PENDING ? CHANGE_PENDING : CHANGE_APPLY;
-}
-
-bool change_lifts(const struct consent_change *c, struct slice sender, const struct opt_out *o)
-{
-    bool same_channel = c->any_channel ? o->any_channel : !o->any_channel && o->channel == c->channel;
-    if (c->state != CONSENT_GRANTED || c->night || (sender.n > 0 && !slice_ieq(sender, o->sender)))
-        return false;
-    switch (o->scope) {
-    case SCOPE_GLOBAL:
-        return c->any_channel && c->category.n == 0;
-    case SCOPE_CHANNEL:
-        return same_channel && c->category.n == 0;
-    case SCOPE_CATEGORY:
-        return same_channel && c->category.n > 0 && slice_eq(o->category, c->category);
-    case SCOPE_DO_NOT_CONTACT:
-    case SCOPE_ADDRESS:
-    case SCOPE_TOPIC:
-    case SCOPE_N:
-        break;
-    }
-    return false;
 }

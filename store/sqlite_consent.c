@@ -203,29 +203,13 @@ static uint64_t audit_consent(struct backend *b, const struct store_consent_add 
     return audit_append(b, r->now_ms, "consent", 0, &body, &personal);
 }
 
-/* Exactly the consent's scope, as policy's change_lifts has it: narrower never lifts wider, nor wider narrower. */
-static bool is_same_scope(sqlite3_stmt *st, const struct consent *c)
+static bool is_lifted(sqlite3_stmt *st, const struct consent *c)
 {
-    if (c->night)
-        return false;
-    bool any_channel = col_int(st, 2) != 0;
-    bool same_channel = any_channel == c->any_channel && (any_channel || col_int(st, 3) == (int64_t)c->channel);
-    if (col_int(st, 9) != 0)
-        return false;
-    switch ((enum opt_out_scope)col_int(st, 1)) {
-    case SCOPE_GLOBAL:
-        return c->any_channel && c->category.n == 0;
-    case SCOPE_CHANNEL:
-        return same_channel && c->category.n == 0;
-    case SCOPE_CATEGORY:
-        return same_channel && c->category.n > 0 && slice_eq(col_borrow(st, 4), c->category);
-    case SCOPE_DO_NOT_CONTACT:
-    case SCOPE_ADDRESS:
-    case SCOPE_TOPIC:
-    case SCOPE_N:
-        break;
-    }
-    return false;
+    struct opt_out o = {.scope = (enum opt_out_scope)col_int(st, 1),
+                        .any_channel = col_int(st, 2) != 0,
+                        .channel = (enum channel)col_int(st, 3),
+                        .category = col_borrow(st, 4)};
+    return col_int(st, 9) == 0 && consent_lifts(c, &o);
 }
 
 /* Ids of the opt-outs that the consent lifts. */
@@ -233,7 +217,7 @@ static void find_lifted(struct backend *b, int64_t contact, const struct store_c
 {
     sqlite3_stmt *st = SQL_START(b, SQL_OPT_OUTS_OF_PERSON, V_INT(contact));
     while (sql_row(b, st)) {
-        int64_t *id = is_same_scope(st, &r->consent) ? rows_add(b, ids, r->arena, sizeof *id) : NULL;
+        int64_t *id = is_lifted(st, &r->consent) ? rows_add(b, ids, r->arena, sizeof *id) : NULL;
         if (id != NULL)
             *id = col_int(st, 0);
     }

@@ -326,12 +326,6 @@ struct consent_change {
 };
 enum change_verdict change_consent(const struct profile *p, const struct consent_change *c, int64_t now_ms,
                                    int64_t cooling_off_s, struct errmsg *e);
-/*
- * Does that grant, once change_consent said CHANGE_APPLY, lift this opt-out?  Only one of exactly its own
- * scope: a narrower grant never lifts a wider opt-out, a wider one leaves narrower choices alone.  sender:
- * START restores what STOP took from the same number or service; empty = said elsewhere, of every sender.
- */
-bool change_lifts(const struct consent_change *c, struct slice sender, const struct opt_out *o);
 
 /* --- facts and the decision ---------------------------------------------------- */
 

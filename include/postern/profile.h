@@ -77,6 +77,12 @@ struct consent {
     bool night;            /* given (or withdrawn) for the night alone, beside the one for the day */
 };
 
+/*
+ * Does that consent, once it is in force, lift this opt-out?  Only one of exactly its own scope: a narrower grant never
+ * lifts a wider opt-out, a wider one leaves narrower choices alone.
+ */
+bool consent_lifts(const struct consent *c, const struct opt_out *o);
+
 /* Semantics 4, strongest first: smaller wins. */
 /* clang-format off */
 #define AUTHORITIES(X) \

@@ -1,5 +1,5 @@
 /* May a change be applied: the tables tests/policy/change_preference.cases, change_consent.cases and
- * change_lifts.cases. */
+ * consent_lifts.cases (base/consent.c). */
 #include <check.h>
 
 #include "postern/policy.h"
@@ -147,13 +147,17 @@ START_TEST(lifts)
     struct cases c;
     struct slice line;
     unsigned n = 0;
-    CASES_OPEN(&c, "change_lifts.cases");
+    CASES_OPEN(&c, "consent_lifts.cases");
     for (; cases_next(&c, &line); n++) {
         struct slice name = cases_column(&line, '|');
         const struct opt_out o = read_opt_out(cases_column(&line, '|'));
         const struct consent_change change = read_change(cases_column(&line, '|'));
-        struct slice said_to = cases_column(&line, '|');
-        bool got = change_lifts(&change, slice_eq_cstr(said_to, "-") ? SLICE("") : said_to, &o);
+        const struct consent grant = {.any_channel = change.any_channel,
+                                      .channel = change.channel,
+                                      .category = change.category,
+                                      .state = change.state,
+                                      .night = change.night};
+        bool got = consent_lifts(&grant, &o);
         ck_assert_msg(slice_eq_cstr(slice_trim(line), got ? "yes" : "no"), "line %d: %.*s", c.number, SLICE_ARG(name));
     }
     ck_assert_uint_ge(n, 20);
