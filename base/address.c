@@ -310,7 +310,9 @@ static enum err parse_normal(struct slice s, struct address *out, struct errmsg 
         return err;
     if (local.n + 1 + strlen(domain) > EMAIL_MAX)
         return fault(ERR_LIMIT, e, "e-mail address is longer than 254 bytes (RFC 5321, 4.5.3.1.3)");
-    snprintf(out->text, sizeof out->text, "%.*s@%s", (int)local.n, local.text, domain);
+    size_t n = text_add(out->text, sizeof out->text, 0, (struct slice){local.text, local.n});
+    n = text_add(out->text, sizeof out->text, n, SLICE("@"));
+    text_add(out->text, sizeof out->text, n, slice_of(domain));
     out->kind = ADDRESS_EMAIL;
     return OK;
 }

@@ -15,8 +15,8 @@
 
 #define BLOCK_MIN_BYTES 4096u
 #define BLOCK_MAX_BYTES 262144u
-#define KEPT_SIZES      3u   /* 4, 8 and 16 KiB */
-#define KEPT_BLOCKS     128u /* of each size, for each thread */
+#define KEPT_SIZES      3u       /* 4, 8 and 16 KiB */
+#define KEPT_MAX_BYTES  2097152u /* of each size, for each thread */
 #define ALIGN           alignof(max_align_t)
 
 struct arena_block {
@@ -76,7 +76,7 @@ static struct arena_block *block_new(size_t size)
 static void block_free(struct arena_block *block)
 {
     struct kept *k = kept_of(block->size);
-    if (k == NULL || k->n == KEPT_BLOCKS) {
+    if (k == NULL || k->n == KEPT_MAX_BYTES / block->size) {
         free(block);
         return;
     }
@@ -102,6 +102,15 @@ void arena_clear(struct arena *a)
     *a = (struct arena){.max_bytes = a->max_bytes};
 }
 
+/* Of a block for n bytes alone: a size that is kept, if there is one. */
+static size_t size_alone(size_t n)
+{
+    for (size_t size = BLOCK_MIN_BYTES; size < (size_t)BLOCK_MIN_BYTES << KEPT_SIZES; size *= 2)
+        if (n <= size && KEEPS_BLOCKS)
+            return size;
+    return n;
+}
+
 /*
  * A block with room for n bytes becomes the head, unless n fills a block alone: then the head keeps its free room.
  * NULL: no memory.
@@ -112,7 +121,7 @@ static struct arena_block *block_for(struct arena *a, size_t n)
     while (size < a->held_bytes && size < BLOCK_MAX_BYTES)
         size *= 2;
     bool alone = n > size / 2;
-    struct arena_block *block = block_new(alone ? n : size);
+    struct arena_block *block = block_new(alone ? size_alone(n) : size);
     if (block == NULL) {
         a->starved = true;
         return NULL;
@@ -180,6 +189,17 @@ struct slice arena_slice(struct arena *a, struct slice s)
 {
     char *copy = arena_strndup(a, s.p, s.n);
     return (struct slice){copy, copy == NULL ? 0 : s.n};
+}
+
+struct slice arena_join(struct arena *a, struct slice left, struct slice right)
+{
+    char *both = right.n < SIZE_MAX - left.n ? arena_bytes(a, left.n + right.n + 1) : NULL;
+    if (both == NULL)
+        return (struct slice){NULL, 0};
+    text_add(both + left.n, right.n + 1, 0, right);
+    if (left.n > 0)
+        memcpy(both, left.p, left.n);
+    return (struct slice){both, left.n + right.n};
 }
 
 char *arena_printf(struct arena *a, const char *fmt, ...)

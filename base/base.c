@@ -100,6 +100,24 @@ bool slice_to_u64(struct slice s, uint64_t max, uint64_t *out)
     return true;
 }
 
+size_t text_add(char *out, size_t cap, size_t n, struct slice s)
+{
+    size_t added = s.n < cap - 1 - n ? s.n : cap - 1 - n;
+    if (added > 0)
+        memcpy(out + n, s.p, added);
+    out[n + added] = '\0';
+    return n + added;
+}
+
+struct slice u64_text(uint64_t value, char out[U64_TEXT_MAX])
+{
+    size_t at = U64_TEXT_MAX;
+    do
+        out[--at] = (char)('0' + value % 10);
+    while ((value /= 10) != 0);
+    return (struct slice){out + at, U64_TEXT_MAX - at};
+}
+
 bool slice_is_utf8(struct slice s)
 {
     return s.n == 0 || u8_check((const uint8_t *)s.p, s.n) == NULL;

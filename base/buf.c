@@ -68,12 +68,8 @@ void buf_add_slice(struct buf *b, struct slice s)
 
 void buf_add_u64(struct buf *b, uint64_t value)
 {
-    char digits[20];
-    size_t at = sizeof digits;
-    do
-        digits[--at] = (char)('0' + value % 10);
-    while ((value /= 10) != 0);
-    buf_add(b, digits + at, sizeof digits - at);
+    char digits[U64_TEXT_MAX];
+    buf_add_slice(b, u64_text(value, digits));
 }
 
 void buf_printf(struct buf *b, const char *fmt, ...)
@@ -115,21 +111,14 @@ static void add_json_ascii(struct buf *b, char c)
     }
 }
 
-static bool json_needs_escape(char c)
-{
-    return (unsigned char)c < 0x20 || c == 0x7F || c == '"' || c == '\\';
-}
-
 void buf_add_json(struct buf *b, struct slice s)
 {
     buf_add(b, "\"", 1);
     size_t i = 0;
     while (i < s.n) {
-        size_t plain = i;
-        while (plain < s.n && (s.p[plain] & 0x80) == 0 && !json_needs_escape(s.p[plain]))
-            plain++;
-        buf_add(b, s.p + i, plain - i);
-        i = plain;
+        size_t plain = slice_plain((struct slice){s.p + i, s.n - i}, "\"\\\x7F");
+        buf_add(b, s.p + i, plain);
+        i += plain;
         if (i == s.n)
             break;
         if ((s.p[i] & 0x80) == 0) {

@@ -22,9 +22,11 @@ static int ascii_lower(int c)
     return c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c;
 }
 
-static bool is_ascii_letter(char c)
+/* Most keys differ in it.  In lower case; -1: the key begins with something else, which may still fold to one. */
+static int first_letter(struct slice key)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+    int c = key.n > 0 ? ascii_lower(key.p[0]) : -1;
+    return c >= 'a' && c <= 'z' ? c : -1;
 }
 
 /* The next byte folded to lower case; U+017F is an s and U+212A a k. */
@@ -48,9 +50,6 @@ enum json_key json_scan_key(const struct json_scan *s, uint32_t node, const char
 {
     struct slice key = json_text_key(s, node);
     bool escaped = s->nodes[node].key_escaped;
-    /* Most keys differ in their first letter. */
-    if (key.n > 0 && is_ascii_letter(key.p[0]) && ascii_lower(key.p[0]) != ascii_lower(name[0]))
-        return JSON_KEY_OTHER;
     if (!escaped && slice_eq_cstr(key, name))
         return JSON_KEY_SAME;
     struct json_text folded = json_text_begin(key), exact = folded;
@@ -80,13 +79,17 @@ uint32_t json_scan_member(const struct json_scan *s, uint32_t node, const char *
 {
     if (!json_scan_is(s, node, JSON_KIND_OBJECT))
         return JSON_NONE;
+    const struct slice wanted = slice_of(name);
     for (uint32_t c = node + 1; c < s->nodes[node].next; c = s->nodes[c].next) {
-        if (json_scan_key(s, c, name) == JSON_KEY_SAME)
+        bool same = s->nodes[c].key_escaped ? json_scan_key(s, c, name) == JSON_KEY_SAME
+                                            : slice_eq(json_text_key(s, c), wanted);
+        if (same)
             return c;
     }
     return JSON_NONE;
 }
 
+/* Of a message's keys nearly all are told apart by their first letters: before a call for each name. */
 uint32_t json_scan_members(const struct json_scan *s, uint32_t node, const char *const *names, size_t n,
                            uint32_t *nodes, size_t *which)
 {
@@ -94,7 +97,10 @@ uint32_t json_scan_members(const struct json_scan *s, uint32_t node, const char 
         nodes[i] = JSON_NONE;
     for (uint32_t c = node + 1; c < s->nodes[node].next; c = s->nodes[c].next) {
         enum json_key key = JSON_KEY_OTHER;
+        int first = first_letter(json_text_key(s, c));
         for (size_t i = 0; i < n && key == JSON_KEY_OTHER; i++) {
+            if (first >= 0 && first != ascii_lower(names[i][0]))
+                continue;
             key = json_scan_key(s, c, names[i]);
             *which = i;
         }

@@ -68,8 +68,8 @@ enum err sendgrid_outgoing_fields(const struct wire_request *r, const struct pro
     enum err err = wire_outgoing_copy(out, r, copied);
     if (err != OK)
         return err;
-    const char *bearer = arena_printf(a, "Bearer %.*s", SLICE_ARG(login->secret));
-    return bearer == NULL ? ERR_LIMIT : wire_outgoing_add(out, "Authorization", slice_of(bearer));
+    struct slice bearer = arena_join(a, SLICE("Bearer "), login->secret);
+    return bearer.p == NULL ? ERR_LIMIT : wire_outgoing_add(out, "Authorization", bearer);
 }
 
 static enum err sendgrid_pass(const struct wire_request *r, const struct route *route,

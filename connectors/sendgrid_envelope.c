@@ -14,14 +14,18 @@ static const char *const person_names[] = {SENDGRID_PERSON(SENDGRID_NAME_)};
 #undef SENDGRID_NAME_
 static const char *const address_names[] = {"email"};
 
-/* "personalizations.N.member" for messages, and only when there is such a member.  Returns out. */
-static const char *member_path(const struct sendgrid_envelope *e, size_t index, enum sendgrid_person which,
-                               char out[FAULT_FIELD_MAX])
+/* "personalizations.N.member" for messages, and only when there is such a member.  Returns its length. */
+static size_t member_path(const struct sendgrid_envelope *e, size_t index, enum sendgrid_person which,
+                          char out[FAULT_FIELD_MAX])
 {
+    char digits[U64_TEXT_MAX];
     out[0] = '\0';
-    if (e->members[which] != JSON_NONE)
-        snprintf(out, FAULT_FIELD_MAX, "personalizations.%zu.%s", index, person_names[which]);
-    return out;
+    if (e->members[which] == JSON_NONE)
+        return 0;
+    size_t n = text_add(out, FAULT_FIELD_MAX, 0, SLICE("personalizations."));
+    n = text_add(out, FAULT_FIELD_MAX, n, u64_text(index, digits));
+    n = text_add(out, FAULT_FIELD_MAX, n, SLICE("."));
+    return text_add(out, FAULT_FIELD_MAX, n, slice_of(person_names[which]));
 }
 
 /* --- claims ------------------------------------------------------------------------ */
@@ -130,8 +134,8 @@ static enum err open_envelope(struct sendgrid_reading *g, uint32_t node, size_t 
 {
     const struct json_scan *s = &g->sg->scan;
     struct sendgrid_envelope *e = &g->sg->envelopes[index];
-    char path[FAULT_FIELD_MAX];
-    snprintf(path, sizeof path, "personalizations.%zu", index);
+    char path[FAULT_FIELD_MAX], digits[U64_TEXT_MAX];
+    text_add(path, sizeof path, text_add(path, sizeof path, 0, SLICE("personalizations.")), u64_text(index, digits));
     e->node = node;
     if (!json_scan_is(s, node, JSON_KIND_OBJECT))
         return sendgrid_refuse_type(g, path, node, "an object");
@@ -253,7 +257,7 @@ static enum err read_recipient(struct sendgrid_reading *g, uint32_t node, const 
     enum err err = read_address(g, node, path, &m->to_text, &m->to);
     if (err != OK)
         return err;
-    m->field = slice_of(arena_printf(g->arena, "%s.email", path));
+    m->field = arena_join(g->arena, slice_of(path), SLICE(".email"));
     if (m->field.p == NULL)
         return sendgrid_out_of_memory(g);
     g->out->n_messages++;
@@ -269,9 +273,10 @@ static enum err read_list(struct sendgrid_reading *g, struct sendgrid_envelope *
     list->first = (uint32_t)g->out->n_messages;
     if (array == JSON_NONE)
         return OK;
+    char path[FAULT_FIELD_MAX], digits[U64_TEXT_MAX];
+    size_t before = text_add(path, sizeof path, member_path(e, index, which, path), SLICE("."));
     for (uint32_t c = array + 1; c < s->nodes[array].next; c = s->nodes[c].next) {
-        char path[FAULT_FIELD_MAX];
-        snprintf(path, sizeof path, "personalizations.%zu.%s.%u", index, person_names[which], list->n);
+        text_add(path, sizeof path, before, u64_text(list->n, digits));
         enum err err = read_recipient(g, c, path, seed);
         if (err == OK)
             err = check_once(g, e->lists[SG_PERSON_TO].first, list->first + list->n);

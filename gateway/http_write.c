@@ -133,9 +133,10 @@ size_t http_write_head(const struct http_reply *reply, enum http_persistence per
 {
     ensure(reply->status >= 200 && reply->status <= 599);
     struct writer w = {.out = out, .cap = cap};
-    char number[32];
-    snprintf(number, sizeof(number), "HTTP/1.1 %d ", reply->status);
-    put(&w, slice_of(number));
+    char digits[U64_TEXT_MAX];
+    put(&w, SLICE("HTTP/1.1 "));
+    put(&w, u64_text((uint64_t)reply->status, digits));
+    put(&w, SLICE(" "));
     put(&w, slice_of(http_write_phrase(reply->status)));
     put(&w, SLICE("\r\n"));
     put_header(&w, SLICE("Date"), slice_of(date));
@@ -148,8 +149,7 @@ size_t http_write_head(const struct http_reply *reply, enum http_persistence per
         put_header(&w, reply->headers[i].name, reply->headers[i].value);
     }
     if (http_write_has_body(reply->status)) {
-        snprintf(number, sizeof(number), "%zu", reply->body.n);
-        put_header(&w, SLICE("Content-Length"), slice_of(number));
+        put_header(&w, SLICE("Content-Length"), u64_text(reply->body.n, digits));
     }
     if (persistence != HTTP_PERSIST) {
         put_header(&w, SLICE("Connection"), slice_of(persistence == HTTP_CLOSE ? "close" : "keep-alive"));

@@ -184,8 +184,7 @@ static enum step_next submission_gather(struct submission *s)
     for (size_t i = 0; i < s->n_items; i++) {
         struct item *item = &s->items[i];
         item->fetched = OK;
-        item->profile = (struct profile){0};
-        item->facts = (struct facts){0};
+        facts_clear(&item->facts);
         if (profiles_get(s->g->profiles, &item->message->to, s->arena, &item->profile))
             continue;
         s->waiting++;

@@ -54,11 +54,8 @@ struct sent {
 struct item {
     struct submission *submission;
     struct message *message; /* of parsed.messages */
-    struct profile profile;
-    struct facts facts;
-    struct decision decision;
-    uint64_t id;     /* of the decision */
-    uint64_t parent; /* of the decision before it; 0 = first */
+    uint64_t id;             /* of the decision */
+    uint64_t parent;         /* of the decision before it; 0 = first */
     uint64_t contact_hash;
     uint64_t reservation; /* 0 = none */
     bool send;            /* part of the call to the provider */
@@ -68,6 +65,10 @@ struct item {
     struct profiles_op *fetch;
     struct counters_op *reserve;
     enum err fetched;
+    /* Large, so not cleared when the item begins: GATHER fills the profile and clears the facts, DECIDE decides. */
+    struct profile profile;
+    struct facts facts;
+    struct decision decision;
 };
 
 struct submission {

@@ -82,12 +82,14 @@ static bool items_of(struct submission *s, const struct category *category)
 
     if (first + n > s->parsed.n_messages)
         return false;
-    s->items = arena_calloc(s->arena, n, sizeof(*s->items));
+    s->items = arena_bytes(s->arena, n * sizeof(*s->items)); /* as many as there are messages: no product wraps */
     if (s->items == NULL)
         return false;
     s->n_items = n;
     for (size_t i = 0; i < n; i++) {
         struct item *item = &s->items[i];
+        memset(item, 0, offsetof(struct item, profile));
+        memset(&item->decision, 0, offsetof(struct decision, violations)); /* a fault may come before DECIDE */
         item->submission = s;
         item->message = &s->parsed.messages[first + i];
         item->message->category = category;

@@ -147,18 +147,28 @@ static bool kind_of(enum outcome o, enum deferred_kind *kind)
     never("an outcome");
 }
 
+static void add_name(struct buf *b, const char *name)
+{
+    buf_add(b, ",\"", 2);
+    buf_add_cstr(b, name);
+    buf_add(b, "\":", 2);
+}
+
 static void add_text(struct buf *b, const char *name, struct slice value)
 {
     if (value.n == 0)
         return;
-    buf_printf(b, ",\"%s\":", name);
+    add_name(b, name);
     buf_add_json(b, value);
 }
 
 static void add_ms(struct buf *b, const char *name, int64_t ms)
 {
-    if (ms != 0)
-        buf_printf(b, ",\"%s\":%lld", name, (long long)ms);
+    if (ms == 0)
+        return;
+    add_name(b, name);
+    buf_add(b, "-", ms < 0);
+    buf_add_u64(b, ms < 0 ? 0 - (uint64_t)ms : (uint64_t)ms);
 }
 
 /* The sender is read by an opt-out that names one, and may be a person's: its digest tells whether it was that one. */

@@ -13,6 +13,7 @@
 /* Nobody waits longer than this on a provider's word; also keeps the arithmetic far from overflow. */
 #define RETRY_MAX_MS MS_PER_DAY
 #define UNIX_S_MAX   UINT64_C(100000000000)
+#define FIRST_FIELDS 16u
 
 void upstream_answer_init(struct upstream_answer *a, struct arena *arena, size_t max_bytes)
 {
@@ -20,15 +21,31 @@ void upstream_answer_init(struct upstream_answer *a, struct arena *arena, size_t
     buf_init(&a->body, arena, max_bytes);
 }
 
+/* For one more field; doubles. */
+static bool has_room(struct upstream_answer *a)
+{
+    if (a->n_fields == LIMIT_HTTP_HEADERS)
+        return false;
+    if (a->n_fields < a->cap_fields)
+        return true;
+    size_t cap = a->cap_fields == 0 ? FIRST_FIELDS : 2 * a->cap_fields;
+    struct upstream_field *fields = arena_calloc(a->arena, cap, sizeof *fields);
+    if (!fields)
+        return false;
+    if (a->n_fields > 0)
+        memcpy(fields, a->fields, a->n_fields * sizeof *fields);
+    a->fields = fields;
+    a->cap_fields = cap;
+    return true;
+}
+
 static enum err add_field(struct upstream_answer *a, struct slice line)
 {
     const char *colon = memchr(line.p, ':', line.n);
     if (!colon || colon == line.p || line.p[0] == ' ' || line.p[0] == '\t')
         return OK; /* not a field, or a folded line (RFC 9112 section 5.2): nothing we would act on */
-    if (!a->fields)
-        a->fields = arena_calloc(a->arena, LIMIT_HTTP_HEADERS, sizeof *a->fields);
     struct slice kept = arena_slice(a->arena, line);
-    if (!a->fields || !kept.p || a->n_fields == LIMIT_HTTP_HEADERS)
+    if (!kept.p || !has_room(a))
         return ERR_LIMIT;
     size_t name = (size_t)(colon - line.p);
     a->fields[a->n_fields].name = (struct slice){kept.p, name};

@@ -8,7 +8,7 @@
 struct upstream_answer {
     struct arena *arena; /* borrowed; holds all below */
     struct upstream_field *fields;
-    size_t n_fields;
+    size_t n_fields, cap_fields;
     size_t head_bytes;
     bool head_done; /* lines that follow are trailers, or a new answer after an interim one */
     struct buf body;

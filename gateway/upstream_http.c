@@ -8,7 +8,6 @@
  */
 #include "upstream_transport.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "loop.h"
@@ -405,11 +404,10 @@ static char *put_field(char *at, struct slice name, struct slice value)
 /* GET and HEAD without a body say nothing about one. */
 static char *put_length(char *at, const struct upstream_request *req, bool reads)
 {
-    char digits[24];
+    char digits[U64_TEXT_MAX];
     if (reads && req->body.n == 0)
         return at;
-    int n = snprintf(digits, sizeof digits, "%zu", req->body.n);
-    return put_field(at, SLICE("Content-Length"), (struct slice){digits, (size_t)n});
+    return put_field(at, SLICE("Content-Length"), u64_text(req->body.n, digits));
 }
 
 static struct upstream_prepared *http_prepare(const struct upstream_pool *http, struct arena *arena,
@@ -423,8 +421,8 @@ static struct upstream_prepared *http_prepare(const struct upstream_pool *http, 
     size_t cap = method.n + req->path_and_query.n + host.n + (together ? req->body.n : 0) + 100;
     for (size_t i = 0; i < req->n_headers; i++)
         cap += field_bytes(&req->headers[i]);
-    struct upstream_prepared *head = arena_alloc(arena, sizeof *head);
-    char *bytes = arena_alloc(arena, cap);
+    struct upstream_prepared *head = arena_bytes(arena, sizeof *head);
+    char *bytes = arena_bytes(arena, cap);
     if (!head || !bytes)
         return NULL;
     char *at = put(put(bytes, method), SLICE(" "));

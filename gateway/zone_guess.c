@@ -6,8 +6,6 @@
  */
 #include "zone_guess.h"
 
-#include <stdio.h>
-
 #include "place.h"
 #include "postern/policy.h"
 #include "postern/zone.h"
@@ -68,7 +66,7 @@ static const struct zone *zone_of(struct slice name)
 
     if (name.n >= sizeof(text))
         return NULL;
-    snprintf(text, sizeof(text), "%.*s", SLICE_ARG(name));
+    text_add(text, sizeof(text), 0, name);
     return zone_get(text);
 }
 

@@ -57,10 +57,16 @@ void facts_zone_words(const struct facts *f, char out[DECISION_ZONES_MAX])
     const struct zone *const *zones;
     size_t n = facts_zones(f, &zones);
     const char *basis = zone_basis_name(f->profile->n_zones > 0 ? f->profile->zone_basis : ZONE_BASIS_DEFAULT);
-    if (n == 1)
-        snprintf(out, DECISION_ZONES_MAX, "%s (%s)", zones[0]->name, basis);
-    else
-        snprintf(out, DECISION_ZONES_MAX, "%s and %zu more (%s)", zones[0]->name, n - 1, basis);
+    char digits[U64_TEXT_MAX];
+    size_t at = text_add(out, DECISION_ZONES_MAX, 0, slice_of(zones[0]->name));
+    if (n > 1) {
+        at = text_add(out, DECISION_ZONES_MAX, at, SLICE(" and "));
+        at = text_add(out, DECISION_ZONES_MAX, at, u64_text(n - 1, digits));
+        at = text_add(out, DECISION_ZONES_MAX, at, SLICE(" more"));
+    }
+    at = text_add(out, DECISION_ZONES_MAX, at, SLICE(" ("));
+    at = text_add(out, DECISION_ZONES_MAX, at, slice_of(basis));
+    text_add(out, DECISION_ZONES_MAX, at, SLICE(")"));
 }
 
 const struct verdict *facts_verdict(const struct facts *f, enum rule rule)

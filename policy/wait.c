@@ -58,10 +58,9 @@ static void narrow(const struct facts *f, uint32_t rules, struct opening *o)
 {
     const int64_t at_ms = o->from_ms;
     o->until_ms = NEVER_MS;
-    for (unsigned rule = 0; rule < RULE_N; rule++) {
-        if ((rules & RULE_BIT(rule)) == 0)
-            continue;
-        ensure(openings[rule] != NULL);
+    for (uint32_t left = rules; left != 0; left &= left - 1) { /* mostly one: rule by rule */
+        unsigned rule = (unsigned)__builtin_ctz(left);
+        ensure(rule < RULE_N && openings[rule] != NULL);
         struct opening here = openings[rule](f, at_ms);
         if (here.from_ms > o->from_ms) {
             o->from_ms = here.from_ms;

@@ -35,6 +35,7 @@ void *arena_calloc(struct arena *a, size_t n, size_t size) NODISCARD;
 /* Copies, NUL-terminated; NULL as above. */
 char *arena_strndup(struct arena *a, const char *s, size_t n) NODISCARD;
 struct slice arena_slice(struct arena *a, struct slice s); /* p == NULL when the budget is spent */
+struct slice arena_join(struct arena *a, struct slice left, struct slice right); /* the same */
 char *arena_printf(struct arena *a, const char *fmt, ...) PRINTF_LIKE(2, 3) NODISCARD;
 
 #endif

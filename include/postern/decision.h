@@ -66,9 +66,9 @@ struct violation {
     enum outcome outcome;        /* what this violation alone would lead to */
     bool shadow;                 /* evaluated and recorded, does not act */
     int64_t passes_at_ms;        /* when this rule would pass next; 0 = not by waiting */
-    char detail[DETAIL_MAX];     /* "cap marketing-any: 3 of 3 today"; no address in it */
     int32_t cap_limit;           /* caps: how many may be sent ... */
     char cap_span[CAP_SPAN_MAX]; /* ... in what: "Daily", "24-hour"; empty for other rules */
+    char detail[DETAIL_MAX];     /* "cap marketing-any: 3 of 3 today"; no address in it */
 };
 
 #define PST_CODE_MAX       32
@@ -79,7 +79,6 @@ struct decision {
     enum outcome outcome;
     enum level level;   /* of the violation that named the outcome; LEVEL_INFO with notices; else NONE */
     enum reason reason; /* of that violation */
-    struct violation violations[RULE_N];
     size_t n_violations;
     enum outcome would_have; /* with the shadow rules acting; == outcome when they change nothing */
     int64_t release_at_ms; /* defer, digest: the first instant at which every timing rule passes; soft_block on timing:
@@ -92,6 +91,8 @@ struct decision {
     bool timing_only;               /* only timing and caps stand in the way */
     bool degraded;                  /* something that should have been known was not; the violations say what */
     uint32_t policy_version;        /* of the policy that decided */
+    /* Last, for it is large: what lies behind n_violations is nothing. */
+    struct violation violations[RULE_N];
 };
 
 /*

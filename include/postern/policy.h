@@ -365,11 +365,18 @@ struct facts {
     bool counters_down;      /* asked and not answered */
     bool profile_stale;      /* consent data older than its lease */
     size_t n_checks;
+    /* Written before they are read; see facts_clear. */
     struct cap_check checks[CAP_CHECKS_MAX];
     struct cap_count counts[CAP_CHECKS_MAX];
     struct cap customer_caps[3];    /* filled by policy_caps */
     struct preferences preferences; /* filled by policy_prepare */
 };
+
+/* Facts about nothing yet.  The arrays, most of it, are left as they are. */
+static inline void facts_clear(struct facts *f)
+{
+    memset(f, 0, offsetof(struct facts, checks));
+}
 
 /* Merge the preferences; call once when policy, message, profile and now_ms are set.  Nothing else fills the rest. */
 void policy_prepare(struct facts *f);

@@ -81,6 +81,10 @@ START_TEST(copies)
     struct slice s = arena_slice(&a, SLICE("a\0b"));
     ck_assert_uint_eq(s.n, 3);
     ck_assert_mem_eq(s.p, "a\0b", 4);
+    ck_assert_str_eq(arena_join(&a, SLICE("ab"), SLICE("cd")).p, "abcd");
+    ck_assert_uint_eq(arena_join(&a, (struct slice){NULL, 0}, SLICE("cd")).n, 2);
+    ck_assert_str_eq(arena_join(&a, SLICE("ab"), (struct slice){NULL, 0}).p, "ab");
+    ck_assert_ptr_null(arena_join(&a, SLICE("ab"), (struct slice){"", SIZE_MAX - 2}).p);
     ck_assert_str_eq(arena_printf(&a, "%s-%d", "x", 42), "x-42");
     char *wide = arena_printf(&a, "%5000d", 1);
     ck_assert_uint_eq(strlen(wide), 5000);

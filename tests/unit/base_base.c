@@ -64,6 +64,24 @@ START_TEST(numbers)
 }
 END_TEST
 
+START_TEST(texts)
+{
+    char text[8], digits[U64_TEXT_MAX];
+    size_t n = text_add(text, sizeof text, 0, SLICE("abc"));
+    ck_assert_uint_eq(n, 3);
+    n = text_add(text, sizeof text, n, (struct slice){NULL, 0});
+    ck_assert_uint_eq(n, 3);
+    n = text_add(text, sizeof text, n, SLICE("defgh")); /* one too many */
+    ck_assert_uint_eq(n, 7);
+    ck_assert_str_eq(text, "abcdefg");
+    ck_assert_uint_eq(text_add(text, sizeof text, n, SLICE("x")), 7);
+    ck_assert_str_eq(text, "abcdefg");
+    ck_assert(slice_eq_cstr(u64_text(0, digits), "0"));
+    ck_assert(slice_eq_cstr(u64_text(1090, digits), "1090"));
+    ck_assert(slice_eq_cstr(u64_text(UINT64_MAX, digits), "18446744073709551615"));
+}
+END_TEST
+
 START_TEST(clean_text)
 {
     ck_assert(slice_is_clean(SLICE("plain \xC3\xA9 \xF0\x9F\x98\x80")));
@@ -205,6 +223,7 @@ int main(void)
     TCase *tests = tcase_create("all");
     tcase_add_test(tests, slices);
     tcase_add_test(tests, numbers);
+    tcase_add_test(tests, texts);
     tcase_add_test(tests, clean_text);
     tcase_add_test(tests, plain_text);
     tcase_add_test(tests, error_texts);
