@@ -18,26 +18,26 @@
 
 /* Calls that name no domain where others stand.  shared: SendGrid's API has that word too. */
 static const struct {
-    const char *version, *word;
+    struct slice version, word;
     bool shared;
 } account_calls[] = {
-    {"v1", "analytics", false},
-    {"v1", "dkim", false},
-    {"v1", "keys", false},
-    {"v2", "x509", false},
-    {"v2", "bounce-classification", false},
-    {"v3", "domains", false},
-    {"v3", "routes", false},
-    {"v3", "lists", false},
-    {"v3", "ip_pools", false},
-    {"v3", "ips", true},
-    {"v3", "stats", true},
-    {"v4", "domains", false},
-    {"v4", "address", false},
-    {"v4", "inbox", false},
-    {"v5", "accounts", false},
-    {"v5", "sandbox", false},
-    {"v5", "users", false},
+    {SLICE_INIT("v1"), SLICE_INIT("analytics"), false},
+    {SLICE_INIT("v1"), SLICE_INIT("dkim"), false},
+    {SLICE_INIT("v1"), SLICE_INIT("keys"), false},
+    {SLICE_INIT("v2"), SLICE_INIT("x509"), false},
+    {SLICE_INIT("v2"), SLICE_INIT("bounce-classification"), false},
+    {SLICE_INIT("v3"), SLICE_INIT("domains"), false},
+    {SLICE_INIT("v3"), SLICE_INIT("routes"), false},
+    {SLICE_INIT("v3"), SLICE_INIT("lists"), false},
+    {SLICE_INIT("v3"), SLICE_INIT("ip_pools"), false},
+    {SLICE_INIT("v3"), SLICE_INIT("ips"), true},
+    {SLICE_INIT("v3"), SLICE_INIT("stats"), true},
+    {SLICE_INIT("v4"), SLICE_INIT("domains"), false},
+    {SLICE_INIT("v4"), SLICE_INIT("address"), false},
+    {SLICE_INIT("v4"), SLICE_INIT("inbox"), false},
+    {SLICE_INIT("v5"), SLICE_INIT("accounts"), false},
+    {SLICE_INIT("v5"), SLICE_INIT("sandbox"), false},
+    {SLICE_INIT("v5"), SLICE_INIT("users"), false},
 };
 
 /* Does it log in as Mailgun's clients do, "api:<key>"?  SendGrid's send a Bearer. */
@@ -52,8 +52,7 @@ static bool logs_in_as_api(const struct wire_request *r)
 static bool is_account_call(const struct wire_request *r, const struct wire_path *p)
 {
     for (size_t i = 0; i < N_ELEMENTS(account_calls); i++) {
-        if (slice_eq_cstr(p->segments[0], account_calls[i].version) &&
-            slice_eq_cstr(p->segments[1], account_calls[i].word))
+        if (slice_eq(p->segments[1], account_calls[i].word) && slice_eq(p->segments[0], account_calls[i].version))
             return !account_calls[i].shared || logs_in_as_api(r);
     }
     return false;

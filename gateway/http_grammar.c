@@ -52,6 +52,18 @@ static bool ieq(struct slice s, const char *lower)
     return s.n == strlen(lower) && strncasecmp(s.p, lower, s.n) == 0;
 }
 
+size_t http_grammar_text(struct slice s)
+{
+    size_t n = 0;
+    for (;;) {
+        n += slice_plain((struct slice){s.p + n, s.n - n}, "\x7F\x7F\x7F");
+        if (n == s.n || (s.p[n] != '\t' && (s.p[n] & 0x80) == 0)) {
+            return n;
+        }
+        n++;
+    }
+}
+
 bool http_grammar_is_token(struct slice s)
 {
     for (size_t i = 0; i < s.n; i++) {

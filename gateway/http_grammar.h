@@ -17,5 +17,7 @@ enum http_fault http_grammar_trailer(struct slice line, const char **where) NODI
 /* What the headers together say about the body and the connection; fills the rest of *h. */
 enum http_fault http_grammar_framing(struct http_head *h, uint64_t max_body_bytes, const char **where) NODISCARD;
 bool http_grammar_is_token(struct slice s);
+/* Of how many bytes at its beginning a line may consist: no controls but the tab.  Above 0x7F is judged elsewhere. */
+size_t http_grammar_text(struct slice s);
 
 #endif

@@ -64,12 +64,6 @@ static void consume(struct http_proto *p, struct slice *in, size_t n)
     p->at += n;
 }
 
-/* Bytes that a line is made of: no controls but the tab.  Above 0x7F is for the grammar to judge. */
-static bool is_text(char c)
-{
-    return (unsigned char)c >= 0x20 ? c != 0x7F : c == '\t';
-}
-
 /* Slices into the bytes follow them when they move.  The old block stays valid: arenas do not free. */
 static void rebase(struct slice *s, const char *from, size_t n, const char *to)
 {
@@ -81,7 +75,7 @@ static void rebase(struct slice *s, const char *from, size_t n, const char *to)
 static bool grow_bytes(struct http_proto *p)
 {
     size_t cap = p->cap_bytes == 0 ? FIRST_HEAD_BYTES : 2 * p->cap_bytes;
-    char *bytes = arena_alloc(p->arena, cap);
+    char *bytes = arena_bytes(p->arena, cap);
     if (bytes == NULL) {
         return false;
     }
@@ -127,18 +121,16 @@ static bool take_line(struct http_proto *p, struct slice *in, size_t room, enum 
             refuse(p, HTTP_FAULT_BARE_CR, p->at - 1);
             return false;
         }
-        size_t n = 0;
-        while (n < in->n && n < room && is_text(in->p[n])) {
-            n++;
-        }
-        bool ends = c == '\n' && p->after_cr;
-        bool cr = c == '\r';
+        size_t n = http_grammar_text((struct slice){in->p, in->n < room ? in->n : room});
+        bool whole = in->n - n >= 2 && in->p[n] == '\r' && in->p[n + 1] == '\n'; /* the usual case */
+        bool ends = whole || (c == '\n' && p->after_cr);
+        bool cr = c == '\r' && !whole;
         if (n == 0 && !ends && !cr) {
-            enum http_fault other = is_text(c) ? too_long : HTTP_FAULT_CONTROL_BYTE;
+            enum http_fault other = http_grammar_text((struct slice){&c, 1}) == 1 ? too_long : HTTP_FAULT_CONTROL_BYTE;
             refuse(p, c == '\n' ? HTTP_FAULT_BARE_LF : other, p->at);
             return false;
         }
-        if (!append(p, in, n > 0 ? n : 1)) {
+        if (!append(p, in, whole ? n + 2 : n > 0 ? n : 1)) {
             refuse(p, too_long, p->at);
             return false;
         }

@@ -70,7 +70,10 @@ void submission_add_content(struct buf *b, const struct item *item)
         before = ",";
     }
     if (wishes->language.n > 0 && m->form.language.n == 0 && body->language[0] != '\0') {
-        buf_printf(b, "%s\"language\":\"%s\"", before, body->language);
+        buf_add_cstr(b, before);
+        buf_add_cstr(b, "\"language\":\"");
+        buf_add_cstr(b, body->language);
+        buf_add_cstr(b, "\"");
         before = ",";
     }
     if (body->has_card_number) {

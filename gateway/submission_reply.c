@@ -162,7 +162,7 @@ bool submission_answer(struct submission *s, bool unknown, struct wire_reply *w)
         .public_url = slice_of(s->conf->public_url),
         .now_ms = s->now_ms,
     };
-    snprintf(report.kept_id, sizeof(report.kept_id), "%s", submission_kept_id(s));
+    text_add(report.kept_id, sizeof(report.kept_id), 0, slice_of(submission_kept_id(s)));
     return answers != NULL && s->connector->reply(&report, s->arena, w) == OK;
 }
 

@@ -23,9 +23,9 @@
 #define QUEUE_DEFAULT          1024u
 
 enum op_stage {
-    OP_REFUSED, /* answered at the end of the turn: timer is that */
-    OP_QUEUED,  /* on u->queue; timer is the deadline */
-    OP_FLYING   /* transfer is set; timer is the deadline */
+    OP_REFUSED, /* answered at the end of the turn */
+    OP_QUEUED,  /* on u->queue */
+    OP_FLYING   /* transfer is set */
 };
 
 struct op_list {
@@ -40,9 +40,9 @@ struct upstream_op {
     enum op_stage stage;
     struct op_list *on; /* u->queue or u->others */
     struct upstream_op *prev, *next;
-    struct loop_task *timer;
-    int64_t began_us;
-    struct arena arena;                 /* holds prepared and answer */
+    struct loop_task *refusal;          /* refused only */
+    int64_t began_us, due_ms;           /* mono; due: its deadline */
+    struct arena arena;                 /* this struct lies in it; holds prepared and answer */
     struct upstream_prepared *prepared; /* NULL: refused */
     struct upstream_answer answer;
     uint32_t ticket; /* of the pace; flying only */
@@ -60,6 +60,10 @@ struct upstream {
     struct op_list queue, others;
     struct loop_task *pump; /* end of this turn */
     struct loop_task *wake; /* when there is a token */
+    /* One timer for all deadlines: it fires at the earliest that was known when it was set, long after most have ended.
+     */
+    struct loop_task *watch;
+    int64_t watch_ms;
     bool in_callback;
     uint64_t answered, not_sent, unknown;
 };
@@ -110,9 +114,9 @@ static void op_land(struct upstream_op *op, enum upstream_pace_end end)
 /* Unlinked already. */
 static void op_free(struct upstream_op *op)
 {
-    loop_cancel(&op->timer);
-    arena_clear(&op->arena);
-    free(op);
+    loop_cancel(&op->refusal);
+    struct arena arena = op->arena;
+    arena_clear(&arena);
 }
 
 static void ops_free(struct op_list *list)
@@ -127,7 +131,6 @@ static void ops_free(struct op_list *list)
 static void op_finish(struct upstream_op *op, struct upstream_result *result)
 {
     struct upstream *u = op->u;
-    loop_cancel(&op->timer);
     result->took_us = clock_mono_us() - op->began_us;
     switch (result->status) {
     case UPSTREAM_ANSWERED:
@@ -191,10 +194,8 @@ static void on_transfer_end(void *arg, const struct upstream_end *end)
     op_finish(op, &result);
 }
 
-static void on_deadline(void *arg)
+static void op_expire(struct upstream_op *op)
 {
-    struct upstream_op *op = arg;
-    op->timer = NULL;
     if (op->stage != OP_FLYING) {
         op_finish_unsent(op, "timeout", 0);
         return;
@@ -206,10 +207,49 @@ static void on_deadline(void *arg)
     on_transfer_end(op, &end);
 }
 
+static struct upstream_op *overdue_on(const struct op_list *list, int64_t now_ms)
+{
+    struct upstream_op *op = list->first;
+    while (op && (op->stage == OP_REFUSED || op->due_ms > now_ms))
+        op = op->next;
+    return op;
+}
+
+static void watch_until(struct upstream *u, int64_t due_ms);
+
+static void watch_rest(struct upstream *u, const struct op_list *list)
+{
+    for (const struct upstream_op *op = list->first; op; op = op->next)
+        if (op->stage != OP_REFUSED)
+            watch_until(u, op->due_ms);
+}
+
+/* A callback may end others, or begin new ones: after each the lists are looked at anew. */
+static void on_watch(void *arg)
+{
+    struct upstream *u = arg;
+    u->watch = NULL;
+    int64_t now_ms = clock_mono_ms();
+    struct upstream_op *op;
+    while ((op = overdue_on(&u->queue, now_ms)) || (op = overdue_on(&u->others, now_ms)))
+        op_expire(op);
+    watch_rest(u, &u->queue);
+    watch_rest(u, &u->others);
+}
+
+static void watch_until(struct upstream *u, int64_t due_ms)
+{
+    if (u->watch && u->watch_ms <= due_ms)
+        return;
+    loop_cancel(&u->watch);
+    u->watch_ms = due_ms;
+    u->watch = loop_after(u->loop, due_ms - clock_mono_ms(), on_watch, u);
+}
+
 static void on_refused(void *arg)
 {
     struct upstream_op *op = arg;
-    op->timer = NULL;
+    op->refusal = NULL;
     op_finish_unsent(op, op->prepared ? "queue_full" : "bad_request", 0);
 }
 
@@ -305,6 +345,7 @@ void upstream_free(struct upstream **pp)
     ops_free(&u->others);
     loop_cancel(&u->pump);
     loop_cancel(&u->wake);
+    loop_cancel(&u->watch);
     free(u->name);
     free(u);
     *pp = NULL;
@@ -312,22 +353,25 @@ void upstream_free(struct upstream **pp)
 
 struct upstream_op *upstream_send(struct upstream *u, const struct upstream_request *req, upstream_fn *cb, void *arg)
 {
-    struct upstream_op *op = xcalloc(1, sizeof *op);
-    *op = (struct upstream_op){.u = u, .cb = cb, .arg = arg, .began_us = clock_mono_us()};
     size_t max_bytes = req->max_answer_bytes > 0 ? req->max_answer_bytes : LIMIT_UPSTREAM_ANSWER_BYTES;
-    arena_init(&op->arena, OP_ARENA_BYTES(max_bytes));
+    struct arena arena;
+    arena_init(&arena, OP_ARENA_BYTES(max_bytes));
+    struct upstream_op *op = arena_bytes(&arena, sizeof *op);
+    ensure(op);
+    *op = (struct upstream_op){.u = u, .cb = cb, .arg = arg, .arena = arena, .began_us = clock_mono_us()};
     upstream_answer_init(&op->answer, &op->arena, max_bytes);
     op->prepared = u->transport->prepare(u->pool, &op->arena, req);
     if (!op->prepared || u->queue.n >= u->max_queue) {
         op->stage = OP_REFUSED;
-        op->timer = loop_defer(u->loop, on_refused, op);
+        op->refusal = loop_defer(u->loop, on_refused, op);
         op_link(&u->others, op);
         return op;
     }
     int64_t ms = req->deadline_ms > 0 && req->deadline_ms < u->total_ms ? req->deadline_ms : u->total_ms;
     op->stage = OP_QUEUED;
-    op->timer = loop_after(u->loop, ms, on_deadline, op);
+    op->due_ms = op->began_us / 1000 + ms;
     op_link(&u->queue, op);
+    watch_until(u, op->due_ms);
     pump_soon(u);
     return op;
 }

@@ -18,7 +18,9 @@
 #include "postern/limits.h"
 
 /* Below the 60 s after which common load balancers close an idle connection: fewer races with their close. */
-#define IDLE_MAX_MS     50000
+#define IDLE_MAX_MS 50000
+/* No server closes a connection that was idle for less: what the loop's last look at all sockets said still holds. */
+#define RESTED_MAX_MS   500
 #define BODY_WITH_HEAD  16384u /* smaller bodies go out in one piece with the head */
 #define READ_BYTES      16384u
 #define READS_PER_EVENT 64
@@ -37,7 +39,8 @@ struct connection {
     struct upstream_transfer *transfer; /* NULL: idle, on the list */
     struct connection *prev, *next;
     int64_t idle_since_ms;
-    bool used; /* it has carried a request before this one */
+    uint64_t idle_turn; /* of the loop, in which it became idle */
+    bool used;          /* it has carried a request before this one */
 };
 
 struct upstream_transfer {
@@ -84,12 +87,8 @@ static void idle_remove(struct connection *c)
 static struct connection *idle_pop(struct upstream_pool *http)
 {
     struct connection *c = http->idle;
-    if (!c)
-        return NULL;
-    http->idle = c->next;
-    if (c->next)
-        c->next->prev = NULL;
-    c->next = NULL;
+    if (c)
+        idle_remove(c);
     return c;
 }
 
@@ -100,6 +99,7 @@ static void idle_add(struct connection *c)
     c->transfer = NULL;
     c->used = true;
     c->idle_since_ms = clock_mono_ms();
+    c->idle_turn = loop_turns(c->http->loop);
     c->prev = NULL;
     c->next = http->idle;
     if (c->next)
@@ -122,11 +122,28 @@ static struct connection *connection_new(struct upstream_pool *http)
     return c;
 }
 
+/*
+ * The last used of those that were idle already when the loop last asked the kernel about all sockets: a close that
+ * came right behind the last answer was seen then, and took the connection off the list.  TLS may hold back more.
+ */
+static struct connection *rested(const struct upstream_pool *http, int64_t now_ms)
+{
+    struct connection *c = http->idle;
+    while (c && c->idle_turn == loop_turns(http->loop))
+        c = c->next;
+    bool good = c && now_ms - c->idle_since_ms < RESTED_MAX_MS && !upstream_link_is_tls(c->link);
+    return good ? c : NULL;
+}
+
 /* What was closed, or spoke unasked, or was idle for long, is not used. */
 static struct connection *idle_take(struct upstream_pool *http)
 {
     int64_t now_ms = clock_mono_ms();
-    struct connection *c;
+    struct connection *c = rested(http, now_ms);
+    if (c) {
+        idle_remove(c);
+        return c;
+    }
     while ((c = idle_pop(http))) {
         if (now_ms - c->idle_since_ms < IDLE_MAX_MS && upstream_link_is_quiet(c->link))
             return c;

@@ -52,14 +52,10 @@ static bool take_line(struct upstream_parse *p, struct slice *in, struct slice *
         return false;
     }
     line->n -= 2;
-    for (size_t i = 0; i < line->n; i++) {
-        unsigned char c = (unsigned char)line->p[i];
-        if ((c < 0x20 && c != '\t') || c == 0x7F) {
-            bad(p, "bad_answer");
-            return false;
-        }
-    }
-    return true;
+    if (http_grammar_text(*line) == line->n)
+        return true;
+    bad(p, "bad_answer");
+    return false;
 }
 
 /* HTTP/1.x SP 3DIGIT [SP reason] (RFC 9112 section 4; some servers leave the second blank out). */
