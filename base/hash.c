@@ -204,22 +204,6 @@ char *hash_base64(struct arena *a, const uint8_t *p, size_t n)
     return out;
 }
 
-char *hash_base64url(struct arena *a, const uint8_t *p, size_t n)
-{
-    char *out = hash_base64(a, p, n);
-    if (out == NULL)
-        return NULL;
-    char *c = out;
-    for (; *c != '\0' && *c != '='; c++) {
-        if (*c == '+')
-            *c = '-';
-        else if (*c == '/')
-            *c = '_';
-    }
-    *c = '\0';
-    return out;
-}
-
 static int base64_value(char c)
 {
     if (c >= 'A' && c <= 'Z')

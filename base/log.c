@@ -39,17 +39,6 @@ void log_set_level(enum log_level level)
     atomic_store(&max_level, (int)level);
 }
 
-bool log_level_parse(const char *name, enum log_level *out)
-{
-    for (size_t i = 0; i < N_ELEMENTS(level_names); i++) {
-        if (strcmp(name, level_names[i]) == 0) {
-            *out = (enum log_level)i;
-            return true;
-        }
-    }
-    return false;
-}
-
 /* C0, DEL, C1 (0x9B starts a terminal command), line separators and marks that reverse the reading direction. */
 static bool is_hostile(ucs4_t c)
 {

@@ -4,7 +4,10 @@
  */
 #include "postern/spelling.h"
 
+#include <limits.h>
 #include <string.h>
+
+#define WORD_MAX 64u
 
 static char fold_char(char c)
 {
@@ -15,9 +18,11 @@ static char fold_char(char c)
 
 unsigned spelling_distance(const char *a, const char *b)
 {
-    unsigned row[SPELLING_MAX];
+    unsigned row[WORD_MAX];
     size_t n = strlen(b);
 
+    if (n >= WORD_MAX || strlen(a) >= WORD_MAX)
+        return UINT_MAX;
     for (unsigned j = 0; j <= n; j++)
         row[j] = j;
     for (unsigned i = 1; a[i - 1] != '\0'; i++) {

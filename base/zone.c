@@ -6,13 +6,10 @@
  */
 #include "postern/zone.h"
 
-#include <assert.h>
 #include <stdlib.h>
 
 #include "postern/spelling.h"
 #include "zone_parts.h"
-
-static_assert(ZONE_NAME_MAX <= SPELLING_MAX, "each name can be compared");
 
 static struct zone_tables in_force;
 

@@ -264,7 +264,7 @@ static void plivo_classify(const struct provider_answer *answer, size_t nth, str
 /* --- ids ---------------------------------------------------------------------------------- */
 
 /* The form of version 4 (RFC 9562, section 5.4), which applications that look at it know. */
-void plivo_uuid(const uint8_t bytes[16], char out[SID_MAX])
+static void uuid_format(const uint8_t bytes[16], char out[SID_MAX])
 {
     static const size_t groups[] = {4, 2, 2, 2, 6};
     uint8_t b[16];
@@ -284,13 +284,13 @@ void plivo_uuid_of(struct slice id, struct slice name, char out[SID_MAX])
 {
     const struct slice parts[] = {id, SLICE("|"), name};
     struct digest d = hash_sha256_parts(parts, N_ELEMENTS(parts));
-    plivo_uuid(d.b, out);
+    uuid_format(d.b, out);
 }
 
 static void plivo_mint_id(const struct parsed *p, const uint8_t random[16], char out[SID_MAX])
 {
     (void)p;
-    plivo_uuid(random, out);
+    uuid_format(random, out);
 }
 
 void plivo_message_id(const char kept_id[SID_MAX], uint32_t index, char out[SID_MAX])

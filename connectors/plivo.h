@@ -66,8 +66,6 @@ struct slice plivo_callback_url(struct slice ours, struct plivo_callback applica
 /* --- ids ------------------------------------------------------------------------- */
 
 #define PLIVO_UUID_BYTES 36
-/* From 16 bytes; out is terminated. */
-void plivo_uuid(const uint8_t bytes[16], char out[SID_MAX]);
 /* One that follows from others: api_id of an answer, the ids of the messages of a submission. */
 void plivo_uuid_of(struct slice id, struct slice name, char out[SID_MAX]);
 void plivo_message_id(const char kept_id[SID_MAX], uint32_t index, char out[SID_MAX]);

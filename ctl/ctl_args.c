@@ -8,7 +8,9 @@
 #include <stdarg.h>
 #include <stdlib.h>
 
-#define WORD_MAX    40 /* longer words are not compared: no name of ours is near them */
+#include "postern/spelling.h"
+
+#define WORD_MAX    40 /* no name of ours is near to a longer word */
 #define HELP_COLUMN 24
 #define FAR_ENOUGH  3 /* a typing mistake changes fewer letters */
 
@@ -26,34 +28,7 @@ void ctl_complain(const char *fmt, ...)
     fputc('\n', stderr);
 }
 
-static size_t min3(size_t a, size_t b, size_t c)
-{
-    size_t least = a < b ? a : b;
-    return least < c ? least : c;
-}
-
-size_t args_distance(const char *a, const char *b)
-{
-    size_t row[WORD_MAX + 1];
-    size_t na = strlen(a), nb = strlen(b);
-
-    if (na > WORD_MAX || nb > WORD_MAX)
-        return SIZE_MAX;
-    for (size_t j = 0; j <= nb; j++)
-        row[j] = j;
-    for (size_t i = 1; i <= na; i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= nb; j++) {
-            size_t above = row[j];
-            row[j] = min3(above + 1, row[j - 1] + 1, diagonal + (a[i - 1] != b[j - 1]));
-            diagonal = above;
-        }
-    }
-    return row[nb];
-}
-
-void args_print_usage(const struct ctl_command *command, FILE *out)
+static void print_usage(const struct ctl_command *command, FILE *out)
 {
     bool has_more = false;
 
@@ -81,7 +56,7 @@ void args_print_help(const struct ctl_command *command, FILE *out)
 {
     char name[WORD_MAX];
 
-    args_print_usage(command, out);
+    print_usage(command, out);
     fprintf(out, "%s\n\n", command->summary);
     for (const struct ctl_option *o = command->options; o->name != NULL; o++) {
         snprintf(name, sizeof name, "--%s", o->name);
@@ -111,12 +86,12 @@ static const struct ctl_option *find_option(struct ctl_call *call, struct slice 
 static enum args_result unknown_option(const struct ctl_command *command, const char *arg, struct slice name)
 {
     const char *nearest = NULL;
-    size_t best = FAR_ENOUGH;
+    unsigned best = FAR_ENOUGH;
     char word[WORD_MAX];
 
     snprintf(word, sizeof word, "%.*s", SLICE_ARG(name));
     for (const struct ctl_option *o = command->options; o->name != NULL; o++) {
-        size_t distance = args_distance(word, o->name);
+        unsigned distance = spelling_distance(word, o->name);
         if (distance < best) {
             best = distance;
             nearest = o->name;

@@ -14,10 +14,6 @@ enum args_result { ARGS_RUN, ARGS_HELP, ARGS_WRONG };
  */
 enum args_result args_parse(struct ctl_call *call, int argc, char **argv) NODISCARD;
 
-void args_print_usage(const struct ctl_command *command, FILE *out);
 void args_print_help(const struct ctl_command *command, FILE *out);
-
-/* How far two words are apart: insertions, deletions, changes.  For "did you mean". */
-size_t args_distance(const char *a, const char *b);
 
 #endif

@@ -13,7 +13,8 @@
 
 static const char weekdays[][4] = {"mon", "tue", "wed", "thu", "fri", "sat", "sun"};
 
-char *text_clean(const char *s)
+/* With its control characters made harmless; owned by the caller. */
+static char *clean_text(const char *s)
 {
     char *clean = xstrdup(s);
     size_t n = strlen(clean);
@@ -45,7 +46,7 @@ void text_table_add(struct text_table *t, const char *const *cells)
     }
     char **row = t->rows[t->n_rows++];
     for (size_t i = 0; i < t->n_columns; i++)
-        row[i] = text_clean(cells[i] != NULL ? cells[i] : "");
+        row[i] = clean_text(cells[i] != NULL ? cells[i] : "");
 }
 
 /* Width of each column; 0 for one that holds nothing below its head. */

@@ -25,9 +25,6 @@ void text_table_add(struct text_table *t, const char *const *cells);
 void text_table_print(const struct text_table *t, bool has_head, FILE *out);
 void text_table_clear(struct text_table *t);
 
-/* The text with its control characters made harmless; owned by the caller. */
-char *text_clean(const char *s);
-
 #define TEXT_TIME_MAX (RFC3339_MAX + ZONE_NAME_MAX + 32)
 /* "2026-11-23T13:00:00Z (mon 08:00 America/New_York)"; without zone only the first.  Returns out. */
 char *text_time(int64_t wall_ms, const struct zone *zone, char out[TEXT_TIME_MAX]);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "ctl_args.h"
+#include "postern/spelling.h"
 
 static const char conf_default[] = "postern.yaml";
 
@@ -76,12 +77,12 @@ static const char *nearest_command(int argc, char **argv)
 {
     char typed[64];
     const char *nearest = NULL;
-    size_t best = 4;
+    unsigned best = 4;
 
     for (size_t i = 0; i < N_ELEMENTS(commands); i++) {
         bool two = strchr(commands[i]->name, ' ') != NULL && argc > 1 && argv[1][0] != '-';
         snprintf(typed, sizeof typed, "%.30s%s%.30s", argv[0], two ? " " : "", two ? argv[1] : "");
-        size_t distance = args_distance(typed, commands[i]->name);
+        unsigned distance = spelling_distance(typed, commands[i]->name);
         if (distance < best) {
             best = distance;
             nearest = commands[i]->name;

@@ -211,7 +211,7 @@ static struct slice cut(struct slice *rest, char at)
     return first;
 }
 
-struct slice api_query_of(const struct http_request *r, const char *name)
+static struct slice query_of(const struct http_request *r, const char *name)
 {
     struct slice rest = r->query;
 
@@ -226,12 +226,12 @@ struct slice api_query_of(const struct http_request *r, const char *name)
 
 struct slice api_query(const struct api_call *c, const char *name)
 {
-    return api_query_of(c->r, name);
+    return query_of(c->r, name);
 }
 
 bool api_query_number(const struct http_request *r, const char *name, uint64_t max, uint64_t fallback, uint64_t *out)
 {
-    struct slice s = api_query_of(r, name);
+    struct slice s = query_of(r, name);
 
     *out = fallback;
     return s.p == NULL || (slice_to_u64(s, max, out) && *out > 0);

@@ -51,8 +51,6 @@ bool api_source_allowed(struct api_call **c, enum source source);
 
 /* A query parameter's decoded value; p == NULL when absent. */
 struct slice api_query(const struct api_call *c, const char *name);
-/* The same from a request that is no call of the API. */
-struct slice api_query_of(const struct http_request *r, const char *name);
 /* A number of 1 to max; fallback when absent.  False: it is neither. */
 bool api_query_number(const struct http_request *r, const char *name, uint64_t max, uint64_t fallback, uint64_t *out);
 

@@ -346,13 +346,13 @@ void api_preference_value(struct buf *b, enum preference_key key, struct slice t
     never("a form");
 }
 
-const char *api_confidence_name(enum confidence c)
+static const char *confidence_name(enum confidence c)
 {
     ensure((size_t)c < N_ELEMENTS(confidences));
     return confidences[c];
 }
 
-const char *api_authority_name(enum authority a)
+static const char *authority_name(enum authority a)
 {
     static const char *const names[] = {
 #define X(id, name) name,
@@ -369,8 +369,8 @@ void api_preference_put(struct buf *b, const struct preference *p)
     api_preference_value(b, p->key, p->text);
     api_put_word(b, "source", source_name(p->source));
     api_put_text(b, "system", p->system);
-    api_put_word(b, "confidence", api_confidence_name(p->confidence));
-    api_put_word(b, "authority", api_authority_name(p->authority));
+    api_put_word(b, "confidence", confidence_name(p->confidence));
+    api_put_word(b, "authority", authority_name(p->authority));
     api_put_number(b, "version", p->version);
     api_put_time(b, "updated_at", p->at_ms);
 }

@@ -15,8 +15,6 @@ void api_preference_value(struct buf *b, enum preference_key key, struct slice t
 /* {"value":...,"source":...,"confidence":...,"authority":...,"version":n,"updated_at":...} */
 void api_preference_put(struct buf *b, const struct preference *p);
 
-const char *api_confidence_name(enum confidence c);
-const char *api_authority_name(enum authority a);
 extern const struct api_words api_confidences;
 
 #endif

@@ -36,18 +36,6 @@ struct bus_pipe {
     struct bytes in, out;
 };
 
-static const char *const kind_names[] = {
-#define X(id, name) name,
-    BUS_KINDS(X)
-#undef X
-};
-
-const char *bus_kind_name(enum bus_kind k)
-{
-    ensure((size_t)k < N_ELEMENTS(kind_names));
-    return kind_names[k];
-}
-
 /* Room for n more behind what is there, which moves to the front: a frame stands aligned. */
 static char *bytes_room(struct bytes *b, size_t n)
 {

@@ -8,29 +8,22 @@
 #include "postern/base.h"
 
 /* X(id, name): name is for logs; bodies are never logged. */
-/* clang-format off */
-#define BUS_KINDS(X) \
-    X(READY, "ready")       /* worker: serves now */                                                          \
-    X(PING, "ping")         /* parent: int64_t, its monotonic clock: what the worker knows is fresh from then */ \
-    X(PONG, "pong")         /* worker: int64_t, how long its store has not answered, in ms */                 \
-    X(CHANGED, "changed")   /* hashes of addresses (uint64_t each): what is known of them is void; none: of all */ \
-    X(CLOCK, "clock")       /* int64_t: the test clock reads this now */                                      \
-    X(APPLIED, "applied")   /* worker: the CHANGED or CLOCK of this id is in force here */                    \
-    X(IN_FORCE, "in_force") /* parent, to whoever told it: in force everywhere */                             \
-    X(DUE, "due")           /* struct bus_due: a deferred message is due then, if that is sooner than known */ \
-    X(DRAIN, "drain")       /* parent: take nothing new, finish, end */                                       \
-    X(STOP, "stop")         /* parent: end now */                                                             \
-    X(RELOAD, "reload")     /* parent: bytes of a configuration */                                            \
-    X(RELOADED, "reloaded") /* worker: empty: it could be put in force; else why it is refused */             \
-    X(RELOAD_END, "reload_end") /* parent: empty: put it in force; else why the one before it stays */
-/* clang-format on */
 enum bus_kind {
-#define X(id, name) BUS_##id,
-    BUS_KINDS(X)
-#undef X
-        BUS_KIND_N
+    BUS_READY,      /* worker: serves now */
+    BUS_PING,       /* parent: int64_t, its monotonic clock: what the worker knows is fresh from then */
+    BUS_PONG,       /* worker: int64_t, how long its store has not answered, in ms */
+    BUS_CHANGED,    /* hashes of addresses (uint64_t each): what is known of them is void; none: of all */
+    BUS_CLOCK,      /* int64_t: the test clock reads this now */
+    BUS_APPLIED,    /* worker: the CHANGED or CLOCK of this id is in force here */
+    BUS_IN_FORCE,   /* parent, to whoever told it: in force everywhere */
+    BUS_DUE,        /* struct bus_due: a deferred message is due then, if that is sooner than known */
+    BUS_DRAIN,      /* parent: take nothing new, finish, end */
+    BUS_STOP,       /* parent: end now */
+    BUS_RELOAD,     /* parent: bytes of a configuration */
+    BUS_RELOADED,   /* worker: empty: it could be put in force; else why it is refused */
+    BUS_RELOAD_END, /* parent: empty: put it in force; else why the one before it stays */
+    BUS_KIND_N
 };
-const char *bus_kind_name(enum bus_kind k);
 
 #define BUS_BODY_MAX  (4u << 20)  /* of one message: a configuration is the largest */
 #define BUS_QUEUE_MAX (16u << 20) /* not taken by the other end yet; beyond: it is as good as gone */

@@ -158,9 +158,9 @@ char *conf_bytes_read(const char *path, size_t *n, struct errmsg *e) NODISCARD;
 void conf_bytes_free(char **bytes, size_t n);
 void conf_free(struct conf **c);
 
-/* Is it on, and do its dates hold that day (local date, days since 1970-01-01)? */
-bool conf_law_in_force(const struct conf_law *l, int32_t today);
-/* "switched off: ...", "confidence C", "begins 2027-01-31", "ended 2026-08-11"; "" when it is in force.  Returns out.
+/*
+ * "switched off: ...", "confidence C", "begins 2027-01-31", "ended 2026-08-11"; "" when it is on and its dates hold
+ * today (days since 1970-01-01).  Returns out.
  */
 #define CONF_WHY_MAX 128
 char *conf_law_why_off(const struct conf_law *l, int32_t today, char out[CONF_WHY_MAX]);

@@ -66,12 +66,9 @@ const char *conf_at(struct conf_at *out, const char *fmt, ...)
 
 void conf_guess_offer(struct conf_guess *g, const char *word)
 {
-    size_t n = strlen(g->word);
-
-    if (n >= SPELLING_MAX || strlen(word) >= SPELLING_MAX)
-        return;
     unsigned distance = spelling_distance(g->word, word);
-    unsigned far = g->best == NULL ? (unsigned)(n / 3 + 2) : g->distance;
+    unsigned far = g->best == NULL ? (unsigned)(strlen(g->word) / 3 + 2) : g->distance;
+
     if (distance < far) {
         g->best = word;
         g->distance = distance;

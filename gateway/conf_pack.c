@@ -251,11 +251,6 @@ enum err conf_build_packs(struct conf_build *b)
 
 /* --- questions -------------------------------------------------------------------------- */
 
-bool conf_law_in_force(const struct conf_law *l, int32_t today)
-{
-    return l->on && today >= l->from_days && today < l->to_days;
-}
-
 static void why_dates(const char *what, int32_t days, char out[CONF_WHY_MAX])
 {
     struct date d = date_from_days(days);

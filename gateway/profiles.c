@@ -318,12 +318,7 @@ void profiles_cancel(struct profiles_op **opp)
 
 /* --- drops ---------------------------------------------------------------------------- */
 
-void profiles_drop(struct profiles *p, const struct address *to)
-{
-    profiles_drop_hash(p, profiles_hash(to));
-}
-
-void profiles_drop_hash(struct profiles *p, uint64_t folded)
+void profiles_drop(struct profiles *p, uint64_t folded)
 {
     p->epoch++;
     p->drops[p->epoch % DROPS_KEPT] = (struct drop){p->epoch, folded};

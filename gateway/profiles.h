@@ -33,8 +33,7 @@ void profiles_cancel(struct profiles_op **op);
 uint64_t profiles_hash(const struct address *to);
 /* The address's entry, and that of every spelling that folds to the same key, is gone; a fetch under way is repeated.
  */
-void profiles_drop(struct profiles *p, const struct address *to);
-void profiles_drop_hash(struct profiles *p, uint64_t hash);
+void profiles_drop(struct profiles *p, uint64_t hash);
 /* Everybody's. */
 void profiles_drop_all(struct profiles *p);
 /* Rises with every drop: unchanged since a profile was read means that the profile still holds. */

@@ -23,7 +23,7 @@ static void nobody_waits(void *arg)
 void revocation_here(struct gateway *g, const uint64_t *hashes, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        profiles_drop_hash(g->profiles, hashes[i]);
+        profiles_drop(g->profiles, hashes[i]);
     if (n == 0)
         profiles_drop_all(g->profiles);
     submission_revoked(g, hashes, n);

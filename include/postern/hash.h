@@ -24,8 +24,7 @@ char *hash_hex(const uint8_t *p, size_t n, char *out);
 int hash_hex_digit(char c); /* 0 to 15; -1: it is none */
 /* False unless text is exactly 2 n hex digits. */
 bool hash_unhex(struct slice text, uint8_t *out, size_t n);
-char *hash_base64(struct arena *a, const uint8_t *p, size_t n);    /* NULL: arena spent */
-char *hash_base64url(struct arena *a, const uint8_t *p, size_t n); /* no padding */
+char *hash_base64(struct arena *a, const uint8_t *p, size_t n); /* NULL: arena spent */
 /* Strict RFC 4648 with padding; p == NULL in the result when it is not base64 or the arena is spent. */
 struct slice hash_unbase64(struct arena *a, struct slice text);
 /* Likewise into text.n / 4 * 3 bytes, which may be those of text; false when it is not base64. */

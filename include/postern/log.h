@@ -14,7 +14,6 @@ void log_set_process(const char *name);
 void log_set_level(enum log_level level);
 /* Whether a line of that level is written: what is only worked out for a line need not be. */
 bool log_is_on(enum log_level level);
-bool log_level_parse(const char *name, enum log_level *out);
 
 /*
  * One line.  id: the submission's or decision's, or NULL.  event: a word.

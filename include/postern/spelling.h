@@ -2,11 +2,10 @@
 #ifndef POSTERN_SPELLING_H
 #define POSTERN_SPELLING_H
 
-#define SPELLING_MAX 64u /* longer words are not compared */
-
 /*
- * Changes of one letter (put in, left out, replaced) from a to b, as Levenshtein counts.  Both shorter than
- * SPELLING_MAX.  Case makes no difference, nor does a blank for a '_': people write "new york" for "New_York".
+ * Changes of one letter (put in, left out, replaced) from a to b, as Levenshtein counts; UINT_MAX for words that are
+ * longer than any name of ours.  Case makes no difference, nor does a blank for a '_': people write "new york" for
+ * "New_York".
  */
 unsigned spelling_distance(const char *a, const char *b);
 

@@ -118,7 +118,6 @@ START_TEST(base64)
     }
     const uint8_t high[] = {0xfb, 0xff, 0xfe, 0xff};
     ck_assert_str_eq(hash_base64(&arena, high, 4), "+//+/w==");
-    ck_assert_str_eq(hash_base64url(&arena, high, 4), "-__-_w");
 }
 END_TEST
 
@@ -132,7 +131,6 @@ START_TEST(base64_is_strict)
     arena_init(&small, 1);
     ck_assert_ptr_null(hash_unbase64(&small, SLICE("Zm9v")).p);
     ck_assert_ptr_null(hash_base64(&small, (const uint8_t *)"foo", 3));
-    ck_assert_ptr_null(hash_base64url(&small, (const uint8_t *)"foo", 3));
     arena_clear(&small);
 }
 END_TEST

@@ -110,13 +110,6 @@ START_TEST(levels)
     ck_assert_ptr_nonnull(strstr(text, "event=two"));
     ck_assert_ptr_null(strstr(text, "event=three"));
     ck_assert_ptr_nonnull(strstr(text, "level=debug module=m event=four"));
-    enum log_level level = LOG_ERROR_;
-    ck_assert(log_level_parse("debug", &level));
-    ck_assert_int_eq(level, LOG_DEBUG);
-    ck_assert(log_level_parse("error", &level));
-    ck_assert_int_eq(level, LOG_ERROR_);
-    ck_assert(!log_level_parse("loud", &level));
-    ck_assert(!log_level_parse("", &level));
 }
 END_TEST
 

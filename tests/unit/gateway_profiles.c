@@ -99,7 +99,7 @@ static void opt_out(const char *text)
     store_submit(store, &add.r);
     wait_for(&done);
     for (size_t i = 0; i < add.n_touched; i++)
-        profiles_drop(profiles, &add.touched[i]);
+        profiles_drop(profiles, profiles_hash(&add.touched[i]));
 }
 
 START_TEST(nobody_is_cached_too)
@@ -286,7 +286,7 @@ START_TEST(what_is_dropped_while_it_is_read_is_read_again)
         .opt_out = {.scope = SCOPE_GLOBAL, .any_channel = true, .source = SOURCE_CUSTOMER, .at_ms = 5},
         .now_ms = 5,
     };
-    profiles_drop_hash(profiles, profiles_hash(&to));
+    profiles_drop(profiles, profiles_hash(&to));
     store_submit(store, &add.r);
     wait_for(&done);
     ck_assert_uint_eq(p.n_opt_outs, 1);
