@@ -2,6 +2,8 @@
 #ifndef POSTERN_TESTS_POLICY_BENCH_LAW_H
 #define POSTERN_TESTS_POLICY_BENCH_LAW_H
 
+#include "tests/policy/bench_policy.h"
+
 /* legal=NAME/CLASSES/CHANNELS/REGIONS/WINDOWS, allowed; a rule whose name begins with "delivery" counts delivery */
 static void given_legal(struct bench *b, struct slice v)
 {
