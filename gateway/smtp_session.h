@@ -1,6 +1,6 @@
 /*
  * Inside the SMTP listener: one client's session, and one exchange (a transaction and its answer) in it.  Only
- * smtp_listen.c, smtp_session.c and smtp_exchange.c include this.
+ * smtp_listen.c, smtp_session*.c and smtp_exchange.c include this.
  *
  * Who owns what: the listener its sessions; a session the exchange that it reads.  An exchange that the user was asked
  * about outlives its session (session == NULL) and its listener (listener == NULL).
@@ -112,15 +112,31 @@ struct smtp_listener {
 /* Takes fd.  refusal: "421 ...": said instead of a greeting; NULL: none. */
 void smtp_session_new(struct smtp_listener *l, int fd, const char *peer, struct smtp_address *address,
                       const char *refusal);
-/* Go on with what was kept or is still in the TLS layer: called from the listener's end of turn. */
-void smtp_session_resume(struct smtp_session *s);
-/* The machine's question was answered; reply: what it says. */
-void smtp_session_answered(struct smtp_session *s, struct slice reply);
 /* Whatever a deadline, or a drain, has to say. */
 void smtp_session_look(struct smtp_session *s, int64_t now_ms);
 /* Close at the end of this turn. */
 void smtp_session_kill(struct smtp_session *s);
 void smtp_session_free(struct smtp_session *s);
+/* Forward, but for STARTTLS. */
+void smtp_session_set_state(struct smtp_session *s, enum smtp_session_state state);
+/* After anything changed: what is awaited now, what goes on by itself, whether it is over. */
+void smtp_session_settle(struct smtp_session *s);
+
+/* --- smtp_session_talk.c --- */
+
+/* Go on with what was kept or is still in the TLS layer: called from the listener's end of turn. */
+void smtp_session_resume(struct smtp_session *s);
+/* The machine's question was answered; reply: what it says. */
+void smtp_session_answered(struct smtp_session *s, struct slice reply);
+/* The user is asked, or a penalty runs. */
+bool smtp_session_is_asking(const struct smtp_session *s);
+bool smtp_session_may_step(const struct smtp_session *s);
+/* As far as nothing waits; the replies leave together.  How many bytes were consumed. */
+size_t smtp_session_step(struct smtp_session *s, char *bytes, size_t n);
+/* What the socket has, as much as may be kept. */
+void smtp_session_read(struct smtp_session *s);
+/* The last reply. */
+void smtp_session_end(struct smtp_session *s, struct slice reply);
 
 /* s->exchange begins with the machine's SMTP_MAIL.  Empty; or the reply that says why not, and there is none. */
 struct slice smtp_exchange_begin(struct smtp_session *s);
