@@ -41,7 +41,7 @@ enum err edit_apply(const struct edits *e, struct slice body, struct slice *out)
     size_t n = body.n;
     for (size_t i = 0; i < e->n; i++)
         n = n - (e->list[i].end - e->list[i].start) + e->list[i].put.n;
-    char *text = arena_alloc(e->arena, n + 1);
+    char *text = arena_bytes(e->arena, n + 1);
     if (text == NULL)
         return ERR_LIMIT;
     size_t from = 0, to = 0;
@@ -55,6 +55,7 @@ enum err edit_apply(const struct edits *e, struct slice body, struct slice *out)
         from = edit->end;
     }
     memcpy(text + to, body.p + from, body.n - from);
+    text[n] = '\0';
     *out = (struct slice){text, n};
     return OK;
 }

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "aside.h"
 #include "callback.h"
 #include "duplicates.h"
 #include "gateway_parts.h"
@@ -164,6 +165,7 @@ struct gateway *gateway_new(struct conf *conf, const struct gateway_place *place
     g->callbacks = callbacks_new(g);
     g->releaser = releaser_new(g);
     g->reload = reload_new(g);
+    g->aside = aside_new(g->loop);
     if (!open_listener(g, place, e) || !submission_smtp_open(g, place, e))
         goto fail;
     return g;
@@ -178,6 +180,7 @@ void gateway_free(struct gateway **gp)
     if (g == NULL)
         return;
     reload_free(&g->reload);
+    aside_free(&g->aside); /* what it reads is the listeners' */
     http_listener_free(&g->listener);
     submission_smtp_close(g);
     releaser_free(&g->releaser);

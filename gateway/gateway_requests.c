@@ -49,6 +49,7 @@ static struct slice metrics_page(struct gateway *g)
         arena_clear(&page->arena);
         arena_init(&page->arena, METRICS_PAGE_BYTES);
         buf_init(&b, &page->arena, METRICS_PAGE_BYTES);
+        metrics_loop_cost(g->metrics, loop_take_costliest_turn_us(g->loop));
         metrics_format(g->metrics, g, &b);
         page->text = b.failed ? (struct slice){0} : buf_slice(&b);
         page->turn = loop_turns(g->loop);

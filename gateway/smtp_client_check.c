@@ -131,3 +131,10 @@ bool smtp_client_has_8bit(struct slice content)
         rest |= (unsigned char)content.p[i];
     return (rest & 0x80) != 0 || is_any(all < EACH(0));
 }
+
+enum smtp_content smtp_client_look(struct slice content)
+{
+    if (!smtp_client_check_content(content))
+        return SMTP_CONTENT_BAD;
+    return smtp_client_has_8bit(content) ? SMTP_CONTENT_8BIT : SMTP_CONTENT_7BIT;
+}

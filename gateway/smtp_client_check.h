@@ -13,4 +13,13 @@ bool smtp_client_check_content(struct slice content) NODISCARD;
 /* Is there a byte beyond ASCII? */
 bool smtp_client_has_8bit(struct slice content);
 
+/* What a content is to the machine; of megabytes it takes milliseconds to say. */
+enum smtp_content {
+    SMTP_CONTENT_UNSEEN = 0, /* nobody looked */
+    SMTP_CONTENT_BAD,        /* not strict: it must not be sent */
+    SMTP_CONTENT_7BIT,
+    SMTP_CONTENT_8BIT
+};
+enum smtp_content smtp_client_look(struct slice content);
+
 #endif

@@ -303,11 +303,12 @@ void smtp_client_send(struct smtp_client *c, const struct smtp_client_mail *mail
     struct smtp_client_work *w = &c->work;
     ensure(c->state == SMTP_CLIENT_IDLE && c->due == SMTP_CLIENT_NONE && !w->mail);
     *w = (struct smtp_client_work){.mail = mail, .arena = arena, .pipelined = (c->extensions & EXT_PIPELINING) != 0};
-    if (!smtp_client_check_envelope(e) || !smtp_client_check_content(mail->content)) {
+    enum smtp_content seen = mail->seen == SMTP_CONTENT_UNSEEN ? smtp_client_look(mail->content) : mail->seen;
+    if (!smtp_client_check_envelope(e) || seen == SMTP_CONTENT_BAD) {
         refuse_mail(c, "bad_request");
         return;
     }
-    w->is_8bit = smtp_client_has_8bit(mail->content);
+    w->is_8bit = seen == SMTP_CONTENT_8BIT;
     w->answers = arena_calloc(arena, e->n_recipients, sizeof *w->answers);
     if (!w->answers)
         refuse_mail(c, "out_of_memory");

@@ -48,7 +48,8 @@ struct smtp_client_options {
 /* One transaction.  All borrowed until SMTP_CLIENT_DONE. */
 struct smtp_client_mail {
     const struct mail_envelope *envelope;
-    struct slice content; /* lines with CRLF; unstuffed */
+    struct slice content;   /* lines with CRLF; unstuffed */
+    enum smtp_content seen; /* by smtp_client_look; UNSEEN: it is looked at when it is sent */
 };
 
 /* How far it came. */

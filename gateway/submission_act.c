@@ -303,7 +303,7 @@ static void send_to_sandbox(struct submission *s, const struct outgoing *out)
     submission_conclude_sandbox(s, out->body);
 }
 
-static void send_to_provider(struct submission *s, const struct outgoing *out)
+static void send_to_provider(struct submission *s, const struct outgoing *out, enum smtp_content seen)
 {
     struct upstream_field fields[OUTGOING_FIELDS];
 
@@ -317,6 +317,7 @@ static void send_to_provider(struct submission *s, const struct outgoing *out)
         .n_headers = out->n_fields,
         .body = out->body,
         .envelope = out->envelope,
+        .seen = seen,
         .at_most_once = out->at_most_once,
         .may_write = may_write,
         .may_write_arg = s,
@@ -337,15 +338,42 @@ static struct slice callback_url(struct submission *s)
                                  SLICE_ARG(s->deferred->kept_id)));
 }
 
-enum step_next submission_act(struct submission *s)
-{
-    struct outgoing out = {0};
-    bool any;
-    bool *send = send_mask(s, &any);
+/* The call to the provider, as its dialect writes it. */
+struct upstream_call {
+    struct submission *s;
+    bool *send;
+    struct forward_options options;
+    struct outgoing out;
+    enum smtp_content seen; /* of a mail */
+    bool built;
+};
 
-    s->provider = conf_route(s->conf, s->connector);
-    if (send != NULL && !any)
-        return STEP_DONE;
+/* Runs beside the loop when the submission is long: of s only what the dialect reads, and the arena. */
+static void build(void *arg)
+{
+    struct upstream_call *call = arg;
+    struct submission *s = call->s;
+
+    call->built =
+        s->connector->forward(&s->wire, &s->route, &s->parsed, call->send, &call->options, s->arena, &call->out) == OK;
+    if (call->built && call->out.envelope != NULL)
+        call->seen = smtp_client_look(call->out.body);
+}
+
+static enum step_next not_built(struct submission *s)
+{
+    bool again = s->deferred != NULL && s->arena->starved;
+
+    submission_sent_all(s, RESULT_NOT_SENT, "no request could be built from it", again);
+    submission_conclude(s, 0);
+    if (!again)
+        submission_fail(s, FAULT_SYNTAX, "no request to the provider could be built: a value holds control characters");
+    return STEP_WAIT; /* when there is something to wait for */
+}
+
+/* The last look and the first write, in one turn. */
+static enum step_next leave(struct submission *s, const struct upstream_call *call)
+{
     if (changed_meanwhile(s) || lapsed(s)) {
         submission_take_back(s, PROFILE_CHANGED);
         return STEP_DONE;
@@ -354,25 +382,52 @@ enum step_next submission_act(struct submission *s)
         submission_take_back(s, "its slot was lost before the first byte: decided again");
         return STEP_DONE;
     }
-    struct forward_options options = {
-        .login = &s->provider->login,
-        .now_ms = s->now_ms > s->scheduled_ms ? s->now_ms : s->scheduled_ms,
-        .own_callback = s->deferred != NULL,
-        .callback_url = callback_url(s),
-    };
-    if (send == NULL || s->connector->forward(&s->wire, &s->route, &s->parsed, send, &options, s->arena, &out) != OK) {
-        bool again = s->deferred != NULL && s->arena->starved;
-        submission_sent_all(s, RESULT_NOT_SENT, "no request could be built from it", again);
-        submission_conclude(s, 0);
-        if (!again)
-            submission_fail(s, FAULT_SYNTAX,
-                            "no request to the provider could be built: a value holds control characters");
-        return STEP_WAIT; /* when there is something to wait for */
-    }
+    if (call == NULL || !call->built)
+        return not_built(s);
     if (s->provider->connector == NULL) {
-        send_to_sandbox(s, &out);
+        send_to_sandbox(s, &call->out);
         return STEP_DONE;
     }
-    send_to_provider(s, &out);
+    send_to_provider(s, &call->out, call->seen);
+    return STEP_WAIT;
+}
+
+static void on_built(void *arg)
+{
+    struct upstream_call *call = arg;
+
+    ignore(leave(call->s, call)); /* what is waited for counts itself */
+    submission_resume(call->s);
+}
+
+enum step_next submission_act(struct submission *s)
+{
+    bool any;
+    bool *send = send_mask(s, &any);
+    struct upstream_call *call = arena_alloc(s->arena, sizeof(*call));
+
+    s->provider = conf_route(s->conf, s->connector);
+    if (send != NULL && !any)
+        return STEP_DONE;
+    if (send == NULL || call == NULL)
+        return leave(s, NULL);
+    *call = (struct upstream_call){
+        .s = s,
+        .send = send,
+        .options =
+            {
+                .login = &s->provider->login,
+                .now_ms = s->now_ms > s->scheduled_ms ? s->now_ms : s->scheduled_ms,
+                .own_callback = s->deferred != NULL,
+                .callback_url = callback_url(s),
+            },
+    };
+    if (s->wire.body.n <= LIMIT_READ_BYTES) {
+        build(call);
+        return leave(s, call);
+    }
+    s->aside = (struct aside_work){.run = build, .done = on_built, .arg = call};
+    s->waiting++;
+    aside_submit(s->g->aside, &s->aside);
     return STEP_WAIT;
 }

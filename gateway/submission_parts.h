@@ -13,6 +13,7 @@
 #ifndef GATEWAY_SUBMISSION_PARTS_H
 #define GATEWAY_SUBMISSION_PARTS_H
 
+#include "aside.h"
 #include "submission.h"
 
 /* clang-format off */
@@ -98,6 +99,8 @@ struct submission {
     struct route route;
     const struct conf_key *key;
     struct wire_request wire;
+    int64_t read_at_ms;      /* as of when it is read */
+    struct aside_work aside; /* reading it, and writing the call, when it is long */
     struct parsed parsed;
     struct item *items;
     size_t n_items;

@@ -151,26 +151,22 @@ static bool read_early(struct submission *s)
     return items_of(s, s->key->default_category);
 }
 
-enum step_next submission_read(struct submission *s)
+/* Runs beside the loop when the submission is long: of s only what the dialect reads and fills. */
+static void parse(void *arg)
+{
+    struct submission *s = arg;
+
+    s->faulted =
+        s->connector->parse(&s->wire, &s->route, s->read_at_ms, s->arena, &s->parsed, &s->fault) != OK || s->faulted;
+}
+
+/* Whose it is, and of which category. */
+static enum step_next sort(struct submission *s)
 {
     const struct category *category;
 
-    if (s->deferred != NULL) {
-        if (!read_deferred(s))
-            return STEP_DONE;
-    }
-    if (s->early) {
-        if (read_early(s))
-            return STEP_DONE;
-        submission_fail(s, FAULT_TOO_LARGE, "the submission needs more memory than one may have");
+    if (s->faulted)
         return STEP_DONE;
-    }
-    /* A kept submission was checked when it came: its times are read as of then. */
-    int64_t read_at_ms = s->deferred != NULL ? s->deferred->enqueued_at_ms : clock_wall_ms();
-    if (s->connector->parse(&s->wire, &s->route, read_at_ms, s->arena, &s->parsed, &s->fault) != OK) {
-        s->faulted = true;
-        return STEP_DONE;
-    }
     if (conf_route(s->conf, s->connector) == NULL) {
         submission_fail(s, FAULT_FORBIDDEN, "");
         errmsg_set(&s->fault.message, "no provider of kind %s is configured, and nothing is translated into another's",
@@ -182,4 +178,36 @@ enum step_next submission_read(struct submission *s)
     if (!items_of(s, category))
         submission_fail(s, FAULT_TOO_LARGE, "the submission needs more memory than one may have");
     return s->faulted ? STEP_DONE : submission_claim(s);
+}
+
+static void on_parsed(void *arg)
+{
+    struct submission *s = arg;
+
+    ignore(sort(s)); /* a claim that is waited for counts itself */
+    submission_resume(s);
+}
+
+enum step_next submission_read(struct submission *s)
+{
+    if (s->deferred != NULL) {
+        if (!read_deferred(s))
+            return STEP_DONE;
+    }
+    if (s->early) {
+        if (read_early(s))
+            return STEP_DONE;
+        submission_fail(s, FAULT_TOO_LARGE, "the submission needs more memory than one may have");
+        return STEP_DONE;
+    }
+    /* A kept submission was checked when it came: its times are read as of then. */
+    s->read_at_ms = s->deferred != NULL ? s->deferred->enqueued_at_ms : clock_wall_ms();
+    if (s->wire.body.n <= LIMIT_READ_BYTES) {
+        parse(s);
+        return sort(s);
+    }
+    s->aside = (struct aside_work){.run = parse, .done = on_parsed, .arg = s};
+    s->waiting++;
+    aside_submit(s->g->aside, &s->aside);
+    return STEP_WAIT;
 }

@@ -19,6 +19,7 @@
 #define POSTERN_UPSTREAM_H
 
 #include "postern/connector.h"
+#include "smtp_client_check.h"
 #include "upstream_pace.h"
 
 struct loop;
@@ -62,6 +63,7 @@ struct upstream_request {
     size_t n_headers;
     struct slice body;                    /* borrowed until the callback or the cancel */
     const struct mail_envelope *envelope; /* smtp: instead of method, path and headers; borrowed likewise */
+    enum smtp_content seen;               /* smtp: of the body, by smtp_client_look; or UNSEEN */
     int64_t deadline_ms;                  /* from now; 0, or more than total_ms: total_ms */
     size_t max_answer_bytes;              /* 0: LIMIT_UPSTREAM_ANSWER_BYTES */
     bool at_most_once;                    /* GET and HEAD too go out once at most; everything else always does */
