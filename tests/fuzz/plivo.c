@@ -2,22 +2,9 @@
  * Message create: whatever is read, the body that leaves names those numbers that were to leave, once each and in their
  * order, and nobody else; answers can be read, and an answer's ids lie in it.
  */
-#include "connectors/json_scan.h"
-#include "postern/connector.h"
-#include "postern/limits.h"
+#include "dialect.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
-
-#define NOW_MS INT64_C(1795341600000)
-
-static const struct wire_field fields[] = {{{"Content-Type", 12}, {"application/json", 16}}};
-
-static void check_json(struct slice body, struct arena *a)
-{
-    struct json_scan s = {.arena = a};
-    struct errmsg e;
-    ensure(json_scan_parse(&s, body, &e) != ERR_SYNTAX);
-}
+static const struct wire_field json = {SLICE_INIT("Content-Type"), SLICE_INIT("application/json")};
 
 static void check_same(const struct parsed *p, const bool *send, const struct parsed *again)
 {
@@ -31,70 +18,54 @@ static void check_same(const struct parsed *p, const bool *send, const struct pa
     ensure(k == again->n_messages);
 }
 
-static void forward_it(const struct connector *c, const struct wire_request *r, const struct route *route,
-                       const struct parsed *p, uint8_t how, struct arena *a)
+static void forward_it(struct dialect *d, uint8_t how)
 {
-    static const struct provider_login login = {.account = {"MA9", 3}, .secret = {"x", 1}};
+    static const struct provider_login login = {.account = SLICE_INIT("MA9"), .secret = SLICE_INIT("x")};
     struct forward_options options = {.login = &login, .now_ms = NOW_MS, .own_callback = (how & 1) != 0};
-    bool *send = arena_calloc(a, p->n_messages, sizeof *send);
+    const struct parsed *p = &d->parsed;
+    bool *send = arena_calloc(&d->arena, p->n_messages, sizeof *send);
     struct outgoing out;
     struct wire_reply reply;
     struct parsed again;
     struct fault fault;
     if (send == NULL)
         return;
-    for (size_t i = 0; i < p->n_messages; i++)
-        send[i] = (how >> (1 + i % 7) & 1) == 0;
-    if (c->forward(r, route, p, send, &options, a, &out) != OK)
+    (void)dialect_pick(p, (uint8_t)(how >> 1), send);
+    if (d->c->forward(&d->r, &d->route, p, send, &options, &d->arena, &out) != OK)
         return;
-    struct wire_request sent = *r;
-    sent.body = out.body;
-    enum err err = c->parse(&sent, route, NOW_MS, a, &again, &fault);
-    ensure(err == OK || fault.kind == FAULT_TOO_LARGE);
-    if (err == OK) {
+    if (dialect_read_again(d, out.body, &again, &fault)) {
         check_same(p, send, &again);
         ensure(!options.own_callback || again.status_callback.n == 0);
+    } else {
+        ensure(fault.kind == FAULT_TOO_LARGE);
     }
-    if (c->accept(p, route, "33333333-3333-4333-8333-333333333333", NOW_MS, a, &reply) == OK)
-        check_json(reply.body, a);
+    if (d->c->accept(p, &d->route, "33333333-3333-4333-8333-333333333333", NOW_MS, &d->arena, &reply) == OK)
+        dialect_check_json(d, reply.body);
 }
 
-static void classify_it(const struct connector *c, const struct parsed *p, struct slice body)
+static void classify_it(const struct dialect *d)
 {
+    struct slice body = d->r.body;
     struct provider_answer answer = {.status = 202, .body = body};
     const struct message *sent[4];
-    for (size_t i = 0; i < N_ELEMENTS(sent) && i < p->n_messages; i++)
-        sent[answer.n_sent++] = &p->messages[i];
+    for (size_t i = 0; i < N_ELEMENTS(sent) && i < d->parsed.n_messages; i++)
+        sent[answer.n_sent++] = &d->parsed.messages[i];
     answer.sent = sent;
     for (size_t i = 0; i < 6; i++) {
         struct send_result result;
-        c->classify(&answer, i, &result);
+        d->c->classify(&answer, i, &result);
         ensure(result.provider_id.n == 0 || (result.provider_id.p > body.p && result.provider_id.p < body.p + body.n));
     }
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
-    const struct connector *c = connector_get(SLICE("plivo"));
-    struct arena arena;
-    struct route route;
-    struct parsed parsed;
-    struct fault fault;
-    struct wire_reply reply;
+    struct dialect d;
     if (n == 0)
         return 0;
-    struct wire_request r = {.method = SLICE("POST"),
-                             .path = SLICE("/v1/Account/MA1/Message/"),
-                             .fields = fields,
-                             .n_fields = 1,
-                             .body = {(const char *)data + 1, n - 1}};
-    arena_init(&arena, LIMIT_ARENA_BYTES);
-    ensure(c->match(&r, &route) == CALL_SEND);
-    if (c->parse(&r, &route, NOW_MS, &arena, &parsed, &fault) == OK)
-        forward_it(c, &r, &route, &parsed, data[0], &arena);
-    else if (c->fault_reply(&fault, &route, &arena, &reply) == OK)
-        check_json(reply.body, &arena);
-    classify_it(c, &parsed, r.body);
-    arena_clear(&arena);
+    if (dialect_begin(&d, "plivo", dialect_post("/v1/Account/MA1/Message/", &json, data + 1, n - 1)))
+        forward_it(&d, data[0]);
+    classify_it(&d);
+    dialect_end(&d);
     return 0;
 }
