@@ -63,16 +63,13 @@ static uint32_t markup_words(struct slice html)
     return n;
 }
 
-void body_look(struct slice text, bool html, struct body_facts *out)
+void body_count(struct slice text, bool html, struct body_facts *out)
 {
-    struct card_number card;
     struct slice head = {text.p, text.n < MIME_LOOK_BYTES ? text.n : MIME_LOOK_BYTES};
     if (text.n == 0)
         return;
     out->bytes += text.n;
     out->cut |= head.n < text.n;
-    if (!out->has_card_number)
-        out->has_card_number = html ? markup_has_card(head) : card_number_find(head, 0, &card);
     if (html) {
         /* The same in another form: a text's words are those that count. */
         out->words += out->has_text ? 0 : markup_words(head);
@@ -85,8 +82,15 @@ void body_look(struct slice text, bool html, struct body_facts *out)
     out->has_text = true;
 }
 
-void body_look_subject(struct slice subject, struct body_facts *out)
+void body_find_card(struct slice text, bool html, struct body_facts *out)
 {
     struct card_number card;
-    out->has_card_number = out->has_card_number || card_number_find(subject, 0, &card);
+    if (!out->has_card_number)
+        out->has_card_number = html ? markup_has_card(text) : card_number_find(text, 0, &card);
+}
+
+void body_look(struct slice text, bool html, struct body_facts *out)
+{
+    body_count(text, html, out);
+    body_find_card(text, html, out);
 }

@@ -203,8 +203,13 @@ static enum err look_at_content(struct mailgun_reading *g)
     if (facts == NULL)
         return mailgun_out_of_memory(g);
     g->common.body = facts;
-    if (m->message != NULL)
-        return mime_look(m->message->value, g->arena, facts, &g->out->text) == OK ? OK : mailgun_out_of_memory(g);
+    if (m->message != NULL) {
+        if (mime_look(m->message->value, g->arena, facts, &g->out->text) != OK)
+            return mailgun_out_of_memory(g);
+        body_find_card(g->out->subject, false, facts);
+        return OK;
+    }
+    body_find_card(g->out->subject, false, facts);
     struct slice text = value_of(g, MG_TEXT), html = value_of(g, MG_HTML);
     body_look(text, false, facts);
     body_look(html, true, facts);

@@ -3,8 +3,8 @@
  * memory: transfer encodings.  Where the parts are is mime_walk's to say: GMime's own parser recurses once a level and
  * reads a mail of 30 MB to its end, however little of it we would look at.
  *
- * The idea to hold in mind: a budget.  What is decoded is at most MIME_LOOK_BYTES in all, so neither time nor memory
- * depend on the sender.
+ * The idea to hold in mind: a budget.  What is decoded and kept is at most MIME_LOOK_BYTES in all.  Beyond it only
+ * cards' numbers are looked for, a part at a time, and no more is kept.
  */
 #include "mime.h"
 
@@ -15,6 +15,8 @@
 
 #include "mime_walk.h"
 #include "postern/limits.h"
+
+#define SCRATCH_MORE 4096u
 
 struct look {
     struct slice content;
@@ -142,6 +144,30 @@ static struct slice decode(struct slice s, enum mime_encoding encoding, size_t m
 
 /* --- parts ------------------------------------------------------------------------------------ */
 
+/*
+ * All of a part of which the budget lets only the beginning be read, for the sake of a card's number.  Digits stand for
+ * themselves in most character sets; where they do not, it is converted.
+ */
+static enum err find_card(struct look *k, const struct mime_part *part, struct slice raw)
+{
+    struct arena scratch;
+    bool cut;
+    const struct charset *charset = charset_of(part->charset);
+    bool converts = charset != NULL && charset->beyond_ascii;
+    if (k->out->has_card_number)
+        return OK;
+    arena_init(&scratch, raw.n * 4 + SCRATCH_MORE);
+    struct slice text = decode(raw, part->encoding, raw.n, &cut, &scratch);
+    if (text.n > 0 && converts)
+        text = convert(text, charset->name, &scratch);
+    enum err err = text.p == NULL ? ERR_LIMIT : OK;
+    if (err == OK)
+        body_find_card(text, part->kind == MIME_HTML, k->out);
+    k->arena->starved |= scratch.starved;
+    arena_clear(&scratch);
+    return err;
+}
+
 static enum err look_at_text(struct look *k, const struct mime_part *part)
 {
     bool cut, html = part->kind == MIME_HTML;
@@ -149,7 +175,7 @@ static enum err look_at_text(struct look *k, const struct mime_part *part)
     struct slice raw = {k->content.p + part->start, part->end - part->start};
     if (k->parts_left == 0 || k->left == 0) {
         k->out->cut = true;
-        return OK;
+        return find_card(k, part, raw);
     }
     k->parts_left--;
     struct slice text = decode(raw, part->encoding, k->left, &cut, k->arena);
@@ -158,10 +184,13 @@ static enum err look_at_text(struct look *k, const struct mime_part *part)
         text = to_utf8(text, part->charset, k->arena);
     if (text.p == NULL)
         return ERR_LIMIT;
-    body_look(text, html, k->out);
+    body_count(text, html, k->out);
     k->out->cut |= cut;
     if (first->n == 0)
         *first = text;
+    if (cut)
+        return find_card(k, part, raw);
+    body_find_card(text, html, k->out);
     return OK;
 }
 

@@ -36,7 +36,10 @@ bool mail_has_words(struct slice text);
  */
 enum err mime_check(struct slice content, const struct mail_head *head, struct fault *f) NODISCARD;
 
-/* Bytes of decoded text that are looked at, and parts: what bounds the time (docs/PERFORMANCE.md). */
+/*
+ * Bytes of decoded text whose words and language are looked at, and parts: what bounds the time (docs/PERFORMANCE.md).
+ * Cards' numbers are looked for to the end of each text: a rule may refuse for one.
+ */
 #define MIME_LOOK_BYTES 65536u
 #define MIME_LOOK_PARTS 32u
 /*
@@ -51,7 +54,8 @@ enum err mime_look(struct slice content, struct arena *a, struct body_facts *out
  * same message the text's words are those that count, in whichever order they come.
  */
 void body_look(struct slice text, bool html, struct body_facts *out);
-/* Of a subject, only whether it holds a card's number. */
-void body_look_subject(struct slice subject, struct body_facts *out);
+/* Its two halves: what is counted of its beginning, and whether all of it, or a subject, holds a card's number. */
+void body_count(struct slice text, bool html, struct body_facts *out);
+void body_find_card(struct slice text, bool html, struct body_facts *out);
 
 #endif

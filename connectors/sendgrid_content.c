@@ -7,6 +7,8 @@
 #include "postern/card_number.h"
 #include "sendgrid_reading.h"
 
+#define SCRATCH_MORE 4096u
+
 enum content_kind { CONTENT_OTHER, CONTENT_TEXT, CONTENT_HTML };
 
 struct content {
@@ -30,25 +32,6 @@ static enum err read_part(struct sendgrid_reading *g, uint32_t node, struct cont
     return OK;
 }
 
-/* As much of a string as is looked at. */
-static bool head_of(struct sendgrid_reading *g, uint32_t node, struct slice *out)
-{
-    struct slice raw = json_scan_raw(&g->sg->scan, node);
-    struct slice inner = {raw.p + 1, raw.n - 2};
-    *out = inner;
-    if (!g->sg->scan.nodes[node].escaped)
-        return true;
-    size_t most = inner.n <= MIME_LOOK_BYTES ? inner.n : MIME_LOOK_BYTES + 1, n = 0;
-    char *text = arena_bytes(g->arena, most);
-    if (text == NULL)
-        return false;
-    struct json_text t = json_text_begin(inner);
-    for (int c = json_text_next(&t); c >= 0 && n < most; c = json_text_next(&t))
-        text[n++] = (char)c;
-    *out = (struct slice){text, n};
-    return true;
-}
-
 /* shown: the text for people as well, whole and in *out->text. */
 static enum err look_at(struct sendgrid_reading *g, const struct content *part, bool shown)
 {
@@ -64,10 +47,41 @@ static enum err look_at(struct sendgrid_reading *g, const struct content *part, 
         body->has_html = true;
         return OK;
     }
-    if (!shown && !head_of(g, part->value, &text))
+    if (shown) {
+        body_look(g->out->text, html, body);
+        return OK;
+    }
+    /* Nobody is to see it: its escapes are undone for this look alone. */
+    struct arena scratch;
+    arena_init(&scratch, json_scan_raw(&g->sg->scan, part->value).n + SCRATCH_MORE);
+    bool read = json_scan_text(&g->sg->scan, part->value, &scratch, &text);
+    if (read)
+        body_look(text, html, body);
+    g->arena->starved |= scratch.starved;
+    arena_clear(&scratch);
+    return read ? OK : sendgrid_out_of_memory(g);
+}
+
+/* A subject that is no string is refused where it is read for people. */
+static enum err look_at_subject(struct sendgrid_reading *g, uint32_t node)
+{
+    const struct json_scan *s = &g->sg->scan;
+    struct slice text;
+    if (!json_scan_is(s, node, JSON_KIND_STRING) || !card_number_possible(json_scan_raw(s, node)))
+        return OK;
+    if (!json_scan_text(s, node, g->arena, &text))
         return sendgrid_out_of_memory(g);
-    body_look(shown ? g->out->text : text, html, body);
+    body_find_card(text, false, &g->sg->body);
     return OK;
+}
+
+/* The mail's own, and those of its personalizations. */
+static enum err look_at_subjects(struct sendgrid_reading *g)
+{
+    enum err err = look_at_subject(g, g->sg->root[SG_ROOT_SUBJECT]);
+    for (size_t i = 0; i < g->sg->n_envelopes && err == OK; i++)
+        err = look_at_subject(g, g->sg->envelopes[i].members[SG_PERSON_SUBJECT]);
+    return err;
 }
 
 /* For people: the first text/plain part, else the first. */
@@ -93,5 +107,5 @@ enum err sendgrid_read_content(struct sendgrid_reading *g)
     g->sg->body.bytes = g->request->body.n;
     if (json_scan_is(s, attachments, JSON_KIND_ARRAY))
         g->sg->body.attachments = (uint32_t)json_scan_count(s, attachments);
-    return OK;
+    return look_at_subjects(g);
 }

@@ -329,6 +329,7 @@ static enum err look_inside(struct reading *g)
     struct body_facts *facts = arena_alloc(g->arena, sizeof *facts);
     if (facts == NULL || mime_look(g->request->body, g->arena, facts, &g->out->text) != OK)
         return out_of_memory(g);
+    body_find_card(g->out->subject, false, facts);
     g->common.body = facts;
     return OK;
 }

@@ -49,7 +49,7 @@ void submission_look_dry(struct gateway *g, struct submission_dry_run *d)
     if (c->subject.n + c->text.n + c->html.n == 0)
         return;
     d->message.body = &d->body;
-    body_look_subject(c->subject, &d->body);
+    body_find_card(c->subject, false, &d->body);
     body_look(c->text, false, &d->body);
     body_look(c->html, true, &d->body);
     if (d->message.form.language.n == 0)

@@ -207,6 +207,13 @@ describe("a payment card's number", () => {
     assertOutcome(mail, { status: 403, outcome: 'blocked', level: 'hard', code: 'PST-HARD-CONTENT' });
     assert.match(mail.error.response.body.errors[0].message, /holds the number of a payment card/);
     assert.ok(!JSON.stringify(mail.error.response.body).includes(CARD));
+    const refused = { status: 403, outcome: 'blocked', level: 'hard', code: 'PST-HARD-CONTENT' };
+    assertOutcome(await bill(ada, { subject: `Card ${CARD}` }), refused);
+    assertOutcome(await bill(ada, { to: undefined, text: 'Hello', personalizations: [{ to: [{ email: ada.email }], subject: `Card ${CARD}` }] }), refused);
+    const long = 'Nothing to see here.\n'.repeat(100_000);
+    assertOutcome(await bill(ada, { text: `${long}${CARD}` }), refused);
+    assertOutcome(await bill(ada, { text: 'Hello', html: `<p>${long}</p><p>${CARD}</p>` }), refused);
+    assertOutcome(await bill(ada, { text: long }), { status: 202, ...FORWARDED });
     const sms = await text(ada, body);
     assertOutcome(sms, { status: 403, outcome: 'blocked', level: 'hard', code: 'PST-HARD-CONTENT' });
     assertOutcome(await bill(ada, { text: 'Your card ending in 1111 was charged.' }), { status: 202, ...FORWARDED });
@@ -245,6 +252,9 @@ describe('of a mail by SMTP', () => {
     }
     const html = await submit(house, { to: ada.email, text: 'none', html: `<table><tr><td>${CARD}</td></tr></table>`, encoding: 'base64' });
     assert.match(html.error.response, /PST-HARD-CONTENT/);
+    const long = `${'Nothing to see here.\r\n'.repeat(100_000)}${CARD}`;
+    for (const mail of [{ text: long }, { text: long, encoding: 'base64' }, { text: 'none', subject: `Grüße ${CARD}` }])
+      assert.match((await submit(house, { to: ada.email, ...mail })).error?.response ?? 'passed', /PST-HARD-CONTENT/);
     const attached = await submit(house, { to: ada.email, text: GERMAN, attachments: [{ filename: 'a.txt', content: CARD }] });
     assert.match(attached.response, QUEUED);
   });

@@ -329,7 +329,7 @@ START_TEST(a_line_may_be_so_long)
 }
 END_TEST
 
-/* 64 KiB of text are looked at, decoded, wherever they come from; what is cut in half is no character. */
+/* Of 64 KiB of text, decoded, words are looked at, wherever they come from; what is cut in half is no character. */
 START_TEST(a_budget_bounds_the_look)
 {
     static const char *const heads[] = {"Content-Transfer-Encoding: 8bit\r\n\r\n",
@@ -343,7 +343,7 @@ START_TEST(a_budget_bounds_the_look)
             buf_add_cstr(&b, "\xC3\xBC ");
         buf_add_cstr(&b, "4111111111111111");
         ck_assert_int_eq(mime_look(buf_slice(&b), &arena, &facts, &text), OK);
-        ck_assert(facts.cut && !facts.has_card_number && facts.bytes == b.n);
+        ck_assert(facts.cut && facts.has_card_number && facts.bytes == b.n);
         ck_assert_msg(text.n == MIME_LOOK_BYTES - 1 && facts.words == MIME_LOOK_BYTES / 3, "%zu bytes", text.n);
         ck_assert(slice_is_utf8(text));
     }
@@ -361,7 +361,7 @@ START_TEST(a_budget_is_spent)
         buf_add_cstr(&b, "a\n");
     buf_add_cstr(&b, "--b\r\n\r\n4111111111111111\r\n--b--\r\n");
     ck_assert_int_eq(mime_look(buf_slice(&b), &arena, &facts, NULL), OK);
-    ck_assert(facts.cut && facts.words == MIME_LOOK_BYTES / 2 && !facts.has_card_number);
+    ck_assert(facts.cut && facts.words == MIME_LOOK_BYTES / 2 && facts.has_card_number);
 }
 END_TEST
 
@@ -437,6 +437,54 @@ START_TEST(an_endless_boundary)
 }
 END_TEST
 
+/* --- cards' numbers, wherever in a long mail -------------------------------------------------------- */
+
+#define CARD "4111 1111 1111 1111"
+
+static const struct {
+    const char *header;
+    const char *line; /* over and over */
+    const char *card;
+    bool found;
+} long_texts[] = {
+    {"text/plain", "Hello to you and to you.\r\n", "Card " CARD "\r\n", true},
+    {"text/plain", "Hello to you and to you.\r\n", "Card 4111 1111 1111 1112\r\n", false},
+    {"text/html", "<p>Hello to you.</p>\r\n", "<p>" CARD "</p>\r\n", true},
+    {"text/html", "<p>Hello to you.</p>\r\n", "<a href=\"x/4111111111111111\">x</a>\r\n", false},
+    {"text/plain\r\nContent-Transfer-Encoding: quoted-printable", "Hello to you and to you.=\r\n",
+     " =34=31=31=31=20=31111=\r\n 1111 1111\r\n", true},
+    {"text/plain\r\nContent-Transfer-Encoding: base64", "SGVsbG8gdG8geW91IGFuZCB0byB5b3Ug\r\n",
+     "NDExMSAxMTExIDExMTEgMTExMQ==\r\n", true},
+    {"text/plain; charset=utf-16be\r\nContent-Transfer-Encoding: base64", "AEgAZQBsAGwAbwAg\r\n",
+     "ADQAMQAxADEAIAAxADEAMQAxACAAMQAxADEAMQAgADEAMQAxADE=\r\n", true},
+    /* Twenty digits, of which the end of what is counted leaves sixteen. */
+    {"text/plain", "a41111111111111111111 41111111111111111111 41111111111111111111 xxxxxxxxxxxxxxxxxxxxxxxxxxx\r\n",
+     "", false},
+};
+
+START_TEST(a_card_number_behind_a_long_text)
+{
+    for (unsigned parts = 1; parts <= 2; parts++) {
+        struct body_facts facts;
+        mail_begin();
+        if (parts == 2) { /* more than are read */
+            buf_add_cstr(&b, "Content-Type: multipart/mixed; boundary=b\r\n\r\n");
+            for (unsigned i = 0; i <= MIME_LOOK_PARTS; i++)
+                buf_add_cstr(&b, "--b\r\n\r\nHello\r\n");
+            buf_add_cstr(&b, "--b\r\n");
+        }
+        buf_printf(&b, "Content-Type: %s\r\n\r\n", long_texts[_i].header);
+        for (size_t n = 0; n < (parts == 1 ? 3 * MIME_LOOK_BYTES : 10); n += strlen(long_texts[_i].line))
+            buf_add_cstr(&b, long_texts[_i].line);
+        buf_printf(&b, "%s", long_texts[_i].card);
+        size_t used = arena.used_bytes;
+        ck_assert_int_eq(mime_look(buf_slice(&b), &arena, &facts, NULL), OK);
+        ck_assert(facts.cut && facts.has_card_number == long_texts[_i].found);
+        ck_assert_uint_lt(arena.used_bytes - used, 6 * MIME_LOOK_BYTES); /* the rest is not kept */
+    }
+}
+END_TEST
+
 /* --- a text that is there already ----------------------------------------------------------------- */
 
 START_TEST(texts_add_up)
@@ -497,6 +545,7 @@ int main(void)
     TCase *c = tcase_create("mime");
     tcase_add_checked_fixture(c, setup, teardown);
     tcase_add_loop_test(c, a_mail_is_seen, 0, N_ELEMENTS(seen));
+    tcase_add_loop_test(c, a_card_number_behind_a_long_text, 0, N_ELEMENTS(long_texts));
     tcase_add_loop_test(c, gmime_reads_the_same, 0, N_ELEMENTS(seen));
     tcase_add_test(c, fifty_deep_pass);
     tcase_add_test(c, a_thousand_parts_pass);
