@@ -72,17 +72,6 @@ bool slice_starts(struct slice a, const char *prefix)
     return a.n >= n && (n == 0 || memcmp(a.p, prefix, n) == 0);
 }
 
-struct slice slice_trim(struct slice s)
-{
-    while (s.n > 0 && (s.p[0] == ' ' || s.p[0] == '\t')) {
-        s.p++;
-        s.n--;
-    }
-    while (s.n > 0 && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t'))
-        s.n--;
-    return s;
-}
-
 bool slice_to_u64(struct slice s, uint64_t max, uint64_t *out)
 {
     uint64_t value = 0;

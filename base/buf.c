@@ -56,16 +56,6 @@ void buf_add(struct buf *b, const void *bytes, size_t n)
     b->p[b->n] = '\0';
 }
 
-void buf_add_cstr(struct buf *b, const char *s)
-{
-    buf_add(b, s, strlen(s));
-}
-
-void buf_add_slice(struct buf *b, struct slice s)
-{
-    buf_add(b, s.p, s.n);
-}
-
 void buf_add_u64(struct buf *b, uint64_t value)
 {
     char digits[U64_TEXT_MAX];

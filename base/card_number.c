@@ -5,6 +5,10 @@
  */
 #include "postern/card_number.h"
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 #define DIGITS_MIN 13u
 #define DIGITS_MAX 19u
 #define GROUPS_MAX 5u
@@ -150,6 +154,26 @@ static size_t card_at(struct slice text, size_t start)
 
 /* --- the text ------------------------------------------------------------------------------- */
 
+#if defined(__SSE2__)
+/* Sixteen bytes without a digit are two steps without one: most of a text. */
+static size_t pass_digitless(struct slice text, size_t at)
+{
+    for (; text.n - at >= 2 * STEP; at += 2 * STEP) {
+        const __m128i x = _mm_loadu_si128((const __m128i *)(const void *)(text.p + at));
+        const __m128i d = _mm_sub_epi8(x, _mm_set1_epi8('0')); /* unsigned: 0 to 9 */
+        if (_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_min_epu8(d, _mm_set1_epi8(9)), d)) != 0)
+            break;
+    }
+    return at;
+}
+#else
+static size_t pass_digitless(struct slice text, size_t at)
+{
+    (void)text;
+    return at;
+}
+#endif
+
 #define ONES  UINT64_C(0x0101010101010101)
 #define HIGHS UINT64_C(0x8080808080808080)
 
@@ -178,7 +202,7 @@ static bool find_between(struct slice text, size_t from, size_t to, struct card_
 /* The first eight bytes at from, from + 8 ... with ENOUGH digits; text.n when there are none. */
 static size_t next_dense(struct slice text, size_t from)
 {
-    for (size_t i = from; i + STEP <= text.n; i += STEP) {
+    for (size_t i = pass_digitless(text, from); i + STEP <= text.n; i = pass_digitless(text, i + STEP)) {
         if (count_digits(text.p + i) >= ENOUGH)
             return i;
     }

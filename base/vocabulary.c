@@ -5,8 +5,6 @@
  */
 #include "postern/decision.h"
 
-#include <stdio.h>
-
 static bool find(const char *const *names, size_t n, struct slice s, size_t *out)
 {
     for (size_t i = 0; i < n; i++) {
@@ -131,12 +129,16 @@ static const char *code_word(const struct decision *d)
 
 char *decision_code(const struct decision *d, char out[PST_CODE_MAX])
 {
-    if (d->reason == REASON_NONE)
-        snprintf(out, PST_CODE_MAX, "PST-NONE");
-    else if (d->reason == REASON_UPSTREAM_DOWN)
-        snprintf(out, PST_CODE_MAX, "PST-UPSTREAM-DOWN");
-    else
-        snprintf(out, PST_CODE_MAX, "PST-%s-%s", code_word(d), reason_family(d->reason));
+    size_t n = text_add(out, PST_CODE_MAX, 0, SLICE("PST-"));
+    if (d->reason == REASON_NONE) {
+        text_add(out, PST_CODE_MAX, n, SLICE("NONE"));
+    } else if (d->reason == REASON_UPSTREAM_DOWN) {
+        text_add(out, PST_CODE_MAX, n, SLICE("UPSTREAM-DOWN"));
+    } else {
+        n = text_add(out, PST_CODE_MAX, n, slice_of(code_word(d)));
+        n = text_add(out, PST_CODE_MAX, n, SLICE("-"));
+        text_add(out, PST_CODE_MAX, n, slice_of(reason_family(d->reason)));
+    }
     return out;
 }
 

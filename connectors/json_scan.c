@@ -19,6 +19,7 @@
 struct frame {
     uint32_t node;
     uint32_t count; /* children so far */
+    bool object;
 };
 
 struct scanner {
@@ -56,7 +57,7 @@ static bool at(const struct scanner *s, uint8_t c)
 
 static void skip_blanks(struct scanner *s)
 {
-    while (s->p < s->end && (*s->p == ' ' || *s->p == '\n' || *s->p == '\r' || *s->p == '\t'))
+    while (s->p < s->end && *s->p <= ' ' && (*s->p == ' ' || *s->p == '\n' || *s->p == '\r' || *s->p == '\t'))
         s->p++;
 }
 
@@ -267,7 +268,7 @@ static bool open_container(struct scanner *s)
 {
     if (s->depth == LIMIT_JSON_DEPTH)
         return fail(s, "nested deeper than 64 levels");
-    s->stack[s->depth++] = (struct frame){.node = s->out->n - 1};
+    s->stack[s->depth++] = (struct frame){.node = s->out->n - 1, .object = *s->p == '{'};
     s->p++;
     return true;
 }
@@ -278,7 +279,7 @@ static bool close_container(struct scanner *s)
     struct json_node *node = &s->out->nodes[f.node];
     node->end = offset(s, ++s->p);
     node->next = s->out->n;
-    if (node->kind == JSON_KIND_ARRAY || f.count < 2)
+    if (!f.object || f.count < 2)
         return true;
     if (f.count <= FEW_KEYS || s->out->arena == NULL)
         return check_few_keys(s, f.node);
@@ -350,7 +351,7 @@ static bool scan_key(struct scanner *s, struct json_node *seed)
 static bool scan_item(struct scanner *s)
 {
     struct frame *f = &s->stack[s->depth - 1];
-    bool object = s->out->nodes[f->node].kind == JSON_KIND_OBJECT;
+    const bool object = f->object;
     skip_blanks(s);
     if (at(s, object ? '}' : ']'))
         return close_container(s);

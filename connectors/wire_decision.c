@@ -88,7 +88,7 @@ char *wire_code(const struct send_report *r, const struct answer *a, char out[PS
 {
     bool passes = a->decision->outcome == OUTCOME_FORWARD || a->decision->outcome == OUTCOME_REDIRECT;
     if (r != NULL && passes && wire_fate(r, a) == FATE_KEPT)
-        snprintf(out, PST_CODE_MAX, "PST-UPSTREAM-DOWN");
+        text_add(out, PST_CODE_MAX, 0, SLICE("PST-UPSTREAM-DOWN"));
     else
         decision_code(a->decision, out);
     return out;
@@ -133,8 +133,9 @@ char *wire_reason(const struct answer *a, char out[WIRE_REASON_MAX])
 {
     const char *detail = detail_of(a->decision);
     /* DETAIL_MAX and the longest sentence fit. */
-    snprintf(out, WIRE_REASON_MAX, "%s%s%s", reason_sentence(a->decision->reason), detail[0] == '\0' ? "" : ": ",
-             detail);
+    size_t n = text_add(out, WIRE_REASON_MAX, 0, slice_of(reason_sentence(a->decision->reason)));
+    n = text_add(out, WIRE_REASON_MAX, n, slice_of(detail[0] == '\0' ? "" : ": "));
+    text_add(out, WIRE_REASON_MAX, n, slice_of(detail));
     return out;
 }
 
@@ -151,15 +152,19 @@ static size_t utf8_cut(const char *s, size_t n)
 
 char *wire_text(const struct answer *a, char out[WIRE_TEXT_MAX])
 {
+    static const char before[] = "Blocked by customer preference (", between[] = "): ";
     char code[PST_CODE_MAX], reason[WIRE_REASON_MAX], tail[PROMPT_MAX + TOKEN_MAX + 32] = "";
     wire_code(NULL, a, code);
     wire_reason(a, reason);
     if (is_overridable(a))
         snprintf(tail, sizeof tail, ".%s%s%s%s", a->prompt[0] == '\0' ? "" : " ", a->prompt, /* fits */
                  a->token[0] == '\0' ? "" : " Override token ", a->token);
-    size_t room = WIRE_TEXT_MAX - 1 - strlen("Blocked by customer preference (): ") - strlen(code) - strlen(tail);
-    snprintf(out, WIRE_TEXT_MAX, "Blocked by customer preference (%s): %.*s%s", code, /* room: fits */
-             (int)utf8_cut(reason, room), reason, tail);
+    size_t n = text_add(out, WIRE_TEXT_MAX, 0, SLICE(before));
+    n = text_add(out, WIRE_TEXT_MAX, n, slice_of(code));
+    n = text_add(out, WIRE_TEXT_MAX, n, SLICE(between));
+    size_t room = WIRE_TEXT_MAX - 1 - n - strlen(tail); /* all but the reason fits */
+    n = text_add(out, WIRE_TEXT_MAX, n, (struct slice){reason, utf8_cut(reason, room)});
+    text_add(out, WIRE_TEXT_MAX, n, slice_of(tail));
     return out;
 }
 

@@ -22,13 +22,10 @@ enum err submission_http_wire(const struct http_request *r, struct arena *a, str
     return OK;
 }
 
-/* Fields that the listener writes itself, or that belong to the provider's connection (RFC 9110 7.6.1). */
+/* Fields that belong to the provider's connection (RFC 9110 7.6.1), beside those that the listener writes itself. */
 static bool belongs_to_connection(struct slice name)
 {
-    static const struct slice names[] = {
-        SLICE_INIT("content-length"),    SLICE_INIT("date"),       SLICE_INIT("connection"),
-        SLICE_INIT("transfer-encoding"), SLICE_INIT("keep-alive"), SLICE_INIT("upgrade"),
-        SLICE_INIT("trailer"),           SLICE_INIT("te"),         SLICE_INIT("proxy-connection")};
+    static const struct slice names[] = {SLICE_INIT("te"), SLICE_INIT("proxy-connection")};
     return slice_ieq_any(name, names, N_ELEMENTS(names));
 }
 

@@ -97,7 +97,15 @@ static inline bool slice_ieq(struct slice a, struct slice b)
 /* Is it one of the n names, ASCII case ignored? */
 bool slice_ieq_any(struct slice s, const struct slice *names, size_t n);
 bool slice_starts(struct slice a, const char *prefix);
-struct slice slice_trim(struct slice s); /* spaces and tabs off both ends */
+/* Spaces and tabs off both ends. */
+static inline struct slice slice_trim(struct slice s)
+{
+    for (; s.n > 0 && (s.p[0] == ' ' || s.p[0] == '\t'); s.n--)
+        s.p++;
+    while (s.n > 0 && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t'))
+        s.n--;
+    return s;
+}
 /* Decimal digits only, no sign, no blanks; false on overflow of max or on anything else. */
 bool slice_to_u64(struct slice s, uint64_t max, uint64_t *out);
 

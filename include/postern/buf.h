@@ -18,8 +18,15 @@ struct buf {
 
 void buf_init(struct buf *b, struct arena *arena, size_t max);
 void buf_add(struct buf *b, const void *bytes, size_t n);
-void buf_add_cstr(struct buf *b, const char *s);
-void buf_add_slice(struct buf *b, struct slice s);
+/* Here, so that the length of a literal costs nothing. */
+static inline void buf_add_cstr(struct buf *b, const char *s)
+{
+    buf_add(b, s, strlen(s));
+}
+static inline void buf_add_slice(struct buf *b, struct slice s)
+{
+    buf_add(b, s.p, s.n);
+}
 /* In decimal; what a message's way needs of buf_printf, at a tenth of its price. */
 void buf_add_u64(struct buf *b, uint64_t value);
 void buf_printf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
