@@ -30,6 +30,12 @@ enum err smtp_accept(const struct parsed *p, const struct route *route, const ch
 enum err smtp_report(const struct wire_request *r, const struct parsed *p, const struct report_row *rows, size_t n,
                      const struct report_options *options, struct arena *a, struct wire_request *out);
 
+/* Of what a recipient reads: neither who gets it nor Message-ID, Date or what relays wrote.  ERR_LIMIT: no memory. */
+enum err smtp_identity_fingerprint(struct slice content, const struct mail_head *head, struct arena *a, uint64_t *out);
+/* mail_key and mail_at_s, of a mail that has a Message-ID.  ERR_LIMIT: no memory. */
+enum err smtp_identity_key(const struct wire_request *r, const struct mail_head *head, struct arena *a,
+                           struct parsed *out);
+
 /* A header field that speaks to us, and never goes on: X-Postern-*, Idempotency-Key. */
 bool smtp_is_own_field(struct slice name);
 /* "SUCCESS,FAILURE", as NOTIFY= is written; empty when it was not said. */

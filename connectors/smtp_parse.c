@@ -7,19 +7,13 @@
  */
 #include "smtp.h"
 
-#include <endian.h>
-
 #include "claims.h"
 #include "mailbox.h"
 #include "postern/civil.h"
-#include "postern/hash.h"
 #include "postern/limits.h"
 
-#define ALSO_KEY_FIELD    "X-Postern-Idempotency-Key"
-#define FINGERPRINT_BYTES 262144u /* of a body: its length stands for the rest */
-#define BOUNDARY_MAX      70u     /* RFC 2046 section 5.1.1 */
-#define FIELD_NAME_MAX    48u     /* of a message: a word and an index */
-#define CONTENT_LINE_MAX  40u     /* 16 hex digits, a blank, 20 digits, a line feed */
+#define ALSO_KEY_FIELD "X-Postern-Idempotency-Key"
+#define FIELD_NAME_MAX 48u /* of a message: a word and an index */
 
 struct reading {
     const struct wire_request *request;
@@ -264,58 +258,10 @@ static enum err read_labels(struct reading *g)
 
 /* --- what it says ------------------------------------------------------------------------ */
 
-/* The boundary is drawn anew for each mail, so it is no part of what a mail says.  Empty: it has none. */
-static struct slice boundary_of(struct slice type)
-{
-    static const char word[] = "boundary=";
-    const char *p = type.p;
-    for (size_t i = 0; i + sizeof word - 1 < type.n; i++) {
-        if (!slice_ieq((struct slice){p + i, sizeof word - 1}, SLICE(word)))
-            continue;
-        size_t at = i + sizeof word - 1, n = 0;
-        bool quoted = p[at] == '"';
-        at += quoted;
-        while (at + n < type.n && n < BOUNDARY_MAX && p[at + n] != '"' &&
-               (quoted || (p[at + n] != ';' && p[at + n] > ' ')))
-            n++;
-        return (struct slice){p + at, n};
-    }
-    return (struct slice){NULL, 0};
-}
-
-/* s without what stands at each occurrence of cut. */
-static uint64_t mix_without(uint64_t h, struct slice s, struct slice cut)
-{
-    const char *at;
-    while (cut.n > 0 && s.n > 0 && (at = memmem(s.p, s.n, cut.p, cut.n)) != NULL) {
-        size_t n = (size_t)(at - s.p);
-        h = wire_mix(h, (struct slice){s.p, n});
-        s = (struct slice){at + cut.n, s.n - n - cut.n};
-    }
-    return wire_mix(h, s);
-}
-
-/* Of what a recipient reads: neither who gets it nor Message-ID, Date or what relays wrote. */
 static enum err read_fingerprint(struct reading *g)
 {
-    const struct mail_field *type = mail_head_get(&g->smtp->head, "Content-Type", 0);
-    const struct mail_field *subject = mail_head_get(&g->smtp->head, "Subject", 0);
-    struct slice content = g->request->body, text = {NULL, 0}, boundary = {NULL, 0};
-    struct slice body = {content.p + g->smtp->head.body, content.n - g->smtp->head.body};
-    uint64_t h = body.n;
-    enum err err = OK;
-    if (subject != NULL) {
-        err = field_text(g, subject, &text);
-        h = wire_mix(h, text);
-    }
-    if (err == OK && type != NULL) {
-        err = field_text(g, type, &text);
-        boundary = boundary_of(text);
-        h = mix_without(h, text, boundary);
-    }
-    body.n = body.n < FINGERPRINT_BYTES ? body.n : FINGERPRINT_BYTES;
-    g->common.fingerprint = mix_without(h, body, boundary);
-    return err;
+    enum err err = smtp_identity_fingerprint(g->request->body, &g->smtp->head, g->arena, &g->common.fingerprint);
+    return err == OK ? OK : out_of_memory(g);
 }
 
 static enum err read_subject(struct reading *g)
@@ -439,54 +385,6 @@ static enum err read_messages(struct reading *g)
     return err;
 }
 
-/* --- idempotency ---------------------------------------------------------------------------- */
-
-/* A line of its own for the content: its mix and how long it is. */
-static struct slice content_line(struct reading *g)
-{
-    struct slice content = g->request->body;
-    uint64_t mix = htobe64(wire_mix(0, content));
-    char hex[2 * sizeof mix + 1];
-    struct buf b;
-    buf_init(&b, g->arena, CONTENT_LINE_MAX);
-    buf_add_cstr(&b, hash_hex((const uint8_t *)&mix, sizeof mix, hex));
-    buf_add(&b, " ", 1);
-    buf_add_u64(&b, content.n);
-    buf_add(&b, "\n", 1);
-    return b.failed ? (struct slice){NULL, 0} : buf_slice(&b);
-}
-
-/*
- * A client that heard no answer sends the same mail again.  The same Message-ID with other recipients or another text
- * is another submission: programs send a mail one by one to a list, and some give every mail the same id.
- */
-static enum err imply_key(struct reading *g)
-{
-    const struct mail_field *field = mail_head_get(&g->smtp->head, "Message-ID", 0);
-    const struct wire_request *r = g->request;
-    struct slice id = {NULL, 0};
-    char hex[2 * SHA256_BYTES + 1];
-    size_t n = 0;
-    enum err err = field == NULL ? OK : field_text(g, field, &id);
-    if (err != OK || id.n == 0)
-        return err;
-    struct slice *parts = arena_calloc(g->arena, 2 * r->n_fields + 2, sizeof *parts);
-    struct slice content = content_line(g);
-    if (parts == NULL || content.p == NULL)
-        return out_of_memory(g);
-    parts[n++] = content;
-    parts[n++] = id;
-    for (size_t i = 0; i < r->n_fields; i++) {
-        if (!slice_eq_cstr(r->fields[i].name, "MAIL") && !slice_eq_cstr(r->fields[i].name, "RCPT"))
-            continue;
-        parts[n++] = SLICE("\n");
-        parts[n++] = r->fields[i].value;
-    }
-    struct digest d = hash_sha256_parts(parts, n);
-    g->out->mail_key = slice_of(arena_strndup(g->arena, hash_hex(d.b, sizeof d.b, hex), sizeof hex - 1));
-    return g->out->mail_key.p == NULL ? out_of_memory(g) : OK;
-}
-
 enum err smtp_parse(const struct wire_request *r, const struct route *route, int64_t now_ms, struct arena *a,
                     struct parsed *out, struct fault *fault)
 {
@@ -512,5 +410,7 @@ enum err smtp_parse(const struct wire_request *r, const struct route *route, int
     if (err != OK)
         return err;
     out->idempotency_key = g.claims.value[CLAIM_IDEMPOTENCY_KEY];
-    return out->idempotency_key.p != NULL ? OK : imply_key(&g);
+    if (out->idempotency_key.p != NULL)
+        return OK;
+    return smtp_identity_key(r, &g.smtp->head, a, out) == OK ? OK : out_of_memory(&g);
 }

@@ -117,15 +117,30 @@ static void write_rcpt(struct session *s)
     say(s, RCPT, line);
 }
 
+/* As mail programs write it: of this second. */
+static const char *date(void)
+{
+    static char text[64];
+    static time_t of;
+    struct timespec now;
+    struct tm tm;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (now.tv_sec != of && gmtime_r(&now.tv_sec, &tm) != NULL)
+        strftime(text, sizeof text, "%a, %d %b %Y %H:%M:%S +0000", &tm);
+    of = now.tv_sec;
+    return text;
+}
+
 static void write_content(struct session *s)
 {
     static char text[(1 << 20) + 1024];
     static uint64_t n;
     int length = snprintf(text, sizeof text,
                           "From: <news@shop.example>\r\nTo: <r%07" PRIu64 ".n@example.com>\r\n"
-                          "Date: Mon, 6 Jan 2025 12:00:00 +0000 (UTC)\r\nMessage-Id: <%d.%" PRIu64 ".%" PRId64
+                          "Date: %s\r\nMessage-Id: <%d.%" PRIu64 ".%" PRId64
                           "@shop.example>\r\nSubject: This week in the shop\r\n\r\n%s.\r\n",
-                          s->person, getpid(), n++, now_ns(), body);
+                          s->person, date(), getpid(), n++, now_ns(), body);
     put(s, text, (size_t)length, CONTENT);
 }
 

@@ -124,6 +124,7 @@ struct parsed {
     struct slice idempotency_key;     /* or empty */
     bool sandbox_mode;                /* SendGrid: validate only */
     struct slice mail_key;            /* of a mail with a Message-ID: another text for another mail; or empty */
+    uint32_t mail_at_s;               /* of such a mail: when it was written, as it says; 0: it does not */
     bool wants_receipts;              /* a mail whose sender wants to hear of success (RFC 3461 NOTIFY=SUCCESS) */
     bool bypass_asked;                /* a bypass_* flag was set: it is forced off, and noted */
     struct slice from, subject, text; /* for people (sandbox, prompts); never logged */

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "connectors/mime.h"
+#include "connectors/smtp.h"
 #include "postern/connector.h"
 #include "postern/buf.h"
 
@@ -418,6 +419,60 @@ START_TEST(fingerprints)
 }
 END_TEST
 
+/* Of a mail that can be known again: the time that it bears, where 32 bits hold it. */
+static const struct {
+    const char *date;
+    uint32_t at_s;
+} dates[] = {
+    {"Date: Mon, 6 Jan 2025 12:00:00 +0000\r\n", 1736164800},
+    {"Date: Mon, 6 Jan 2025\r\n 13:00:00 +0100\r\n", 1736164800}, /* folded */
+    {"Date: Sun, 7 Feb 2106 06:28:15 +0000\r\n", UINT32_MAX},
+    {"Date: Sun, 7 Feb 2106 06:28:16 +0000\r\n", 0},
+    {"Date: Wed, 31 Dec 1969 23:59:59 +0000\r\n", 0},
+    {"Date: today\r\n", 0},
+    {"", 0},
+};
+
+START_TEST(times)
+{
+    struct parsed parsed, without;
+    struct fault f;
+    const char *mail = arena_printf(&arena, "%sMessage-ID: <1@x>\r\n\r\nx\r\n", dates[_i].date);
+    const char *nameless = arena_printf(&arena, "%s\r\nx\r\n", dates[_i].date);
+    ck_assert_int_eq(parse(fields, 3, slice_of(mail), &parsed, &f), OK);
+    ck_assert_uint_eq(parsed.mail_at_s, dates[_i].at_s);
+    ck_assert_uint_eq(parsed.mail_key.n, 64);
+    ck_assert_int_eq(parse(fields, 3, slice_of(nameless), &without, &f), OK);
+    ck_assert_uint_eq(without.mail_key.n, 0);
+}
+END_TEST
+
+/* Memory for what a mail is known by, or none. */
+START_TEST(identity_short_of_bytes)
+{
+    const struct slice content = SLICE("Date: Mon, 6 Jan 2025\r\n 13:00:00 +0100\r\nMessage-ID:\r\n <1@x>\r\n"
+                                       "Subject: a\r\n b\r\nContent-Type: text/plain;\r\n charset=utf-8\r\n\r\nx\r\n");
+    const struct wire_request r = {.method = SLICE("SMTP"), .fields = fields, .n_fields = 3, .body = content};
+    struct mail_head head;
+    struct fault f;
+    ck_assert_int_eq(mail_head_read(content, &arena, &head, &f), OK);
+    enum err said = ERR_LIMIT, known = ERR_LIMIT;
+    for (size_t bytes = 8; said != OK || known != OK; bytes += 8) {
+        struct parsed parsed = {.n_messages = 0};
+        struct arena small;
+        uint64_t fingerprint;
+        arena_init(&small, bytes);
+        said = smtp_identity_fingerprint(content, &head, &small, &fingerprint);
+        arena_clear(&small);
+        arena_init(&small, bytes);
+        known = smtp_identity_key(&r, &head, &small, &parsed);
+        ck_assert(known == OK || parsed.mail_key.p == NULL);
+        arena_clear(&small);
+        ck_assert_uint_lt(bytes, 4096);
+    }
+}
+END_TEST
+
 START_TEST(facts)
 {
     struct parsed parsed;
@@ -450,6 +505,8 @@ int main(void)
     tcase_add_test(tcase, thousand_in_the_order);
     tcase_add_test(tcase, returned_up_to_64_kib);
     tcase_add_test(tcase, fingerprints);
+    tcase_add_loop_test(tcase, times, 0, (int)N_ELEMENTS(dates));
+    tcase_add_test(tcase, identity_short_of_bytes);
     tcase_add_test(tcase, facts);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
