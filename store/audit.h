@@ -46,11 +46,17 @@ bool audit_walk_end(const struct audit_chain *walk, struct slice key, const stru
 /* "{"salt":"...": open a personal part; the caller adds ,"name":value pairs and the closing brace. */
 struct buf;
 void audit_personal_open(struct buf *b);
-/* ,"name":"value"; nothing when the value is empty. */
-void audit_add_text(struct buf *b, const char *name, struct slice value);
-void audit_add_number(struct buf *b, const char *name, int64_t value);
-void audit_add_time(struct buf *b, const char *name, int64_t wall_ms); /* RFC 3339, null when 0 */
-void audit_add_id(struct buf *b, const char *name, const char *prefix, uint64_t id);
+/* ,"name":"value"; nothing when the value is empty.  Names are literals, and put together by the compiler. */
+#define AUDIT_NAME(name)                 SLICE(",\"" name "\":")
+#define audit_add_text(b, name, value)   audit_put_text((b), AUDIT_NAME(name), (value))
+#define audit_add_number(b, name, value) audit_put_number((b), AUDIT_NAME(name), (value))
+#define audit_add_time(b, name, wall_ms) audit_put_time((b), AUDIT_NAME(name), (wall_ms)) /* RFC 3339, null when 0 */
+#define audit_add_id(b, name, prefix, id)                                                                              \
+    audit_put_id((b), AUDIT_NAME(name), SLICE("\"" prefix), (id)) /* null when 0 */
+void audit_put_text(struct buf *b, struct slice name, struct slice value);
+void audit_put_number(struct buf *b, struct slice name, int64_t value);
+void audit_put_time(struct buf *b, struct slice name, int64_t wall_ms);
+void audit_put_id(struct buf *b, struct slice name, struct slice prefix, uint64_t id);
 
 void audit_decision_body(struct buf *b, const struct store_record *r, const struct record_decision *d,
                          uint64_t deferred_id);

@@ -11,74 +11,66 @@
 
 #define SALT_BYTES 16
 
-static void add_name(struct buf *b, const char *name)
-{
-    buf_add(b, ",\"", 2);
-    buf_add_cstr(b, name);
-    buf_add(b, "\":", 2);
-}
+#define ADD(b, literal) buf_add((b), (literal), sizeof(literal) - 1)
 
-void audit_add_text(struct buf *b, const char *name, struct slice value)
+void audit_put_text(struct buf *b, struct slice name, struct slice value)
 {
     if (value.n == 0)
         return;
-    add_name(b, name);
+    buf_add_slice(b, name);
     buf_add_json(b, value);
 }
 
 /* A word of our own tables: needs no escaping. */
-static void add_word(struct buf *b, const char *name, const char *word)
+static void put_word(struct buf *b, struct slice opening, const char *word)
 {
-    add_name(b, name);
-    buf_add(b, "\"", 1);
+    buf_add_slice(b, opening);
     buf_add_cstr(b, word);
-    buf_add(b, "\"", 1);
+    ADD(b, "\"");
 }
+#define add_word(b, name, word) put_word((b), SLICE(",\"" name "\":\""), (word))
 
-static void add_bool(struct buf *b, const char *name, bool value)
-{
-    add_name(b, name);
-    buf_add_cstr(b, value ? "true" : "false");
-}
+#define add_bool(b, name, value)                                                                                       \
+    buf_add_slice((b), (value) ? SLICE(",\"" name "\":true") : SLICE(",\"" name "\":false"))
 
-void audit_add_number(struct buf *b, const char *name, int64_t value)
+void audit_put_number(struct buf *b, struct slice name, int64_t value)
 {
-    add_name(b, name);
+    buf_add_slice(b, name);
     if (value < 0)
-        buf_add(b, "-", 1);
+        ADD(b, "-");
     buf_add_u64(b, value < 0 ? -(uint64_t)value : (uint64_t)value);
 }
 
-void audit_add_time(struct buf *b, const char *name, int64_t wall_ms)
+void audit_put_time(struct buf *b, struct slice name, int64_t wall_ms)
 {
     char text[RFC3339_MAX];
+    buf_add_slice(b, name);
     if (wall_ms == 0 || wall_ms == INT64_MAX) {
-        add_name(b, name);
-        buf_add_cstr(b, "null");
-    } else {
-        add_word(b, name, rfc3339_format(wall_ms, text));
+        ADD(b, "null");
+        return;
     }
+    put_word(b, SLICE("\""), rfc3339_format(wall_ms, text));
 }
 
-static void add_hex_id(struct buf *b, const char *prefix, uint64_t id)
+/* prefix: with its opening quote. */
+static void put_hex_id(struct buf *b, struct slice prefix, uint64_t id)
 {
-    uint8_t bytes[8];
+    static const char digits[] = "0123456789abcdef";
     char hex[17];
-    for (int i = 0; i < 8; i++)
-        bytes[i] = (uint8_t)(id >> (56 - 8 * i));
-    buf_add(b, "\"", 1);
-    buf_add_cstr(b, prefix);
-    buf_add(b, hash_hex(bytes, sizeof bytes, hex), 16);
-    buf_add(b, "\"", 1);
+    for (size_t i = 16; i-- > 0; id >>= 4)
+        hex[i] = digits[id & 15];
+    hex[16] = '"';
+    buf_add_slice(b, prefix);
+    buf_add(b, hex, sizeof hex);
 }
 
-void audit_add_id(struct buf *b, const char *name, const char *prefix, uint64_t id)
+void audit_put_id(struct buf *b, struct slice name, struct slice prefix, uint64_t id)
 {
-    add_name(b, name);
+    buf_add_slice(b, name);
     if (id == 0)
-        buf_add_cstr(b, "null");
+        ADD(b, "null");
     else
-        add_hex_id(b, prefix, id);
+        put_hex_id(b, prefix, id);
 }
 
 void audit_personal_open(struct buf *b)
@@ -86,20 +78,17 @@ void audit_personal_open(struct buf *b)
     uint8_t salt[SALT_BYTES];
     char hex[2 * SALT_BYTES + 1];
     hash_random(salt, sizeof salt);
-    buf_add_cstr(b, "{\"salt\":\"");
+    ADD(b, "{\"salt\":\"");
     buf_add(b, hash_hex(salt, sizeof salt, hex), sizeof hex - 1);
-    buf_add(b, "\"", 1);
+    ADD(b, "\"");
 }
 
 static void add_violations(struct buf *b, const struct decision *d)
 {
-    add_name(b, "violations");
-    buf_add(b, "[", 1);
+    ADD(b, ",\"violations\":[");
     for (size_t i = 0; i < d->n_violations; i++) {
         const struct violation *v = &d->violations[i];
-        buf_add_cstr(b, i == 0 ? "{\"rule\":\"" : ",{\"rule\":\"");
-        buf_add_cstr(b, rule_name(v->rule));
-        buf_add(b, "\"", 1);
+        put_word(b, i == 0 ? SLICE("{\"rule\":\"") : SLICE(",{\"rule\":\""), rule_name(v->rule));
         add_word(b, "reason", reason_name(v->reason));
         add_word(b, "level", level_name(v->level));
         add_word(b, "severity", severity_name(v->severity));
@@ -108,9 +97,9 @@ static void add_violations(struct buf *b, const struct decision *d)
         audit_add_text(b, "detail", slice_of(v->detail));
         if (v->passes_at_ms != 0)
             audit_add_time(b, "passes_at", v->passes_at_ms);
-        buf_add(b, "}", 1);
+        ADD(b, "}");
     }
-    buf_add(b, "]", 1);
+    ADD(b, "]");
 }
 
 static void add_verdict(struct buf *b, const struct decision *d)
@@ -146,8 +135,7 @@ static void add_message(struct buf *b, const struct message *m)
 void audit_decision_body(struct buf *b, const struct store_record *r, const struct record_decision *d,
                          uint64_t deferred_id)
 {
-    buf_add_cstr(b, "{\"id\":");
-    add_hex_id(b, "dec_", d->id);
+    put_hex_id(b, SLICE("{\"id\":\"dec_"), d->id);
     audit_add_id(b, "parent_decision", "dec_", d->parent);
     audit_add_text(b, "submission_id", r->submission_id);
     audit_add_time(b, "decided_at", r->now_ms);
@@ -158,10 +146,10 @@ void audit_decision_body(struct buf *b, const struct store_record *r, const stru
     if (deferred_id != 0)
         audit_add_id(b, "deferred_id", "def_", deferred_id);
     if (d->facts.n > 0) {
-        add_name(b, "facts");
+        ADD(b, ",\"facts\":");
         buf_add_slice(b, d->facts);
     }
-    buf_add(b, "}", 1);
+    ADD(b, "}");
 }
 
 void audit_decision_personal(struct buf *b, const struct record_decision *d)
@@ -169,13 +157,12 @@ void audit_decision_personal(struct buf *b, const struct record_decision *d)
     audit_personal_open(b);
     audit_add_text(b, "recipient", slice_of(d->message->to.text));
     audit_add_text(b, "contact", d->contact_id);
-    buf_add(b, "}", 1);
+    ADD(b, "}");
 }
 
 void audit_result_body(struct buf *b, const struct record_result *r, uint64_t deferred_id)
 {
-    buf_add_cstr(b, "{\"decision\":");
-    add_hex_id(b, "dec_", r->decision);
+    put_hex_id(b, SLICE("{\"decision\":\"dec_"), r->decision);
     add_word(b, "result", result_name(r->result));
     audit_add_text(b, "provider", r->provider);
     if (r->provider_status != 0)
@@ -185,5 +172,5 @@ void audit_result_body(struct buf *b, const struct record_result *r, uint64_t de
     add_bool(b, "counted", r->counts);
     if (deferred_id != 0)
         audit_add_id(b, "deferred_id", "def_", deferred_id);
-    buf_add(b, "}", 1);
+    ADD(b, "}");
 }

@@ -43,11 +43,14 @@ static void sqlite_close(struct backend **bp)
         /* The checkpoint at close would sync again, and could succeed with the data gone. */
         sqlite3_db_config(b->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     ensure(sqlite3_close(b->db) == SQLITE_OK);
+    gather_free(&b->gather);
     if (b->lock_fd != -1)
         close(b->lock_fd);
     if (b->turn_fd != -1)
         close(b->turn_fd);
     arena_clear(&b->scratch);
+    intents_free(&b->intents);
+    packed_clear(&b->sends);
     secret_free(&b->audit_key_bytes);
     free(b->path);
     free(b);
@@ -171,7 +174,8 @@ static bool open_file(struct backend *b, const struct store_options *o, struct e
         return false;
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, forgo_statistics);
-    if (sqlite3_open_v2(b->path, &b->db, flags, NULL) != SQLITE_OK) {
+    b->gather = gather_new();
+    if (sqlite3_open_v2(b->path, &b->db, flags, gather_name(b->gather)) != SQLITE_OK) {
         errmsg_set(e, "%s: %s", b->path, sqlite3_errmsg(b->db));
         return false;
     }
@@ -224,8 +228,22 @@ static enum err sqlite_begin(struct backend *b, bool writes)
     return sql_done(b, OK);
 }
 
+static void write_pending(struct backend *b)
+{
+    audit_flush(b);
+    intents_write(b);
+    sends_write(b);
+}
+
+static void forget_pending(struct backend *b)
+{
+    audit_drop(b);
+    b->sends.n = 0;
+}
+
 static enum err sqlite_commit(struct backend *b)
 {
+    write_pending(b);
     bool moved = b->chain.seq != b->chain_committed.seq;
     bool changed = memcmp(&b->depth, &b->depth_committed, sizeof b->depth) != 0;
     if (moved)
@@ -236,6 +254,8 @@ static enum err sqlite_commit(struct backend *b)
     if (b->fault == FAULT_NONE) {
         b->chain_committed = b->chain;
         b->depth_committed = b->depth;
+        intents_committed(b);
+        forget_pending(b);
         sqlite_turn_give(b);
     }
     return sql_done(b, OK);
@@ -252,11 +272,16 @@ static void sqlite_rollback(struct backend *b)
     b->chain = b->chain_committed;
     b->depth = b->depth_committed;
     b->arena_spent = false;
+    intents_rolled_back(b);
+    forget_pending(b);
     sqlite_turn_give(b);
 }
 
 static enum err sqlite_mark(struct backend *b)
 {
+    audit_flush(b); /* rows of the requests before this one are not undone with it */
+    intents_mark(b);
+    b->sends_marked = b->sends.n;
     b->chain_marked = b->chain;
     b->depth_marked = b->depth;
     sql_run(b, SQL_MARK, NULL, 0);
@@ -273,6 +298,9 @@ static enum err sqlite_undo(struct backend *b)
 {
     sql_run(b, SQL_UNDO, NULL, 0);
     sql_run(b, SQL_KEEP, NULL, 0);
+    audit_drop(b);
+    intents_undo(b);
+    b->sends.n = b->sends_marked;
     b->chain = b->chain_marked;
     b->depth = b->depth_marked;
     return sql_done(b, OK);
@@ -324,7 +352,9 @@ static enum err sqlite_tend(struct backend *b)
     if (b->wal_pages < b->checkpoint_at_pages)
         return OK;
     int in_log, done;
+    gather_checkpoint(b->gather, true);
     int rc = sqlite3_wal_checkpoint_v2(b->db, NULL, SQLITE_CHECKPOINT_PASSIVE, &in_log, &done);
+    gather_checkpoint(b->gather, false);
     if (rc != SQLITE_OK && sql_fault_kind(rc) != FAULT_BUSY) {
         sql_fault(b, rc);
         return ERR_UNAVAILABLE;
@@ -399,6 +429,7 @@ static struct backend *sqlite_open(const struct store_options *o, struct slice w
     b->owner = o->owner;
     b->checkpoint_at_pages = CHECKPOINT_PAGES;
     arena_init(&b->scratch, SCRATCH_BYTES);
+    b->intents = intents_new();
     b->path = xstrndup(where.p, where.n);
     if (where.n == 0 || slice_starts(where, ":")) {
         errmsg_set(e, "store \"%s\": a file is expected after sqlite:", o->url);

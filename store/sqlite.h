@@ -13,6 +13,7 @@
 
 #include "postern/buf.h"
 #include "store/audit.h"
+#include "store/packed.h"
 #include "store/store_ops.h"
 
 /* Enum values stand in the tables: a changed order needs a migration that renumbers, a new last value does not. */
@@ -35,8 +36,24 @@ enum sql {
     SQL_N
 };
 
+/* An audit row that is in the chain and not yet in the table; its texts are the queue's. */
+struct audit_waiting {
+    struct audit_row row; /* but personal_digest: */
+    struct digest personal_digest, hash;
+};
+#define AUDIT_WAITING_MAX 8
+struct audit_queue {
+    struct audit_waiting rows[AUDIT_WAITING_MAX];
+    size_t n, used;
+    char text[16384];
+};
+
+struct intents;
+struct gather;
+
 struct backend {
     sqlite3 *db;
+    struct gather *gather; /* its files' */
     sqlite3_stmt *statements[SQL_N];
     char *path;
     int lock_fd;
@@ -49,6 +66,10 @@ struct backend {
     char *audit_key_bytes;
 
     struct audit_chain chain, chain_committed, chain_marked;
+    struct audit_queue audit_queue;
+    struct intents *intents;
+    struct packed sends; /* of the running transaction */
+    size_t sends_marked;
     struct store_queue_depth depth, depth_marked; /* depth.oldest_enqueued_ms is read again at commit */
     struct store_queue_depth depth_committed;
 
@@ -70,6 +91,15 @@ bool sqlite_exec(sqlite3 *db, const char *sql, struct errmsg *e);
 
 /* "path.suffix", to be freed. */
 char *sqlite_path_with(const char *path, const char *suffix);
+
+/* --- files (sqlite_gather.c) -------------------------------------------------------------------- */
+
+/* A VFS for one connection, in front of the default one. */
+struct gather *gather_new(void);
+void gather_free(struct gather **g);
+const char *gather_name(const struct gather *g);
+/* Around a checkpoint by this connection. */
+void gather_checkpoint(struct gather *g, bool runs);
 
 /* --- several processes (sqlite_share.c): each does nothing where a store has one ------------- */
 
@@ -149,9 +179,18 @@ bool sqlite_audit_open(struct backend *b, bool read_only, struct errmsg *e);
 /* Appends; returns the row's number. */
 uint64_t audit_append(struct backend *b, int64_t at_ms, const char *kind, uint64_t ref, const struct buf *body,
                       const struct buf *personal);
+/* Writes what waits: before the table is read within a transaction, before a mark, before a commit. */
+void audit_flush(struct backend *b);
+/* Since the last flush nothing was appended after all: rolled back, or undone. */
+void audit_drop(struct backend *b);
+bool audit_has_result(struct backend *b, uint64_t decision);
 /* Signs the head, when it moved; the last statement before a commit. */
 void sqlite_audit_sign(struct backend *b);
 enum err sqlite_audit_note(struct backend *b, struct store_audit_note *r);
+/* A connection of its own in a read transaction, which gives what it reads one instant; NULL: there is none. */
+sqlite3 *reader_open(const struct backend *b);
+void reader_close(sqlite3 **db);
+void statement_free(sqlite3_stmt **st);
 enum err sqlite_sends(struct backend *b, int64_t since_ms, void (*each)(const struct store_send *, void *arg),
                       void *arg);
 enum err sqlite_identity(struct backend *b, uint64_t *out);
@@ -171,6 +210,35 @@ enum err sqlite_recover(struct backend *b, bool every, int64_t now_ms);
 enum err sqlite_decision_get(struct backend *b, struct store_decision_get *r);
 enum err sqlite_sandbox_list(struct backend *b, struct store_sandbox_list *r);
 
+/* --- intents (sqlite_intent.c) ------------------------------------------------------------------ */
+
+/* In the place of a mail's row: of a release that goes at least once. */
+#define MAIL_RELEASED INT64_C(-1)
+
+struct intents *intents_new(void);
+void intents_free(struct intents **i);
+void intent_open(struct backend *b, const struct packed_message *m);
+/* Its result is there: in this transaction, or the next time somebody asks. */
+void intent_end(struct backend *b, uint64_t decision);
+/* Of any process. */
+bool intent_is_open(struct backend *b, uint64_t decision);
+bool intent_of_mail_is_open(struct backend *b, int64_t mail);
+/* At open: those that this owner left (every: whoever did), in no order; then their rows go. */
+typedef void intent_left_cb(struct backend *b, const struct packed_message *m, int64_t now_ms);
+void intents_recover(struct backend *b, bool every, intent_left_cb *left, int64_t now_ms);
+/* Around transactions: before the commit, after it; a mark and its undo. */
+void intents_write(struct backend *b);
+void intents_committed(struct backend *b);
+void intents_rolled_back(struct backend *b);
+void intents_mark(struct backend *b);
+void intents_undo(struct backend *b);
+
+/* --- sends (sqlite_send.c) ------------------------------------------------------------------------- */
+
+void send_add(struct backend *b, const struct packed_message *m);
+/* Before the commit. */
+void sends_write(struct backend *b);
+
 /* --- idempotency keys (sqlite_idempotency.c) ------------------------------------------------- */
 
 enum err sqlite_idempotency_claim(struct backend *b, struct store_idempotency_claim *r);
@@ -183,8 +251,8 @@ void idempotency_recover(struct backend *b, int64_t owner);
 /* Its row, for intents; ERR_CONFLICT with m's out filled (in a): it is known. */
 enum err mail_take(struct backend *b, struct store_mail *m, int64_t now_ms, struct arena *a, int64_t *row) NODISCARD;
 void mail_forget(struct backend *b, const struct store_mail *m);
-/* Before intents are cleared: what was under way may come again. */
-void mail_recover(struct backend *b, int64_t owner);
+/* What was under way may come again. */
+void mail_interrupted(struct backend *b, int64_t row);
 
 /* --- deferred (sqlite_deferred.c, sqlite_release.c) -------------------------------------------- */
 

@@ -1,14 +1,9 @@
 /*
- * The audit table: appending to the chain, signing its head in the same transaction,
- * and walking it.  What is hashed and what counts as broken is audit.c's business.
- * Walks use a connection of their own, so that a long one does not hold up the
- * thread; a read transaction gives it head and rows of one instant.
+ * The audit table: signing the head of its chain in the transaction that appends, and walking it.  What is hashed and
+ * what counts as broken is audit.c's business. Walks use a connection of their own, so that a long one does not hold up
+ * the thread; a read transaction gives it head and rows of one instant.
  */
 #include "store/sqlite.h"
-
-#include <stdio.h>
-
-#include "postern/policy.h"
 
 #define PROGRESS_ROWS 10000
 
@@ -29,29 +24,6 @@ static bool digest_from(struct slice s, struct digest *out)
         return false;
     memcpy(out->b, s.p, s.n);
     return true;
-}
-
-uint64_t audit_append(struct backend *b, int64_t at_ms, const char *kind, uint64_t ref, const struct buf *body,
-                      const struct buf *personal)
-{
-    if (body->failed || (personal != NULL && personal->failed)) {
-        b->arena_spent = true;
-        return 0;
-    }
-    struct audit_row row = {
-        .seq = b->chain.seq + 1, .at_ms = at_ms, .kind = slice_of(kind), .ref = ref, .body = buf_slice(body)};
-    struct digest personal_digest;
-    if (personal != NULL) {
-        row.has_personal = true;
-        row.personal = buf_slice(personal);
-        personal_digest = hash_sha256(row.personal.p, row.personal.n);
-        row.personal_digest = digest_slice(&personal_digest);
-    }
-    struct digest hash = audit_row_hash(&b->chain, &row);
-    SQL_RUN(b, SQL_AUDIT_INSERT, V_INT(row.seq), V_INT(at_ms), V_TEXT(row.kind), V_INT(ref), V_TEXT(row.body),
-            row.has_personal ? V_TEXT(row.personal) : V_NULL, V_BLOB(row.personal_digest), V_BLOB(digest_slice(&hash)));
-    b->chain = (struct audit_chain){row.seq, hash};
-    return row.seq;
 }
 
 void sqlite_audit_sign(struct backend *b)
@@ -115,17 +87,17 @@ enum err sqlite_audit_note(struct backend *b, struct store_audit_note *r)
 
 /* --- on a connection of their own ------------------------------------------------------- */
 
-static void db_close(sqlite3 **db)
+void reader_close(sqlite3 **db)
 {
     sqlite3_close(*db);
 }
 
-static void statement_free(sqlite3_stmt **st)
+void statement_free(sqlite3_stmt **st)
 {
     sqlite3_finalize(*st);
 }
 
-static sqlite3 *open_reader(const struct backend *b)
+sqlite3 *reader_open(const struct backend *b)
 {
     sqlite3 *db = NULL;
     if (sqlite3_open_v2(b->path, &db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL) == SQLITE_OK &&
@@ -135,47 +107,9 @@ static sqlite3 *open_reader(const struct backend *b)
     return NULL;
 }
 
-static void tell_sends(sqlite3_stmt *st, void (*each)(const struct store_send *, void *arg), void *arg, int *rc)
-{
-    while ((*rc = sqlite3_step(st)) == SQLITE_ROW) {
-        struct store_send send = {.at_ms = col_int(st, 0),
-                                  .decision = (uint64_t)col_int(st, 7),
-                                  .contact_hash = (uint64_t)col_int(st, 1),
-                                  .subject_id = (uint32_t)col_int(st, 6),
-                                  .channel = (enum channel)col_int(st, 2),
-                                  .class = (enum message_class)col_int(st, 3),
-                                  .category = col_borrow(st, 4),
-                                  .counts_in_any_only = col_int(st, 5) != 0};
-        each(&send, arg);
-    }
-}
-
-enum err sqlite_sends(struct backend *b, int64_t since_ms, void (*each)(const struct store_send *, void *arg),
-                      void *arg)
-{
-    static_assert(COUNTS_NOWHERE == 0 && COUNTS_IN_ANY == 1, "as the intents' statement has them");
-    static const char sends[] = "SELECT at_ms, contact_hash, channel, class, category, any_only, subject, decision "
-                                "FROM send WHERE at_ms >= ? ORDER BY at_ms, decision";
-    static const char intents[] = "SELECT 0, contact_hash, channel, class, category, counting = 1, subject, decision "
-                                  "FROM intent WHERE counting <> 0 ORDER BY decision";
-    /* The reader holds one transaction: an intent that ends meanwhile is not missed, and not seen twice. */
-    AUTO(db_close) sqlite3 *db = open_reader(b);
-    AUTO(statement_free) sqlite3_stmt *st = NULL;
-    AUTO(statement_free) sqlite3_stmt *open = NULL;
-    if (db == NULL || sqlite3_prepare_v2(db, sends, -1, &st, NULL) != SQLITE_OK ||
-        sqlite3_prepare_v2(db, intents, -1, &open, NULL) != SQLITE_OK)
-        return ERR_UNAVAILABLE;
-    sqlite3_bind_int64(st, 1, since_ms);
-    int rc = SQLITE_DONE;
-    tell_sends(st, each, arg, &rc);
-    if (rc == SQLITE_DONE)
-        tell_sends(open, each, arg, &rc);
-    return rc == SQLITE_DONE ? OK : ERR_UNAVAILABLE;
-}
-
 enum err sqlite_identity(struct backend *b, uint64_t *out)
 {
-    AUTO(db_close) sqlite3 *db = open_reader(b);
+    AUTO(reader_close) sqlite3 *db = reader_open(b);
     AUTO(statement_free) sqlite3_stmt *st = NULL;
     if (db == NULL || sqlite3_prepare_v2(db, "SELECT id FROM identity", -1, &st, NULL) != SQLITE_OK ||
         sqlite3_step(st) != SQLITE_ROW)
@@ -256,7 +190,7 @@ enum err sqlite_history(struct backend *b, int64_t since_ms, store_history_cb *e
 {
     static const char text[] = "SELECT kind, ref, at_ms, body, personal, seq FROM audit "
                                "WHERE seq >= ? AND kind IN ('decision', 'result') ORDER BY seq";
-    AUTO(db_close) sqlite3 *db = open_reader(b);
+    AUTO(reader_close) sqlite3 *db = reader_open(b);
     AUTO(statement_free) sqlite3_stmt *st = NULL;
     struct head head;
     if (db == NULL || read_head(db, &head) != OK || sqlite3_prepare_v2(db, text, -1, &st, NULL) != SQLITE_OK)
@@ -318,7 +252,7 @@ enum err sqlite_verify(struct backend *b, void (*progress)(uint64_t rows, uint64
                        struct audit_verdict *out)
 {
     *out = (struct audit_verdict){0};
-    AUTO(db_close) sqlite3 *db = open_reader(b);
+    AUTO(reader_close) sqlite3 *db = reader_open(b);
     struct head head;
     if (db == NULL || read_head(db, &head) != OK)
         return ERR_UNAVAILABLE;

@@ -136,7 +136,7 @@ static const char *status_of(struct backend *b, uint64_t id, enum outcome outcom
         return ended;
     if (result != NULL)
         return result;
-    return status_of_outcome(outcome, SQL_GET(b, SQL_INTENT_IS_OPEN, 0, V_INT(id)) != 0);
+    return status_of_outcome(outcome, intent_is_open(b, id));
 }
 
 static void put_status(struct backend *b, uint64_t id, json_t *decision)
@@ -152,6 +152,7 @@ static void put_status(struct backend *b, uint64_t id, json_t *decision)
 enum err sqlite_decision_get(struct backend *b, struct store_decision_get *r)
 {
     AUTO(json_free) json_t *decision = NULL;
+    audit_flush(b);
     sqlite3_stmt *st = SQL_START(b, SQL_AUDIT_OF, V_INT(r->id));
     bool is_there = false;
     while (sql_row(b, st)) {

@@ -122,9 +122,10 @@ enum err mail_take(struct backend *b, struct store_mail *m, int64_t now_ms, stru
     if (!sql_row(b, st))
         return sql_done(b, OK);
     m->first_id = col_slice(b, st, 0, a);
-    m->under_way = col_int(st, 1) != 0;
-    bool expired = col_int(st, 2) <= now_ms - LIMIT_IDEMPOTENCY_MS && !m->under_way;
+    int64_t first = col_int(st, 1), at_ms = col_int(st, 2);
     sql_end(st);
+    m->under_way = intent_of_mail_is_open(b, first);
+    bool expired = at_ms <= now_ms - LIMIT_IDEMPOTENCY_MS && !m->under_way;
     if (!expired)
         return sql_done(b, ERR_CONFLICT);
     mail_forget(b, m);
@@ -137,7 +138,7 @@ void mail_forget(struct backend *b, const struct store_mail *m)
     SQL_RUN(b, SQL_MAIL_FORGET, V_BLOB(digest_of(m)));
 }
 
-void mail_recover(struct backend *b, int64_t owner)
+void mail_interrupted(struct backend *b, int64_t row)
 {
-    SQL_RUN(b, SQL_MAIL_INTERRUPTED, V_INT(owner));
+    SQL_RUN(b, SQL_MAIL_INTERRUPTED, V_INT(row));
 }

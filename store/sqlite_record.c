@@ -1,7 +1,7 @@
 /*
- * Decisions and results: the rows on a message's way.  A decision is an audit row,
+ * Decisions and results: what is written on a message's way.  A decision is an audit row,
  * and an intent when it goes to a provider now; a result is an audit row, ends the
- * intent and may count as a send.  All keys rise, so every insert is at a right edge.
+ * intent and may count as a send.  Intents and sends are written once a commit.
  */
 #include "store/sqlite.h"
 
@@ -22,16 +22,19 @@ static enum err lease_check(struct backend *b, uint64_t id, uint64_t fence)
     return held ? OK : ERR_CONFLICT;
 }
 
-/* In the place of a mail's row: of a release that goes at least once. */
-#define MAIL_RELEASED INT64_C(-1)
-
 /* mail: its row, or 0. */
-static void insert_intent(struct backend *b, const struct record_decision *d, int64_t mail)
+static void open_intent(struct backend *b, const struct record_decision *d, int64_t mail)
 {
     const struct category *c = d->message->category;
-    SQL_RUN(b, SQL_INTENT_INSERT, V_INT(d->id), V_INT(d->contact_hash), V_INT(d->message->channel),
-            V_INT(c == NULL ? CLASS_MARKETING : c->class), V_TEXT(slice_of(c == NULL ? NULL : c->name)),
-            V_INT(c == NULL ? COUNTS_EVERYWHERE : c->counts), V_INT(d->subject_id), V_INT(b->owner), V_INT(mail));
+    struct packed_message m = {.decision = d->id,
+                               .contact_hash = d->contact_hash,
+                               .subject_id = d->subject_id,
+                               .channel = (uint8_t)d->message->channel,
+                               .class = (uint8_t)(c == NULL ? CLASS_MARKETING : c->class),
+                               .counting = (uint8_t)(c == NULL ? COUNTS_EVERYWHERE : c->counts),
+                               .mail = mail,
+                               .category = slice_of(c == NULL ? NULL : c->name)};
+    intent_open(b, &m);
 }
 
 static void append_decision(struct backend *b, const struct store_record *r, const struct record_decision *d,
@@ -115,7 +118,7 @@ static void record_one(struct backend *b, struct store_record *r, size_t i, int6
     if (d->parent != 0)
         SQL_RUN(b, SQL_CHILD_INSERT, V_INT(d->parent), V_INT(d->id));
     if (d->intent)
-        insert_intent(b, d, d->at_least_once ? MAIL_RELEASED : mail);
+        open_intent(b, d, d->at_least_once ? MAIL_RELEASED : mail);
 }
 
 static void insert_report(struct backend *b, const struct kept_report *report)
@@ -157,10 +160,17 @@ static void append_result(struct backend *b, const struct record_result *x, int6
     audit_append(b, now_ms, "result", x->decision, &body, NULL);
 }
 
-static void insert_send(struct backend *b, const struct record_result *x, int64_t now_ms)
+static void add_send(struct backend *b, const struct record_result *x, int64_t now_ms)
 {
-    SQL_RUN(b, SQL_SEND_INSERT, V_INT(now_ms), V_INT(x->decision), V_INT(x->contact_hash), V_INT(x->channel),
-            V_INT(x->class), V_TEXT(x->category), V_INT(x->counts_in_any_only), V_INT(x->subject_id));
+    struct packed_message m = {.decision = x->decision,
+                               .at_ms = now_ms,
+                               .contact_hash = x->contact_hash,
+                               .subject_id = x->subject_id,
+                               .channel = (uint8_t)x->channel,
+                               .class = (uint8_t)x->class,
+                               .counting = (uint8_t)(x->counts_in_any_only ? COUNTS_IN_ANY : COUNTS_EVERYWHERE),
+                               .category = x->category};
+    send_add(b, &m);
 }
 
 static void settle_result(struct backend *b, const struct store_result *r)
@@ -191,9 +201,9 @@ static void result_one(struct backend *b, const struct store_result *r, const st
     append_result(b, x, r->now_ms, deferred_id);
     if (b->arena_spent)
         return;
-    SQL_RUN(b, SQL_INTENT_DELETE, V_INT(x->decision));
+    intent_end(b, x->decision);
     if (x->counts)
-        insert_send(b, x, r->now_ms);
+        add_send(b, x, r->now_ms);
 }
 
 enum err sqlite_result(struct backend *b, struct store_result *r)
@@ -220,35 +230,32 @@ enum err sqlite_result(struct backend *b, struct store_result *r)
 /* --- after a crash ------------------------------------------------------------------------ */
 
 /* Bytes may have left: it is unknown, it counts, and it is never sent again, unless it goes at least once. */
-static void close_intent(struct backend *b, sqlite3_stmt *st, int64_t now_ms)
+static void close_intent(struct backend *b, const struct packed_message *m, int64_t now_ms)
 {
-    enum cap_counting counting = (enum cap_counting)col_int(st, 5);
-    struct record_result x = {.decision = (uint64_t)col_int(st, 0),
-                              .contact_hash = (uint64_t)col_int(st, 1),
-                              .subject_id = (uint32_t)col_int(st, 6),
-                              .channel = (enum channel)col_int(st, 2),
-                              .class = (enum message_class)col_int(st, 3),
-                              .category = col_borrow(st, 4),
+    struct record_result x = {.decision = m->decision,
+                              .contact_hash = m->contact_hash,
+                              .subject_id = m->subject_id,
+                              .channel = (enum channel)m->channel,
+                              .class = (enum message_class)m->class,
+                              .category = m->category,
                               .result = RESULT_UNKNOWN,
                               .detail = SLICE("interrupted"),
-                              .counts = counting != COUNTS_NOWHERE,
-                              .counts_in_any_only = counting == COUNTS_IN_ANY};
+                              .counts = m->counting != COUNTS_NOWHERE,
+                              .counts_in_any_only = m->counting == COUNTS_IN_ANY};
     int64_t leased = SQL_GET(b, SQL_DEFERRED_LEASED_BY, 0, V_INT(x.decision));
     append_result(b, &x, now_ms, (uint64_t)leased);
     if (x.counts)
-        insert_send(b, &x, now_ms);
-    if (leased != 0 && col_int(st, 7) != MAIL_RELEASED) /* whose lease is given back with the others */
+        add_send(b, &x, now_ms);
+    if (m->mail > 0)
+        mail_interrupted(b, m->mail);
+    if (leased != 0 && m->mail != MAIL_RELEASED) /* whose lease is given back with the others */
         deferred_set_state(b, (uint64_t)leased, DEFERRED_LEASED, DEFERRED_ENDED, now_ms, SLICE("unknown"));
 }
 
 enum err sqlite_recover(struct backend *b, bool every, int64_t now_ms)
 {
     int64_t owner = every ? INT64_C(-1) : (int64_t)b->owner;
-    sqlite3_stmt *st = SQL_START(b, SQL_INTENTS, V_INT(owner));
-    while (sql_row(b, st))
-        close_intent(b, st, now_ms);
-    mail_recover(b, owner);
-    SQL_RUN(b, SQL_INTENTS_CLEAR, V_INT(owner));
+    intents_recover(b, every, close_intent, now_ms);
     idempotency_recover(b, owner);
     int64_t id;
     while (b->owner == STORE_RELEASING_OWNER && (id = sql_get(b, SQL_DEFERRED_LEASED, 0, NULL, 0)) != 0 &&

@@ -94,6 +94,7 @@ static bool list_passes(const struct store_deferred_list *r, const struct deferr
 
 static void read_provider_id(struct backend *b, struct arena *a, struct deferred *d)
 {
+    audit_flush(b);
     sqlite3_stmt *st = SQL_START(b, SQL_PROVIDER_ID_OF, V_INT((int64_t)d->decision));
     if (!sql_row(b, st))
         return;

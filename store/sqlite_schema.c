@@ -5,6 +5,8 @@
  */
 #include "store/sqlite.h"
 
+#include <stdlib.h>
+
 bool sqlite_exec(sqlite3 *db, const char *sql, struct errmsg *e)
 {
     if (sqlite3_exec(db, sql, NULL, NULL, NULL) == SQLITE_OK)
@@ -42,8 +44,28 @@ end:
     return version;
 }
 
+/* packed(decision, at_ms, contact_hash, subject, channel, class, counting, category, mail): for schema 9. */
+static void packed_function(sqlite3_context *out, int n, sqlite3_value **v)
+{
+    (void)n;
+    struct packed packed = {0};
+    struct packed_message m = {.decision = (uint64_t)sqlite3_value_int64(v[0]),
+                               .at_ms = sqlite3_value_int64(v[1]),
+                               .contact_hash = (uint64_t)sqlite3_value_int64(v[2]),
+                               .subject_id = (uint32_t)sqlite3_value_int64(v[3]),
+                               .channel = (uint8_t)sqlite3_value_int64(v[4]),
+                               .class = (uint8_t)sqlite3_value_int64(v[5]),
+                               .counting = (uint8_t)sqlite3_value_int64(v[6]),
+                               .mail = sqlite3_value_int64(v[8])};
+    m.category.p = (const char *)sqlite3_value_text(v[7]);
+    m.category.n = (size_t)sqlite3_value_bytes(v[7]);
+    packed_add(&packed, &m);
+    sqlite3_result_blob64(out, packed.p, packed.n, free);
+}
+
 static bool apply(sqlite3 *db, int64_t from, struct errmsg *e)
 {
+    sqlite3_create_function(db, "packed", 9, SQLITE_UTF8 | SQLITE_DIRECTONLY, NULL, packed_function, NULL, NULL);
     if (from == 0 && !sqlite_exec(db, "CREATE TABLE schema_version (version INTEGER NOT NULL) STRICT", e))
         return false;
     for (size_t i = (size_t)from; i < sqlite_schema_n; i++) {

@@ -500,6 +500,30 @@ export async function sqlite(file, sql) {
   return stdout;
 }
 
+/** The log of sends of a store, as store/packed.c writes it: eight numbers of seven bits a byte, then the category. */
+export async function sentOf(file) {
+  const rows = (await sqlite(file, 'SELECT hex(entries) FROM sends ORDER BY id')).split('\n').filter(Boolean);
+  return rows.flatMap((row) => unpacked(Buffer.from(row, 'hex')));
+}
+
+function unpacked(bytes) {
+  const sends = [];
+  let at = 0;
+  const number = () => {
+    let value = 0n;
+    for (let shift = 0n; ; shift += 7n) {
+      value |= BigInt(bytes[at] & 0x7f) << shift;
+      if (bytes[at++] < 0x80) return value;
+    }
+  };
+  while (at < bytes.length) {
+    const [decision, atMs, contact, subject] = Array.from({ length: 8 }, number);
+    const length = Number(number());
+    sends.push({ decision, atMs: Number(atMs), contact, subject, category: bytes.toString('utf8', at, (at += length)) });
+  }
+  return sends;
+}
+
 /** A C program (or, with shared, a library) of this directory, compiled once: its path. */
 export async function compiled(source, { shared = false, libraries = [] } = {}) {
   const out = path.join(OUT, `${path.basename(source, '.c')}${shared ? '.so' : ''}-${process.pid}`);

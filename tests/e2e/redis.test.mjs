@@ -12,7 +12,7 @@ import { after, before, describe, it } from 'node:test';
 import { promisify } from 'node:util';
 import { behave } from '../fakes/server.mjs';
 import { decisionIds, header } from './expect.mjs';
-import { Postern, freePort, runToEnd, sqlite, startHouse, waitFor } from './harness.mjs';
+import { Postern, freePort, runToEnd, sentOf, startHouse, waitFor } from './harness.mjs';
 import { RedisServer } from './redis.mjs';
 
 const RUNS = Number(process.env.REDIS_RUNS ?? 0);
@@ -477,8 +477,11 @@ describe('a store and its Redis', { timeout: RUNS ? 600_000 : 120_000 }, () => {
     await waitFor('all commits delivered', async () => (await postern.metric('postern_counters_kept')) === 0);
     await postern.terminate();
     const held = (await entries()).length;
-    const sent = Number(await sqlite(path.join(postern.dir, 'postern.db'), 'SELECT count(*) FROM send'));
-    const most = Number(await sqlite(path.join(postern.dir, 'postern.db'), 'SELECT max(n) FROM (SELECT count(*) AS n FROM send GROUP BY contact_hash)'));
+    const sends = await sentOf(path.join(postern.dir, 'postern.db'));
+    const sent = sends.length;
+    const ofEach = new Map();
+    for (const { contact } of sends) ofEach.set(contact, (ofEach.get(contact) ?? 0) + 1);
+    const most = Math.max(...ofEach.values());
     assert.equal(most, 3, 'no cap was overrun');
     assert.equal(sent, 3 * people.length, 'and none was left short');
     assert.ok(held >= sent, `Redis holds ${held} of ${sent}`);

@@ -201,9 +201,12 @@ describe('a running Postern', { timeout: 60_000 }, () => {
       postern.assertCleanLog();
       const metrics = await (await fetch(`${postern.url}/metrics`)).text();
       assert.doesNotMatch(metrics, /canary/);
-      const columns = await sqlite(path.join(postern.dir, 'postern.db'), "SELECT kind, body, at_ms, ref FROM audit; SELECT name FROM sqlite_schema; SELECT category FROM intent; SELECT category FROM send");
+      const columns = await sqlite(path.join(postern.dir, 'postern.db'), "SELECT kind, body, at_ms, ref FROM audit; SELECT name FROM sqlite_schema");
+      const packed = await sqlite(path.join(postern.dir, 'postern.db'), 'SELECT hex(entries) FROM intents; SELECT hex(entries) FROM sends');
+      const counted = Buffer.from(packed.replaceAll(/\s/g, ''), 'hex').toString('latin1');
+      assert.match(counted, /newsletter/, 'the log of sends was read');
       assert.ok(columns.includes('decision'), 'the audit was read');
-      assert.doesNotMatch(columns, /canary|@mail\.example|\+1\d{10}/, 'what is not personal in the audit holds nobody and nothing of a message');
+      assert.doesNotMatch(columns + counted, /canary|@mail\.example|\+1\d{10}/, 'what is not personal in the audit holds nobody and nothing of a message');
       const { stdout: found } = await run('grep', ['-rlE', '--exclude=postern.db*', 'canary-[a-z]+-[0-9]+-', postern.dir]).catch((error) => error);
       assert.equal(found, '', 'no other file holds any of it');
       assert.ok(n >= 200, `${n} canaries`);

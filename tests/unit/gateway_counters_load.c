@@ -1,6 +1,5 @@
 /* A store's sends on their way to Redis: all of them were taken, or the load has failed. */
 #include <check.h>
-#include <sqlite3.h>
 #include <stdlib.h>
 
 #include "gateway/counters_load.h"
@@ -17,16 +16,9 @@ static void on_ready(void *arg)
 
 static void setup(void)
 {
-    static const char sql[] =
-        "INSERT INTO send (at_ms, decision, contact_hash, channel, class, category, any_only, subject) "
-        "VALUES (1800000000000, 1, 1, 0, 5, 'news', 0, 7)";
-    sqlite3 *db;
-
     harness_setup();
     loop = loop_new();
-    ck_assert_int_eq(sqlite3_open(harness_path, &db), SQLITE_OK);
-    ck_assert_int_eq(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
-    sqlite3_close(db);
+    put_sends(1, 1, NOW);
 }
 
 static void teardown(void)

@@ -174,7 +174,7 @@ static bool run_with_fault(int n, int error, bool for_ever, bool syncs_only)
 static int run_all(int error, bool for_ever, bool syncs_only)
 {
     int runs = 0;
-    for (int n = 1; run_with_fault(n, error, for_ever, syncs_only); n += syncs_only || n < 24 ? 1 : 1 + n / 3)
+    for (int n = 1; run_with_fault(n, error, for_ever, syncs_only); n += syncs_only || n < 30 ? 1 : 1 + n / 3)
         runs++;
     return runs;
 }

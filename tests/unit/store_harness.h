@@ -171,6 +171,24 @@ UNUSED static void sample_init(struct sample *s, const char *to, struct category
         s->row.intent = true;
 }
 
+/* As many sends, of as many contacts: decisions and contacts first, first + 1, ... */
+UNUSED static void put_sends(uint64_t first, size_t n, int64_t at_ms)
+{
+    struct record_result *results = calloc(n, sizeof *results);
+    for (size_t i = 0; i < n; i++)
+        results[i] = (struct record_result){.decision = first + i,
+                                            .result = RESULT_FORWARDED,
+                                            .counts = true,
+                                            .contact_hash = first + i,
+                                            .subject_id = 7,
+                                            .channel = CHANNEL_EMAIL,
+                                            .class = CLASS_MARKETING,
+                                            .category = SLICE("news")};
+    struct store_result r = {.now_ms = at_ms, .results = results, .n = n};
+    ASK_OK(&r, RESULT);
+    free(results);
+}
+
 static const struct stored_field sample_fields[] = {{{"Content-Type", 12}, {"application/json", 16}},
                                                     {{"X-Empty", 7}, {"", 0}}};
 

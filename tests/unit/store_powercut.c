@@ -17,6 +17,7 @@
 #define OPS_MAX   20000
 #define FILE_MAX  (32u << 20)
 #define SECTOR    512
+#define PAGE      4096
 
 enum { DB, WAL, FILES };
 enum op_kind { OP_WRITE, OP_TRUNCATE, OP_SYNC };
@@ -64,9 +65,16 @@ static int on_write(struct shim_file *f, const void *p, int n, sqlite3_int64 at)
     int file = file_of(f);
     if (file == -1)
         return SQLITE_OK;
-    unsigned char *copy = malloc((size_t)n);
-    memcpy(copy, p, (size_t)n);
-    return record_op((struct op){.kind = OP_WRITE, .file = file, .at = at, .n = (size_t)n, .bytes = copy});
+    /* A large one is on its way page by page: of each, any part may arrive, and in any order. */
+    for (size_t done = 0, some; done < (size_t)n; done += some) {
+        size_t left = (size_t)n - done, to_page = PAGE - ((size_t)at + done) % PAGE;
+        some = left < to_page ? left : to_page;
+        unsigned char *copy = malloc(some);
+        memcpy(copy, (const char *)p + done, some);
+        record_op(
+            (struct op){.kind = OP_WRITE, .file = file, .at = at + (sqlite3_int64)done, .n = some, .bytes = copy});
+    }
+    return SQLITE_OK;
 }
 
 static int on_truncate(struct shim_file *f, sqlite3_int64 size)
