@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "alphabet.h"
 #include "postern/markup.h"
 
 #define SAMPLES      "/usr/share/libexttextcat/"
@@ -144,6 +145,22 @@ static void add_words(struct words *w, struct slice text)
     }
 }
 
+/* By letter groups: the only one of the likeliest that the letters allow; "" when it is not to be told. */
+static const char *guess(struct slice text)
+{
+    const char *only = NULL;
+    int n = textcat_ClassifyFull(reader.textcat, text.p, text.n, reader.answers);
+    for (int i = 0; i < n; i++) {
+        const char *code = reader.answers[i].name;
+        if (!alphabet_fits(text, code))
+            continue;
+        if (only != NULL && strcmp(code, only) != 0)
+            return "";
+        only = code;
+    }
+    return only != NULL && strcmp(only, NOT_TOLD) != 0 ? only : "";
+}
+
 void language_detect(struct slice text, bool html, char out[LANGUAGE_MAX])
 {
     struct words w = {.n = 0};
@@ -157,11 +174,7 @@ void language_detect(struct slice text, bool html, char out[LANGUAGE_MAX])
         add_words(&w, piece);
     if (w.n < LETTERS_MIN || !is_memory(DETECT_BYTES))
         return;
-    int n = textcat_ClassifyFull(reader.textcat, w.text, w.n, reader.answers);
-    for (int i = 1; i < n; i++) {
-        if (strcmp(reader.answers[i].name, reader.answers[0].name) != 0)
-            return;
-    }
-    if (n > 0 && strcmp(reader.answers[0].name, NOT_TOLD) != 0)
-        snprintf(out, LANGUAGE_MAX, "%s", reader.answers[0].name);
+    struct slice seen = {w.text, w.n};
+    const char *told = alphabet_told(seen);
+    snprintf(out, LANGUAGE_MAX, "%s", told != NULL ? told : guess(seen));
 }

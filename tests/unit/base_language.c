@@ -46,6 +46,31 @@ START_TEST(languages_are_told)
 }
 END_TEST
 
+/* "uk the text": a case a line. */
+START_TEST(cyrillic_is_told_by_its_letters)
+{
+    char line[1024], code[LANGUAGE_MAX];
+    struct errmsg e;
+    FILE *f = fopen(TESTS_DIR "/unit/cyrillic.cases", "re");
+    unsigned n = 0;
+    ck_assert_ptr_nonnull(f);
+    ck_assert_int_eq(language_open(&e), OK);
+    while (fgets(line, sizeof(line), f) != NULL) {
+        char *blank = strchr(line, ' ');
+        ck_assert_ptr_nonnull(blank);
+        *blank = '\0';
+        if (strcmp(line, "#") == 0)
+            continue;
+        language_detect(slice_of(blank + 1), false, code);
+        ck_assert_msg(strcmp(code, line[0] == '-' ? "" : line) == 0, "\"%s\", not %s: %s", code, line, blank + 1);
+        n++;
+    }
+    ck_assert_uint_gt(n, 20);
+    fclose(f);
+    language_close();
+}
+END_TEST
+
 START_TEST(of_a_page_the_text_is_read)
 {
     char code[LANGUAGE_MAX], page[4096];
@@ -132,6 +157,7 @@ int main(void)
     Suite *s = suite_create("language");
     TCase *c = tcase_create("language");
     tcase_add_loop_test(c, languages_are_told, 0, N_ELEMENTS(rows));
+    tcase_add_test(c, cyrillic_is_told_by_its_letters);
     tcase_add_test(c, of_a_page_the_text_is_read);
     tcase_add_test(c, a_kilobyte_is_read);
     tcase_add_test(c, closed_it_tells_nothing);
