@@ -71,7 +71,7 @@ describe('what a mail may be', () => {
       const [ada, bob] = [await person(), await person()];
       assert.match((await send(make(limit), ada)).text, QUEUED);
       let least = Infinity; // of a few: the machine may be busy
-      for (let i = 0; i < 5 && least >= AT_ONCE_MS; i++) {
+      for (let i = 0; i < 15 && least >= AT_ONCE_MS; i++) {
         const { text, ms } = await send(make(limit + 1), bob);
         assert.match(text, refusal);
         least = Math.min(least, ms);

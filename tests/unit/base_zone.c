@@ -5,6 +5,7 @@
 
 #include "postern/clock.h"
 #include "postern/zone.h"
+#include "tests/unit/own_time.h"
 
 START_TEST(names)
 {
@@ -98,14 +99,14 @@ END_TEST
 
 START_TEST(all_are_loaded_within_a_second)
 {
-    int64_t start_ms = clock_mono_ms();
+    int64_t start_ms = own_ms();
     size_t n = zone_load_all();
-    int64_t took_ms = clock_mono_ms() - start_ms;
+    int64_t took_ms = own_ms() - start_ms;
     ck_assert_uint_gt(n, 400);
     ck_assert_int_lt(took_ms, 1000);
-    start_ms = clock_mono_ms();
+    start_ms = own_ms();
     ck_assert_uint_eq(zone_load_all(), n);
-    ck_assert_int_lt(clock_mono_ms() - start_ms, 50);
+    ck_assert_int_lt(own_ms() - start_ms, 50);
 }
 END_TEST
 

