@@ -9,25 +9,18 @@
  * was due, not from when a connection was free for it.
  */
 #include <arpa/inet.h>
-#include <errno.h>
 #include <getopt.h>
-#include <inttypes.h>
 #include <netinet/tcp.h>
 #include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "load.h"
 
 #define MAX_CONNECTIONS 4096
 #define ANSWER_BYTES    65536
-#define SLOTS           8    /* runs of '@' in a template */
-#define FINE            1024 /* histogram: steps of 10 us below 10 ms, then of 1 ms */
-#define COARSE          10000
+#define SLOTS           8 /* runs of '@' in a template */
 #define QUEUE           (1 << 20)
 
 struct connection {
@@ -56,29 +49,11 @@ static int idle[MAX_CONNECTIONS], n_idle;
 static int64_t *queue; /* due times of messages for which no connection was free */
 static uint64_t queue_head, queue_tail;
 
-static uint64_t started, answered, by_class[6], fine[FINE], coarse[COARSE];
-static int64_t max_ns;
-static uint64_t seed = 88172645463325252u;
-
-static void die(const char *what)
-{
-    fprintf(stderr, "blast: %s: %s\n", what, strerror(errno));
-    exit(1);
-}
-
-static int64_t now_ns(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return ts.tv_sec * INT64_C(1000000000) + ts.tv_nsec;
-}
-
 static uint64_t next_person(void)
 {
     if (opt.in_order)
         return opt.first + started % opt.people;
-    seed ^= seed << 13, seed ^= seed >> 7, seed ^= seed << 17; /* xorshift64 */
-    return opt.first + seed % opt.people;
+    return opt.first + random_below(opt.people);
 }
 
 static void patch(uint64_t person)
@@ -103,15 +78,8 @@ static void begin(struct connection *c, int64_t due_ns)
 
 static void note(struct connection *c, int64_t at_ns)
 {
-    int64_t took = at_ns - c->due_ns;
-    int status = (c->in[9] - '0') * 100;
-    by_class[status >= 100 && status < 600 ? status / 100 : 0]++;
-    answered++;
-    max_ns = took > max_ns ? took : max_ns;
-    if (took < INT64_C(10000) * FINE)
-        fine[took / 10000]++;
-    else
-        coarse[took / 1000000 < COARSE ? took / 1000000 : COARSE - 1]++;
+    int class = c->in[9] - '0';
+    note_answer(class >= 1 && class <= 5 ? class : 0, at_ns - c->due_ns);
 }
 
 /* Whole once head and Content-Length (or the last chunk) are here. */
@@ -186,18 +154,6 @@ static int64_t release(int64_t start_ns, int64_t end_ns, uint64_t *released)
     return due;
 }
 
-static int64_t percentile_us(double p)
-{
-    uint64_t want = (uint64_t)((double)answered * p), seen = 0;
-    for (int i = 0; i < FINE; i++)
-        if ((seen += fine[i]) > want)
-            return i * 10 + 5;
-    for (int i = 0; i < COARSE; i++)
-        if ((seen += coarse[i]) > want)
-            return i * 1000 + 500;
-    return max_ns / 1000;
-}
-
 static void run(void)
 {
     struct epoll_event events[256];
@@ -223,11 +179,7 @@ static void run(void)
         if (over && now_ns() > end + INT64_C(20000000000) && opt.messages == 0)
             die("answers are missing");
     }
-    double seconds = (double)(now_ns() - start) / 1e9;
-    printf("{\"answered\":%" PRIu64 ",\"seconds\":%.3f,\"per_s\":%.0f,\"s2xx\":%" PRIu64 ",\"s4xx\":%" PRIu64
-           ",\"s5xx\":%" PRIu64 ",\"p50_us\":%" PRId64 ",\"p99_us\":%" PRId64 ",\"max_us\":%" PRId64 "}\n",
-           answered, seconds, (double)answered / seconds, by_class[2], by_class[4], by_class[5], percentile_us(0.5),
-           percentile_us(0.99), max_ns / 1000);
+    print_figures(start);
 }
 
 static char *file_read(const char *path)

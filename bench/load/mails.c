@@ -7,24 +7,17 @@
  * The one idea: a session is a step in a table; a reply of the wanted class takes it to the next.
  */
 #include <arpa/inet.h>
-#include <errno.h>
 #include <getopt.h>
-#include <inttypes.h>
 #include <netinet/tcp.h>
 #include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "load.h"
 
 #define MAX_SESSIONS 4096
 #define REPLY_BYTES  4096
-#define FINE         1024 /* histogram: steps of 10 us below 10 ms, then of 1 ms */
-#define COARSE       10000
 
 enum step { GREETING, HELLO, AUTH, MAIL, RCPT, DATA, CONTENT, QUIT };
 static const char *const step_names[] = {"greeting", "EHLO", "AUTH", "MAIL", "RCPT", "DATA", "content", "QUIT"};
@@ -51,22 +44,6 @@ static struct session sessions[MAX_SESSIONS];
 static int epoll_fd, n_open;
 static int n_begun; /* one after the other at the start: OpenSMTPD's backlog is 5 */
 static int64_t end_ns;
-static uint64_t started, answered, fine[FINE], coarse[COARSE];
-static int64_t max_ns;
-static uint64_t seed = 88172645463325252u;
-
-static void die(const char *what)
-{
-    fprintf(stderr, "mails: %s: %s\n", what, strerror(errno));
-    exit(1);
-}
-
-static int64_t now_ns(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return ts.tv_sec * INT64_C(1000000000) + ts.tv_nsec;
-}
 
 static bool more_to_send(void)
 {
@@ -105,8 +82,7 @@ static void begin(struct session *s)
 {
     if (opt.reuse)
         s->began_ns = now_ns();
-    seed ^= seed << 13, seed ^= seed >> 7, seed ^= seed << 17; /* xorshift64 */
-    s->person = seed % opt.people;
+    s->person = random_below(opt.people);
     say(s, MAIL, "MAIL FROM:<news@shop.example>\r\n");
 }
 
@@ -142,18 +118,6 @@ static void write_content(struct session *s)
                           "@shop.example>\r\nSubject: This week in the shop\r\n\r\n%s.\r\n",
                           s->person, date(), getpid(), n++, now_ns(), body);
     put(s, text, (size_t)length, CONTENT);
-}
-
-static void note(struct session *s)
-{
-    int64_t took = now_ns() - s->began_ns;
-
-    answered++;
-    max_ns = took > max_ns ? took : max_ns;
-    if (took < INT64_C(10000) * FINE)
-        fine[took / 10000]++;
-    else
-        coarse[took / 1000000 < COARSE ? took / 1000000 : COARSE - 1]++;
 }
 
 /* After the reply to a message, or to the login. */
@@ -210,7 +174,7 @@ static void advance(struct session *s)
         write_content(s);
         break;
     case CONTENT:
-        note(s);
+        note_answer(2, now_ns() - s->began_ns);
         next_message(s);
         break;
     case QUIT:
@@ -243,19 +207,6 @@ static void on_readable(struct session *s)
         advance(s);
 }
 
-static int64_t percentile_us(double p)
-{
-    uint64_t want = (uint64_t)((double)answered * p), seen = 0;
-
-    for (int i = 0; i < FINE; i++)
-        if ((seen += fine[i]) > want)
-            return i * 10 + 5;
-    for (int i = 0; i < COARSE; i++)
-        if ((seen += coarse[i]) > want)
-            return i * 1000 + 500;
-    return max_ns / 1000;
-}
-
 static void run(void)
 {
     struct epoll_event events[256];
@@ -272,11 +223,7 @@ static void run(void)
         for (int i = 0; i < n; i++)
             on_readable(events[i].data.ptr);
     }
-    double seconds = (double)(now_ns() - start) / 1e9;
-    printf("{\"answered\":%" PRIu64 ",\"seconds\":%.3f,\"per_s\":%.0f,\"s2xx\":%" PRIu64 ",\"s4xx\":0,\"s5xx\":0"
-           ",\"p50_us\":%" PRId64 ",\"p99_us\":%" PRId64 ",\"max_us\":%" PRId64 "}\n",
-           answered, seconds, (double)answered / seconds, answered, percentile_us(0.5), percentile_us(0.99),
-           max_ns / 1000);
+    print_figures(start);
 }
 
 static void base64(const unsigned char *in, size_t n, char *out)
