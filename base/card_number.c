@@ -12,7 +12,7 @@
 #define DIGITS_MIN 13u
 #define DIGITS_MAX 19u
 #define GROUPS_MAX 5u
-#define STEP       8u
+#define STEP       ((size_t)8)
 #define ENOUGH     6u /* digits in an aligned STEP: 13 digits over two of them leave one with seven */
 
 #define LENGTH(n)         (1u << (n))

@@ -87,8 +87,12 @@ static void idle_remove(struct connection *c)
 static struct connection *idle_pop(struct upstream_pool *http)
 {
     struct connection *c = http->idle;
-    if (c)
-        idle_remove(c);
+    if (!c)
+        return NULL;
+    http->idle = c->next;
+    if (c->next)
+        c->next->prev = NULL;
+    c->next = NULL;
     return c;
 }
 
