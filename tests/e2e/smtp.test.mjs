@@ -238,6 +238,7 @@ describe('what is sent on', () => {
     const info = await submit(house, { to: [ada.email, bob.email] });
     assert.match(info.response ?? info.error.stack, /\(partial: 1 forwarded, 1 refused by the relay; decision dec_/);
     assert.deepEqual(relay.accepted(bob.email)[0].to, [bob.email]);
+    await waitFor('the report to the sender, in which both are named', () => relay.accepted(ada.email).some(({ mail }) => mail.path === ''));
     relay.forget();
     relay.when('END', relaySays.reply('554 5.6.0 No thanks'), { match: bob.email, times: 1 });
     assert.equal((await submit(house, { to: bob.email })).error.response, '554 5.6.0 No thanks');
