@@ -153,30 +153,68 @@ static bool is_nobody(struct slice account)
     return account.n == 0 || slice_eq_cstr(account, "apikey") || slice_eq_cstr(account, "api");
 }
 
+/* In a time that tells how long they are, and no more. */
+static bool is_same(struct slice given, const char *ours)
+{
+    return ours != NULL && hash_equal(given, slice_of(ours));
+}
+
+/*
+ * What follows takes no branch on what fits, so that a user that there is costs no other time than one that there is
+ * not: every key is looked at, and which one fits is put together of bits.
+ */
+struct match {
+    size_t at; /* of the last one that fits */
+    size_t n;
+};
+
+static void note_match(struct match *m, size_t at, bool fits)
+{
+    m->at ^= (m->at ^ at) & (0 - (size_t)fits);
+    m->n += fits;
+}
+
 /* A bearer of the secret alone names no account; who names one must name the key's. */
 static bool account_fits(const struct conf_key *k, struct slice account)
 {
+    unsigned own = is_same(account, k->account), login = is_same(account, k->login);
     if (k->account == NULL)
         return is_nobody(account);
-    return account.n == 0 || slice_eq_cstr(account, k->account) ||
-           (k->login != NULL && slice_eq_cstr(account, k->login));
+    return ((unsigned)(account.n == 0) | own | login) != 0;
 }
 
-const struct conf_key *conf_authenticate(const struct conf *c, struct slice account, struct slice secret)
+static const struct conf_key *find_key(const struct conf *c, struct slice account, const struct digest *given)
 {
-    const struct conf_key *found = NULL;
-    size_t n = 0;
-    struct digest given = hash_sha256(secret.p, secret.n);
-    struct slice digest = {(const char *)given.b, sizeof given.b};
+    struct match m = {.at = 0};
+    struct slice digest = {(const char *)given->b, sizeof given->b};
 
     for (size_t i = 0; i < c->n_keys; i++) {
         const struct conf_key *k = &c->keys[i];
         struct slice own = {(const char *)k->secret_digest.b, sizeof k->secret_digest.b};
-        bool same = hash_equal(digest, own);
-        if (account_fits(k, account) && same) {
-            found = k;
-            n++;
-        }
+        unsigned fits = account_fits(k, account), same = hash_equal(digest, own);
+        note_match(&m, i, (fits & same) != 0);
     }
-    return n == 1 ? found : NULL; /* two accounts may share a secret: then the account must be named */
+    return m.n == 1 ? &c->keys[m.at] : NULL; /* two accounts may share a secret: then the account must be named */
+}
+
+const struct conf_key *conf_authenticate(const struct conf *c, struct slice account, struct slice secret)
+{
+    struct digest given = hash_sha256(secret.p, secret.n);
+    return find_key(c, account, &given);
+}
+
+const struct conf_key *conf_authenticate_user(const struct conf *c, struct slice user, struct slice secret)
+{
+    struct digest given = hash_sha256(secret.p, secret.n);
+    struct match name = {.at = 0}; /* where there is none, the first key's account is looked for in vain */
+
+    if (c->n_keys == 0)
+        return NULL;
+    for (size_t i = 0; i < c->n_keys; i++)
+        note_match(&name, i, is_same(user, c->keys[i].name));
+    const struct conf_key *as_account = find_key(c, user, &given);
+    const struct conf_key *as_name = find_key(c, slice_of(c->keys[name.at].account), &given);
+    if (as_account != NULL)
+        return as_account;
+    return name.n > 0 ? as_name : NULL;
 }

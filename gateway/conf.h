@@ -180,5 +180,8 @@ bool conf_key_may_use(const struct conf_key *k, const struct category *c);
 
 /* Who is that?  Constant time over all keys; account may be empty.  NULL: nobody. */
 const struct conf_key *conf_authenticate(const struct conf *c, struct slice account, struct slice secret);
+/* The same of SMTP's user: what the provider's host wants for one, or the key's own name.  The work is the same for
+ * names that there are and for others. */
+const struct conf_key *conf_authenticate_user(const struct conf *c, struct slice user, struct slice secret);
 
 #endif

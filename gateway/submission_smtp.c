@@ -49,15 +49,11 @@ static const struct conf_key *key_of(const struct gateway *g, const struct smtp_
     return key;
 }
 
-/* The user is what the provider's SMTP host wants for one: "apikey", the account, the login; or the key's own name. */
 static const void *on_login(struct slice user, struct slice secret, const char *peer, void *arg)
 {
     struct gateway *g = arg;
-    const struct conf_key *named = conf_key_named(g->conf, user);
-    const struct conf_key *key = conf_authenticate(g->conf, user, secret);
+    const struct conf_key *key = conf_authenticate_user(g->conf, user, secret);
 
-    if (key == NULL && named != NULL)
-        key = conf_authenticate(g->conf, slice_of(named->account), secret);
     if (key == NULL || (key->roles & ROLE_SENDER) == 0) {
         log_line(LOG_INFO, NULL, "smtp", "login_refused", "peer=%s", peer);
         return NULL;
