@@ -33,6 +33,11 @@ export async function loopCpuUs(postern) {
   return Number((await readFile(`/proc/${postern.pid}/schedstat`, 'utf8')).split(' ')[0]) / 1000;
 }
 
+/** Milliseconds in which the process could have run, and others had the processor. */
+export async function stoodMs(postern) {
+  return Number((await readFile(`/proc/${postern.pid}/schedstat`, 'utf8')).split(' ')[1]) / 1e6;
+}
+
 /**
  * The least microseconds of the loop for one of a piece of work, of several times: what others do to the caches only adds.
  * enough: for as little as this it is tried up to ten times as often.
