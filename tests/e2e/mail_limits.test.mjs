@@ -116,3 +116,17 @@ describe('what a line may be', () => {
     assert.match((await client.command(`NOOP ${'x'.repeat(2049 - 7)}`)).text, /^500 5\.5\.2 /);
   });
 });
+
+describe('what a session may do', () => {
+  const rows = [
+    ['20 commands that are refused', 'NONSENSE', 20, /^502 5\.5\.1 /, /^421 4\.7\.0 Too many errors/],
+    ['200 commands that bring no mail forward, EHLO among them', 'NOOP', 199, /^250 2\.0\.0 /, /^421 4\.7\.0 Too many commands/],
+  ];
+  for (const [what, command, limit, taken, refused] of rows)
+    it(`${what}, and not one more`, async () => {
+      const one = await SmtpClient.start(postern.smtpPort);
+      for (let i = 0; i < limit; i++) assert.match((await one.command(command)).text, taken);
+      assert.match((await one.command(command)).text, refused);
+      await one.gone();
+    });
+});
