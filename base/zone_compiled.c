@@ -51,7 +51,7 @@ static int64_t next_interval_s(GTimeZone *tz, int64_t from_s, int64_t year_ago_s
     int now = interval_at(tz, from_s);
     for (int weeks = 52; weeks <= 53; weeks++) {
         int64_t guess_s = year_ago_s + weeks * INT64_C(604800);
-        if (guess_s > from_s && guess_s <= LAST_S && ends_before(tz, now, guess_s))
+        if (ends_before(tz, now, guess_s))
             return guess_s;
     }
     int64_t low = from_s, high = LAST_S;
