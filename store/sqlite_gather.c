@@ -20,7 +20,8 @@ struct gather {
     sqlite3_vfs vfs; /* first: SQLite hands it back */
     sqlite3_vfs *real;
     char name[NAME_MAX_];
-    bool ahead; /* a checkpoint of this process is running */
+    uint64_t checkpoints; /* begun by this connection; */
+    bool ahead;           /* the latest is running */
 };
 
 struct gathered_file {
@@ -28,9 +29,10 @@ struct gathered_file {
     sqlite3_file *real;
     const struct gather *gather;
     bool is_wal;
-    /* What is held: n bytes that belong at `at`, to be written; or read ahead, while ahead. */
+    /* What is held: n bytes that belong at `at`, to be written; or n_ahead that were read in a checkpoint. */
     char *bytes; /* GATHER_BYTES, from the first write on */
     size_t n, n_ahead;
+    uint64_t checkpoint; /* after it, another process may write where they were read */
     sqlite3_int64 at;
 };
 
@@ -77,13 +79,15 @@ static int read_ahead(struct gathered_file *f, sqlite3_int64 at)
         return rc == SQLITE_IOERR_SHORT_READ ? SQLITE_OK : rc;
     f->at = at;
     f->n_ahead = AHEAD_BYTES;
+    f->checkpoint = f->gather->checkpoints;
     return SQLITE_OK;
 }
 
 static int gather_read(sqlite3_file *base, void *p, int n, sqlite3_int64 at)
 {
     struct gathered_file *f = of(base);
-    bool held = f->n_ahead > 0 && at >= f->at && at + n <= f->at + (sqlite3_int64)f->n_ahead;
+    bool current = f->gather->ahead && f->checkpoint == f->gather->checkpoints;
+    bool held = current && f->n_ahead > 0 && at >= f->at && at + n <= f->at + (sqlite3_int64)f->n_ahead;
     if (!held) {
         int rc = let_go(f);
         if (rc == SQLITE_OK && f->is_wal && f->gather->ahead && has_room(f, AHEAD_BYTES))
@@ -232,4 +236,5 @@ const char *gather_name(const struct gather *g)
 void gather_checkpoint(struct gather *g, bool runs)
 {
     g->ahead = runs;
+    g->checkpoints += runs;
 }
