@@ -40,9 +40,9 @@ static void reply_kept(const struct send_report *r, const struct wire_tally *t, 
 static void reply_blocked(const struct send_report *r, const struct wire_tally *t, struct buf *b,
                           struct wire_reply *out)
 {
-    char text[WIRE_TEXT_MAX], code[PST_CODE_MAX];
+    char text[WIRE_TEXTS_MAX], code[PST_CODE_MAX];
     buf_add_cstr(b, "{\"message\":");
-    buf_add_json(b, slice_of(wire_text(t->speaks, text)));
+    buf_add_json(b, slice_of(wire_texts(r, t->speaks, text)));
     buf_add_cstr(b, ",\"error\":");
     buf_add_json(b, slice_of(wire_code(r, t->speaks, code)));
     add_postern(b, r, t);

@@ -91,10 +91,10 @@ static void reply_provider(const struct send_report *r, const struct wire_tally 
 static void reply_blocked(const struct send_report *r, const struct wire_tally *t, struct buf *b,
                           struct wire_reply *out)
 {
-    char text[WIRE_TEXT_MAX];
+    char text[WIRE_TEXTS_MAX];
     plivo_add_api_id(b, slice_of(r->kept_id), "api");
     buf_add_cstr(b, ",\"error\":");
-    buf_add_json(b, slice_of(wire_text(t->speaks, text)));
+    buf_add_json(b, slice_of(wire_texts(r, t->speaks, text)));
     buf_add_cstr(b, ",\"postern\":");
     wire_add_postern(b, r, t);
     buf_add_cstr(b, "}");

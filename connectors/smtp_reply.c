@@ -12,7 +12,7 @@
 #include "postern/civil.h"
 
 #define LINE_TEXT_MAX 506u /* RFC 5321 section 4.5.3.1.5: 512 bytes, with the code and CRLF */
-#define REPLY_MAX     4096u
+#define REPLY_MAX     8192u
 
 /* --- lines ---------------------------------------------------------------------- */
 
@@ -170,9 +170,44 @@ static void reply_accepted(const struct send_report *r, const struct tally *t, s
 
 /* --- refused --------------------------------------------------------------------------- */
 
-static void reply_soft(const struct send_report *r, const struct answer *a, const char *others, struct buf *b)
+/* Who may be overridden, each with its token first: a long address is cut, and no token. */
+static void add_each(const struct send_report *r, struct buf *b)
+{
+    size_t named = 0, more = 0;
+    char code[PST_CODE_MAX];
+    for (size_t i = 0; i < r->n_answers; i++) {
+        const struct answer *a = &r->answers[i];
+        if (!wire_is_overridable(r, a))
+            continue;
+        if (named++ < WIRE_TOKENS_MAX)
+            add_line(b, 550, LINE_MORE, "5.7.1 %s: %s %s of <%.*s>", a->token, wire_code(r, a, code), a->id,
+                     SLICE_HEAD(a->message->to_text, LINE_TEXT_MAX));
+        else
+            more++;
+    }
+    if (more > 0)
+        add_line(b, 550, LINE_MORE, "5.7.1 and %zu more recipients", more);
+}
+
+/* The last line of all: every token that was named before. */
+static void add_tokens(const struct send_report *r, struct buf *b)
+{
+    static const char before[] = "5.7.1 Override allowed: resend with header X-Postern-Override: ";
+    char text[LINE_TEXT_MAX + 1];
+    size_t n = text_add(text, sizeof text, 0, slice_of(before)), named = 0;
+    for (size_t i = 0; i < r->n_answers && named < WIRE_TOKENS_MAX; i++) {
+        if (!wire_is_overridable(r, &r->answers[i]))
+            continue;
+        n = text_add(text, sizeof text, n, slice_of(named++ > 0 ? ", " : ""));
+        n = text_add(text, sizeof text, n, slice_of(r->answers[i].token)); /* of 44 bytes: all fit */
+    }
+    add_text(b, 550, LINE_LAST, slice_of(text));
+}
+
+static void reply_soft(const struct send_report *r, const struct tally *t, const char *others, struct buf *b)
 {
     char code[PST_CODE_MAX], reason[WIRE_REASON_MAX];
+    const struct answer *a = t->all.speaks;
     wire_code(r, a, code);
     add_line(b, 550, LINE_MORE, "5.7.1 Blocked by customer preference: %s %s%s%s%s", code, wire_reason(a, reason),
              others, a->prompt[0] == '\0' ? "" : ". ", a->prompt);
@@ -180,8 +215,10 @@ static void reply_soft(const struct send_report *r, const struct answer *a, cons
         add_line(b, 550, LINE_MORE, "5.7.1 Decision %.*s/o/%s", SLICE_ARG(r->public_url), a->id);
     else
         add_line(b, 550, LINE_MORE, "5.7.1 Decision %s", a->id);
+    if (t->all.overridable > 1)
+        add_each(r, b);
     if (a->token[0] != '\0')
-        add_line(b, 550, LINE_LAST, "5.7.1 Override allowed: resend with header X-Postern-Override: %s", a->token);
+        add_tokens(r, b);
     else
         add_line(b, 550, LINE_LAST, "5.7.1 Override allowed: approve decision %s (%s)", a->id, code);
 }
@@ -195,11 +232,13 @@ static void reply_blocked(const struct send_report *r, const struct tally *t, st
                  t->all.blocked, r->n_answers);
     else if (t->all.blocked > 1)
         snprintf(others, sizeof others, "; all %zu recipients are blocked", t->all.blocked); /* fits */
-    if (t->all.overridable == t->all.blocked)
-        reply_soft(r, a, others, b);
-    else
+    if (t->all.overridable == t->all.blocked) {
+        reply_soft(r, t, others, b);
+    } else {
+        add_each(r, b); /* beside a hard block: nothing is sent with it, but without it */
         add_line(b, 550, LINE_LAST, "5.7.1 Delivery not authorized: %s (%s %s)%s", wire_reason(a, reason),
                  wire_code(r, a, code), a->id, others);
+    }
 }
 
 static bool is_digit(char c)

@@ -67,6 +67,13 @@ char *wire_reason(const struct answer *a, char out[WIRE_REASON_MAX]);
 #define WIRE_TEXT_MAX 401
 /* "Blocked by customer preference (PST-...): reason. prompt Override token ovr_..."  Returns out. */
 char *wire_text(const struct answer *a, char out[WIRE_TEXT_MAX]);
+/* May the recipient's block be overridden, with a token? */
+bool wire_is_overridable(const struct send_report *r, const struct answer *a);
+#define WIRE_TOKENS_MAX 8 /* that one text names; the object of the whole answer names all */
+#define WIRE_TEXTS_MAX  4096
+/* The same, and of several who may be overridden each with its token: "...; for each: a@b.c: ovr_..., d@e.f: ovr_...".
+ * Returns out. */
+char *wire_texts(const struct send_report *r, const struct answer *speaks, char out[WIRE_TEXTS_MAX]);
 /* The code of a message: decision_code, and what only the answer knows.  Returns out. */
 char *wire_code(const struct send_report *r, const struct answer *a, char out[PST_CODE_MAX]);
 /* The object of one message. */

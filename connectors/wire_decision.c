@@ -168,6 +168,34 @@ char *wire_text(const struct answer *a, char out[WIRE_TEXT_MAX])
     return out;
 }
 
+bool wire_is_overridable(const struct send_report *r, const struct answer *a)
+{
+    return wire_fate(r, a) == FATE_BLOCKED && is_overridable(a) && a->token[0] != '\0';
+}
+
+char *wire_texts(const struct send_report *r, const struct answer *speaks, char out[WIRE_TEXTS_MAX])
+{
+    size_t named = 0, more = 0, n = strlen(wire_text(speaks, out)), alone = n;
+    for (size_t i = 0; i < r->n_answers; i++) {
+        const struct answer *a = &r->answers[i];
+        if (!wire_is_overridable(r, a))
+            continue;
+        if (named == WIRE_TOKENS_MAX) {
+            more++;
+            continue;
+        }
+        n = text_add(out, WIRE_TEXTS_MAX, n, slice_of(named++ == 0 ? "; for each: " : ", "));
+        n = text_add(out, WIRE_TEXTS_MAX, n, a->message->to_text);
+        n = text_add(out, WIRE_TEXTS_MAX, n, SLICE(": "));
+        n = text_add(out, WIRE_TEXTS_MAX, n, slice_of(a->token));
+    }
+    if (named + more < 2)
+        out[alone] = '\0'; /* the sentence holds the only one */
+    else if (more > 0)
+        snprintf(out + n, WIRE_TEXTS_MAX - n, " and %zu more", more);
+    return out;
+}
+
 /* --- the object "postern" ----------------------------------------------------------- */
 
 static void add_string(struct buf *b, const char *name, struct slice value)
@@ -292,7 +320,24 @@ static void add_ids(struct wire_reply *reply, const struct send_report *r, struc
     wire_reply_add(reply, "X-Postern-Decision-Id", buf_slice(&ids));
 }
 
-static void add_override_fields(struct wire_reply *reply, struct arena *a, const struct answer *answer)
+/* Of several recipients a list, in their order. */
+static void add_tokens(struct wire_reply *reply, const struct send_report *r, struct arena *a)
+{
+    struct buf tokens;
+    buf_init(&tokens, a, (size_t)DECISION_IDS_MAX * (TOKEN_MAX + 1));
+    size_t n = 0;
+    for (size_t i = 0; i < r->n_answers && n < DECISION_IDS_MAX; i++) {
+        if (!wire_is_overridable(r, &r->answers[i]))
+            continue;
+        if (n++ > 0)
+            buf_add(&tokens, ",", 1);
+        buf_add_cstr(&tokens, r->answers[i].token);
+    }
+    wire_reply_add(reply, "X-Postern-Override-Token", buf_slice(&tokens));
+}
+
+static void add_override_fields(struct wire_reply *reply, const struct send_report *r, struct arena *a,
+                                const struct answer *answer)
 {
     char prompt[PROMPT_MAX];
     snprintf(prompt, sizeof prompt, "%s", answer->prompt);
@@ -301,7 +346,7 @@ static void add_override_fields(struct wire_reply *reply, struct arena *a, const
             *p = '?';
     }
     if (answer->token[0] != '\0')
-        add_field(reply, a, "X-Postern-Override-Token", answer->token);
+        add_tokens(reply, r, a);
     add_field(reply, a, "X-Postern-Override-Prompt", prompt);
 }
 
@@ -316,7 +361,7 @@ enum err wire_add_fields(struct wire_reply *reply, const struct send_report *r, 
     add_field(reply, a, "X-Postern-Level", level_word(t->speaks));
     add_field(reply, a, "X-Postern-Code", wire_code(r, t->speaks, code));
     if (is_overridable(t->speaks)) {
-        add_override_fields(reply, a, t->speaks);
+        add_override_fields(reply, r, a, t->speaks);
         wanted += t->speaks->token[0] != '\0' ? 2 : 1;
     }
     if (t->release_at_ms != 0) {
