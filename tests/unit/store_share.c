@@ -6,6 +6,7 @@
 
 #include <signal.h>
 #include <sqlite3.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "postern/clock.h"
@@ -139,6 +140,7 @@ START_TEST(who_is_killed_in_a_commit_holds_up_nobody)
 {
     enum { KILLS = 20 };
     store = open_as(STORE_SHARED, 0);
+    record_by(store); /* its thread is up: a child that is born while one starts may inherit a held lock of malloc's */
     for (int i = 0; i < KILLS; i++) {
         pid_t pid = worker(1, 0);
         usleep((useconds_t)(3000 + i * 1700));
@@ -154,9 +156,9 @@ END_TEST
 
 START_TEST(what_a_worker_left_waits_for_its_successor)
 {
-    store = open_as(STORE_SHARED, 0);
-    pid_t pid = worker(3, 1);
+    pid_t pid = worker(3, 1); /* before a thread starts here: as above */
     await_end(pid, false);
+    store = open_as(STORE_SHARED, 0);
     ck_assert_uint_eq(verify().rows, 1);
     struct store *other = open_as(STORE_SHARED, 2);
     ck_assert_uint_eq(verify().rows, 1);
@@ -166,6 +168,65 @@ START_TEST(what_a_worker_left_waits_for_its_successor)
     store_close(&successor);
     uint64_t open = record_by(store);
     ASSERT_HAS(decision_json(open), "\"status\":\"sending\"");
+}
+END_TEST
+
+static uint64_t record_large(struct store *s, char mark, size_t bytes)
+{
+    static char facts[400000];
+    struct store *other = store;
+    struct sample one;
+    memset(facts, mark, bytes);
+    memcpy(facts, "{\"a\":\"", 6);
+    memcpy(facts + bytes - 2, "\"}", 2);
+    store = s;
+    sample_init(&one, "a@example.com", &newsletter, OUTCOME_BLOCK);
+    one.row.facts = (struct slice){facts, bytes};
+    ASK_OK(&one.record, RECORD);
+    store = other;
+    return one.row.id;
+}
+
+/* Of the database, which grows with a checkpoint only. */
+static int64_t file_size(void)
+{
+    struct stat st;
+    ck_assert_int_eq(stat(harness_path, &st), 0);
+    return (int64_t)st.st_size;
+}
+
+/* How many of that size it took. */
+static size_t record_to_checkpoint(size_t bytes)
+{
+    size_t n = 0;
+    for (int64_t size = file_size(); file_size() == size; n++)
+        decision_json(record_large(store, 'a', bytes)); /* answered after the checkpoint, if there was one */
+    return n;
+}
+
+/*
+ * What one has read for its checkpoint, the other one writes over: the log begins again.  It was longer once, so that
+ * the checkpoint does not read to its end; and a reader who stays keeps the next one from taking it into the database.
+ */
+START_TEST(what_another_wrote_is_read_after_a_checkpoint)
+{
+    struct store *b = open_as(STORE_SHARED, 1);
+    uint64_t written[200];
+    sqlite3 *reader;
+    store = open_as(STORE_SHARED, 0);
+    record_to_checkpoint(400000);
+    size_t n = record_to_checkpoint(50000);
+    ck_assert_uint_lt(n, N_ELEMENTS(written));
+    record_large(b, 'b', 50000);
+    ck_assert_int_eq(sqlite3_open(harness_path, &reader), SQLITE_OK);
+    ck_assert_int_eq(sqlite3_exec(reader, "BEGIN; SELECT count(*) FROM audit", NULL, NULL, NULL), SQLITE_OK);
+    for (size_t i = 0; i < n; i++)
+        written[i] = record_large(b, 'b', 50000);
+    for (size_t i = 0; i < n; i++)
+        ASSERT_HAS(decision_json(written[i]), "bbbb\"}");
+    sqlite3_close(reader);
+    assert_chain_holds();
+    store_close(&b);
 }
 END_TEST
 
@@ -249,6 +310,7 @@ int main(void)
     tcase_add_test(t, processes_commit_at_the_same_time);
     tcase_add_test(t, who_is_killed_in_a_commit_holds_up_nobody);
     tcase_add_test(t, what_a_worker_left_waits_for_its_successor);
+    tcase_add_test(t, what_another_wrote_is_read_after_a_checkpoint);
     tcase_add_test(t, leases_end_with_the_releasing_worker_alone);
     tcase_add_test(t, ids_differ);
     tcase_add_test(t, a_forged_head_is_not_built_on);
