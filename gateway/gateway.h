@@ -59,7 +59,7 @@ struct gateway {
     struct releaser *releaser;
     struct callbacks *callbacks;
     struct reload *reload;
-    struct aside *aside; /* reads long submissions */
+    struct aside *aside;             /* reads long submissions */
     uint64_t reload_id;              /* of the parent's reload that is being made ready */
     uint8_t token_key[SHA256_BYTES]; /* MAC of override tokens; of the audit key, so the same in all workers */
     size_t submissions;              /* under way */

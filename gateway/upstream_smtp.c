@@ -125,7 +125,8 @@ static struct upstream_prepared *smtp_prepare(const struct upstream_pool *pool, 
         return NULL;
     struct upstream_prepared *p = arena_alloc(arena, sizeof *p);
     if (p)
-        *p = (struct upstream_prepared){{req->envelope, req->body, req->seen}, arena, req->may_write, req->may_write_arg};
+        *p = (struct upstream_prepared){
+            {req->envelope, req->body, req->seen}, arena, req->may_write, req->may_write_arg};
     return p;
 }
 

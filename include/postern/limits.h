@@ -67,10 +67,10 @@
 #define LIMIT_FORM_FIELDS    1200u    /* a thousand recipients, each in a field, and the rest of a message */
 
 /* Messages. */
-#define LIMIT_RECIPIENTS          1000u     /* per submission: SendGrid's own */
-#define LIMIT_SUBMISSIONS         4096u     /* under way at once; beyond: the dialect's "slow down" (429) */
-#define LIMIT_STORE_LAG_MS        2000      /* a commit that is awaited this long: likewise */
-#define LIMIT_READ_BYTES          262144u   /* a longer body is read beside the loop: 8 ns a byte when made to be slow */
+#define LIMIT_RECIPIENTS          1000u   /* per submission: SendGrid's own */
+#define LIMIT_SUBMISSIONS         4096u   /* under way at once; beyond: the dialect's "slow down" (429) */
+#define LIMIT_STORE_LAG_MS        2000    /* a commit that is awaited this long: likewise */
+#define LIMIT_READ_BYTES          262144u /* a longer body is read beside the loop: 8 ns a byte when made to be slow */
 #define LIMIT_ARENA_BYTES         16777216u /* per submission, beside its body */
 #define LIMIT_SANDBOX_BODY_BYTES  65536u    /* what the sandbox keeps of a body: enough to look at */
 #define LIMIT_SMS_BODY_CHARS      1600u     /* Twilio 21617 */
