@@ -27,7 +27,7 @@ static const struct mail_recipient rcpts[] = {
 static const struct mail_envelope envelope = {
     .from = {"a@b.example", 11}, .ret = {"HDRS", 4}, .envid = {"e1", 2}, .recipients = rcpts, .n_recipients = 3};
 static const struct smtp_client_mail mail = {.envelope = &envelope,
-                                            .content = SLICE_INIT(".dot\r\n.\r\nMAIL FROM:<x@y>\r\nend")};
+                                             .content = SLICE_INIT(".dot\r\n.\r\nMAIL FROM:<x@y>\r\nend")};
 #define ON_THE_WIRE "..dot\r\n..\r\nMAIL FROM:<x@y>\r\nend\r\n.\r\n"
 
 static bool is_out(const struct wire *w)
