@@ -4,6 +4,7 @@
  * SQLite and the real VFS, holds writes back while each begins where the last one ended, and lets them go before
  * anything else is done with the file: before a sync above all, which is what a commit waits for, and what
  * synchronous=FULL does before any other connection is told of the frames.  A write that fails then fails the sync.
+ * What a rollback leaves behind goes before the log is another's to write.
  *
  * While a checkpoint runs, the log is read in large pieces: what it copies cannot change under it.
  */
@@ -20,14 +21,15 @@ struct gather {
     sqlite3_vfs vfs; /* first: SQLite hands it back */
     sqlite3_vfs *real;
     char name[NAME_MAX_];
-    uint64_t checkpoints; /* begun by this connection; */
-    bool ahead;           /* the latest is running */
+    uint64_t checkpoints;      /* begun by this connection; */
+    bool ahead;                /* the latest is running */
+    struct gathered_file *wal; /* its connection's; NULL: not open */
 };
 
 struct gathered_file {
     sqlite3_file base;
     sqlite3_file *real;
-    const struct gather *gather;
+    struct gather *gather;
     bool is_wal;
     /* What is held: n bytes that belong at `at`, to be written; or n_ahead that were read in a checkpoint. */
     char *bytes; /* GATHER_BYTES, from the first write on */
@@ -106,6 +108,8 @@ static int gather_close(sqlite3_file *base)
 {
     struct gathered_file *f = of(base);
     ignore(let_go(f)); /* no sync stood behind it: nobody counts on it */
+    if (f->is_wal)
+        f->gather->wal = NULL;
     free(f->bytes);
     return f->real->pMethods->xClose(f->real);
 }
@@ -159,8 +163,12 @@ static int gather_shm_map(sqlite3_file *f, int page, int size, int extend, void 
 {
     return of(f)->real->pMethods->xShmMap(of(f)->real, page, size, extend, p);
 }
+/* The lock to write the log is one of these.  Frames that are still held then were rolled back: written or not is one.
+ */
 static int gather_shm_lock(sqlite3_file *f, int offset, int n, int flags)
 {
+    if ((flags & SQLITE_SHM_UNLOCK) != 0 && of(f)->gather->wal != NULL)
+        ignore(let_go(of(f)->gather->wal));
     return of(f)->real->pMethods->xShmLock(of(f)->real, offset, n, flags);
 }
 static void gather_shm_barrier(sqlite3_file *f)
@@ -202,6 +210,8 @@ static int gather_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *base, i
         .real = (sqlite3_file *)(void *)(f + 1), .gather = g, .is_wal = (flags & SQLITE_OPEN_WAL) != 0};
     int rc = g->real->xOpen(g->real, name, f->real, flags, out_flags);
     f->base.pMethods = rc == SQLITE_OK ? &methods : NULL;
+    if (rc == SQLITE_OK && f->is_wal)
+        g->wal = f;
     return rc;
 }
 
