@@ -426,6 +426,28 @@ START_TEST(keys_compare_with_and_without_case)
 }
 END_TEST
 
+/* Whatever a key begins with: nothing, a letter of either case, what sorts before or behind letters, an escape. */
+START_TEST(members_are_found_by_name)
+{
+    static const char *const names[] = {"to", "cc", ""};
+    struct json_scan s;
+    struct errmsg e;
+    uint32_t nodes[3];
+    size_t which;
+    ck_assert_int_eq(scan(SLICE("{\"\":1,\"1\":2,\"~\":3,\"t\":4,\"\\u0063c\":5,\"to\":6}"), &s, &e), OK);
+    ck_assert_uint_eq(json_scan_members(&s, 0, names, 3, nodes, &which), JSON_NONE);
+    ck_assert(slice_eq_cstr(json_scan_raw(&s, nodes[0]), "6"));
+    ck_assert(slice_eq_cstr(json_scan_raw(&s, nodes[1]), "5"));
+    ck_assert(slice_eq_cstr(json_scan_raw(&s, nodes[2]), "1"));
+    ck_assert_uint_eq(json_scan_member(&s, 0, ""), nodes[2]);
+    ck_assert_uint_eq(json_scan_member(&s, 0, "cc"), nodes[1]);
+    ck_assert_int_eq(scan(SLICE("{\"x\":1,\"TO\":2}"), &s, &e), OK);
+    uint32_t folds = json_scan_members(&s, 0, names, 3, nodes, &which);
+    ck_assert(slice_eq_cstr(json_scan_raw(&s, folds), "2"));
+    ck_assert_uint_eq(which, 0);
+}
+END_TEST
+
 START_TEST(offsets_are_those_of_the_text)
 {
     struct json_scan s;
@@ -460,6 +482,7 @@ int main(void)
     tcase_add_test(tcase, a_spent_arena_is_a_limit);
     tcase_add_test(tcase, keys_compare_with_and_without_case);
     tcase_add_test(tcase, keys_in_a_spent_arena);
+    tcase_add_test(tcase, members_are_found_by_name);
     tcase_add_test(tcase, offsets_are_those_of_the_text);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
