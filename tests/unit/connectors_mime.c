@@ -359,7 +359,7 @@ START_TEST(a_budget_is_spent)
                      "Content-Transfer-Encoding: quoted-printable\r\n\r\n");
     for (unsigned i = 0; i < MIME_LOOK_BYTES / 2 + 1; i++)
         buf_add_cstr(&b, "a\n");
-    buf_add_cstr(&b, "--b\r\n\r\n4111111111111111\r\n--b--\r\n");
+    buf_add_cstr(&b, "--b\r\n\r\n4111111111111111\r\n--b\r\n\r\nno more\r\n--b--\r\n");
     ck_assert_int_eq(mime_look(buf_slice(&b), &arena, &facts, NULL), OK);
     ck_assert(facts.cut && facts.words == MIME_LOOK_BYTES / 2 && facts.has_card_number);
 }
@@ -449,6 +449,7 @@ static const struct {
 } long_texts[] = {
     {"text/plain", "Hello to you and to you.\r\n", "Card " CARD "\r\n", true},
     {"text/plain", "Hello to you and to you.\r\n", "Card 4111 1111 1111 1112\r\n", false},
+    {"text/plain; charset=iso-8859-1", "Hello to you and to you.\r\n", "Card " CARD "\r\n", true},
     {"text/html", "<p>Hello to you.</p>\r\n", "<p>" CARD "</p>\r\n", true},
     {"text/html", "<p>Hello to you.</p>\r\n", "<a href=\"x/4111111111111111\">x</a>\r\n", false},
     {"text/plain\r\nContent-Transfer-Encoding: quoted-printable", "Hello to you and to you.=\r\n",
