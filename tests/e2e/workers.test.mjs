@@ -131,7 +131,8 @@ describe('three workers', () => {
     await postern.newDay('22:00', 'tue');
     const all = [], answers = [];
     do {
-      /* which worker a connection meets is the kernel's choice */
+      /* which worker a connection meets is the kernel's choice, once for each */
+      http.globalAgent.destroy();
       const more = await people(12);
       answers.push(...(await Promise.all(more.map((person) => postern.sms({ to: person.phone })))));
       all.push(...more);
