@@ -89,6 +89,7 @@ struct counters_state {
     bool up;                         /* they answer, and what they hold is whole */
     /* Redis only: */
     bool breaker_open; /* no connection that answers */
+    bool older;        /* a Postern that counts in the format before is in it, and is waited for */
     bool may_evict;    /* its configuration lets it drop keys when memory is short */
     size_t kept;       /* commits and releases that wait for its return */
     size_t missing;    /* stores whose sends were not waited for when the counts went live */

@@ -1,4 +1,4 @@
-/* One send as Redis holds it: 31 bytes, laid out in counters.lua, numbers big-endian. */
+/* One send as Redis holds it: 29 bytes, laid out in counters.lua, numbers big-endian. */
 #ifndef GATEWAY_COUNTERS_ENTRY_H
 #define GATEWAY_COUNTERS_ENTRY_H
 
@@ -6,7 +6,8 @@
 
 #include "postern/policy.h"
 
-#define COUNTERS_ENTRY_BYTES 31
+#define COUNTERS_ENTRY_BYTES 29
+#define COUNTERS_CHECKS_HEAD 5
 #define COUNTERS_CHECK_BYTES 36
 #define COUNTERS_COUNT_BYTES 16
 
@@ -50,17 +51,23 @@ static inline void counters_entry_time(struct counters_entry *e, int64_t at_ms)
 
 static_assert(CLASS_N <= 8 && CHANNEL_N <= 8, "each is a bit of a byte");
 
+/* A commit is delivered as it was packed. */
+static inline void counters_entry_reserve(uint8_t entry[COUNTERS_ENTRY_BYTES], int64_t redis_s)
+{
+    counters_put(entry + 25, 4, (uint64_t)redis_s);
+}
+
 static inline void counters_entry_pack(struct counters_entry *e, const struct counters_send *s)
 {
     /* One to one for a store's decisions; two stores meet by chance alone, and only within one contact matters it. */
     counters_put(e->b, 8, (s->decision * UINT64_C(0x9E3779B97F4A7C15)) ^ s->store);
     counters_entry_time(e, s->at_ms);
-    counters_put(e->b + 14, 6, 0); /* reserved at: Redis fills it in */
-    e->b[20] = (uint8_t)s->counts;
-    e->b[21] = (uint8_t)(1u << s->class);
-    e->b[22] = (uint8_t)(1u << s->channel);
-    counters_put(e->b + 23, 4, s->category_id);
-    counters_put(e->b + 27, 4, s->subject_id);
+    e->b[14] = (uint8_t)s->counts;
+    e->b[15] = (uint8_t)(1u << s->class);
+    e->b[16] = (uint8_t)(1u << s->channel);
+    counters_put(e->b + 17, 4, s->category_id);
+    counters_put(e->b + 21, 4, s->subject_id);
+    counters_put(e->b + 25, 4, UINT32_MAX);
 }
 
 #endif

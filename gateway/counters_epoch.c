@@ -84,7 +84,7 @@ static void on_chunk(enum err status, const struct redis_reply *reply, void *arg
     struct epoch *e = &c->epoch;
 
     e->loading_chunk = NULL;
-    if (status != OK || reply->kind != REDIS_NUMBER) {
+    if (status != OK || reply->kind != REDIS_TEXT) {
         counters_load_cancel(e->load); /* the answer to the next question starts it anew */
         return;
     }
@@ -96,7 +96,8 @@ static void send_chunk(struct shared *c)
 {
     const struct counters_load_chunk *chunk = counters_load_chunk(c->epoch.load);
     static char keys[COUNTERS_LOAD_ROWS][COUNTERS_KEY];
-    struct slice args[COUNTERS_LOAD_ROWS + 7];
+    struct slice args[COUNTERS_LOAD_ROWS + 9];
+    char acts[COUNTERS_LOAD_ROWS], clock[24];
     char n_keys[12];
     size_t n = 0;
 
@@ -109,9 +110,13 @@ static void send_chunk(struct shared *c)
     args[n++] = SLICE(COUNTERS_PREFIX "epoch");
     for (size_t i = 0; i < chunk->n; i++)
         args[n++] = slice_of(shared_key(chunk->contact[i], keys[i]));
-    args[n++] = SLICE("load");
-    args[n++] = slice_of(c->epoch.loading);
+    memset(acts, 'c', chunk->n);
+    snprintf(clock, sizeof(clock), "%lld", (long long)epoch_redis_s(c));
+    args[n++] = SLICE(""); /* into whichever epoch is made or in force */
+    args[n++] = slice_of(clock);
+    args[n++] = (struct slice){acts, chunk->n};
     args[n++] = (struct slice){(const char *)chunk->entry[0].b, chunk->n * COUNTERS_ENTRY_BYTES};
+    args[n++] = SLICE("");
     c->epoch.loading_chunk = redis_ask(c->redis, args, n, LOAD_MS, on_chunk, c);
 }
 
@@ -171,7 +176,7 @@ static void note_known(struct epoch *e, const struct redis_reply *reply, bool an
 {
     if (anew)
         e->n_known = 0;
-    for (size_t i = 4; i < reply->n && e->n_known < STORES_MAX; i++) {
+    for (size_t i = 5; i < reply->n && e->n_known < STORES_MAX; i++) {
         struct slice s = reply->items[i]->text;
         bool have = s.n != EPOCH_ID_HEX || !is_id(s);
         for (size_t k = 0; k < e->n_known && !have; k++)
@@ -204,18 +209,26 @@ static void on_live(struct shared *c, struct slice text, struct slice upto, int6
     if (strcmp(e->loaded, id) != 0) {
         ignore(slice_to_u64(upto, INT64_MAX, &since_ms)); /* empty: this store is not in it yet */
         load(c, id, (int64_t)since_ms);
-    } else if (c->n_fresh + c->n_kept + c->n_under_way == 0) {
+    } else if (c->n_kept == 0) { /* the others are of the last second */
         e->upto_ms = clock_wall_ms() - SLACK_MS;
     }
-    shared_drain(c);
+    turn_drain(c);
     shared_changed(c, "the epoch is whole");
+}
+
+static void note_older(struct epoch *e, bool older)
+{
+    if (older && !e->older)
+        log_line(LOG_WARN, NULL, "counters", "waits",
+                 "why=\"a Postern of an older version counts in this Redis\" then=\"counted when it is replaced\"");
+    e->older = older;
 }
 
 static void on_answer(enum err status, const struct redis_reply *reply, void *arg)
 {
     struct shared *c = arg;
     struct epoch *e = &c->epoch;
-    bool good = status == OK && reply->kind == REDIS_LIST && reply->n >= 4 && is_id(reply->items[1]->text);
+    bool good = status == OK && reply->kind == REDIS_LIST && reply->n >= 5 && is_id(reply->items[1]->text);
     int64_t next_ms = BUILD_ASK_MS;
 
     e->ask = NULL;
@@ -228,6 +241,7 @@ static void on_answer(enum err status, const struct redis_reply *reply, void *ar
     struct slice word = reply->items[0]->text, id = reply->items[1]->text;
     bool live = slice_eq_cstr(word, "live");
     note_known(e, reply, live);
+    e->redis_minus_boot_ms = reply->items[4]->number - clock_boot_ms();
     e->give_up = false;
     if (live) {
         on_live(c, id, reply->items[2]->text, reply->items[3]->number);
@@ -239,6 +253,7 @@ static void on_answer(enum err status, const struct redis_reply *reply, void *ar
         epoch_lost(c, "Redis was flushed, restarted, replaced, or it evicted keys");
         if (slice_eq_cstr(word, "load"))
             load(c, text, 0);
+        note_older(e, slice_eq_cstr(word, "older"));
     }
     if (e->again)
         next_ms = 0;
@@ -251,7 +266,7 @@ static void ask_state(struct shared *c)
 {
     struct epoch *e = &c->epoch;
     char drawn[EPOCH_ID_HEX + 1], upto[24], settled[12], away[12];
-    struct slice args[17 + STORES_MAX];
+    struct slice args[18 + STORES_MAX];
     size_t n = 0;
 
     hash_random_id("", EPOCH_ID_HEX / 2, drawn, sizeof(drawn));
@@ -260,11 +275,12 @@ static void ask_state(struct shared *c)
     snprintf(away, sizeof(away), "%d", AWAY_MS);
     args[n++] = SLICE("EVAL");
     args[n++] = counters_epoch_lua;
-    args[n++] = SLICE("4");
+    args[n++] = SLICE("5");
     args[n++] = SLICE(COUNTERS_PREFIX "epoch");
     args[n++] = SLICE(COUNTERS_PREFIX "build");
     args[n++] = SLICE(COUNTERS_PREFIX "seen");
     args[n++] = SLICE(COUNTERS_PREFIX "members");
+    args[n++] = SLICE(COUNTERS_FORMER);
     const char *const texts[] = {
         e->store, e->process, e->run_id, e->evicted, drawn, e->loaded, upto, e->give_up ? e->text : "", settled, away};
     for (size_t i = 0; i < N_ELEMENTS(texts); i++)
@@ -343,6 +359,11 @@ void epoch_ask(struct shared *c)
         return;
     }
     e->ask = redis_ask(c->redis, (struct slice[]){SLICE("INFO")}, 1, ASK_MS, on_info, c);
+}
+
+int64_t epoch_redis_s(const struct shared *c)
+{
+    return (clock_boot_ms() + c->epoch.redis_minus_boot_ms) / 1000;
 }
 
 void epoch_connected(struct shared *c, bool up)

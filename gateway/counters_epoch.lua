@@ -1,10 +1,12 @@
 -- The epoch: whose sends the contacts' strings hold, and since when they are whole.  Every process runs this twice a
 -- second, and again whenever it has something to say.  It is the only place where the state of a rebuild is kept, so
 -- that any process may die at any moment.
--- KEYS: epoch, build, seen, members.  ARGV: 1 store, 2 process, 3 run id of the server, 4 keys it evicted, 5 a random
--- id, 6 epoch whose rows this process has loaded, or '', 7 everything of this store before that ms is in them, 8 epoch
--- to give up, or '', 9 ms to wait before a store is read, 10 ms to wait for a store that is away, 11.. stores known.
--- epoch: "id:run id:evicted".  Answers: word, epoch or its id, the store's loaded ms, stores left out, stores seen.
+-- KEYS: epoch, build, seen, members, seen of the format before.
+-- ARGV: 1 store, 2 process, 3 run id of the server, 4 keys it evicted, 5 a random id, 6 epoch whose rows this process
+-- has loaded, or '', 7 everything of this store before that ms is in them, 8 epoch to give up, or '', 9 ms to wait before
+-- a store is read, 10 ms to wait for a store that is away, 11.. stores known.
+-- epoch: "id:run id:evicted".  Answers: word, epoch or its id, the store's loaded ms, stores left out, Redis' clock,
+-- stores seen.
 local call = redis.call
 local EPOCH, BUILD, SEEN, MEMBERS = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local store, process, run, evicted, drawn, loaded, upto = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
@@ -13,11 +15,12 @@ local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local function text(ms) return string.format('%.0f', ms) end
 
 call('HSET', SEEN, store, text(now))
-local seen, all = {}, call('HGETALL', SEEN)
+local seen, seen_ms, all = {}, {}, call('HGETALL', SEEN)
 for i = 1, #all, 2 do
-  if now - tonumber(all[i + 1]) < 60000 then seen[#seen + 1] = all[i] else call('HDEL', SEEN, all[i]) end
+  seen_ms[all[i]] = tonumber(all[i + 1])
+  if now - seen_ms[all[i]] < 60000 then seen[#seen + 1] = all[i] else call('HDEL', SEEN, all[i]) end
 end
-local function answer(word, id, ms, missing) return { word, id, ms, missing, unpack(seen) } end
+local function answer(word, id, ms, missing) return { word, id, ms, missing, now, unpack(seen) } end
 
 local epoch = call('GET', EPOCH)
 if epoch then
@@ -40,6 +43,15 @@ end
 for i = 11, #ARGV do call('HSETNX', BUILD, 'of:' .. ARGV[i], '') end
 call('HSETNX', BUILD, 'of:' .. store, '')
 if loaded == id then call('HSET', BUILD, 'of:' .. store, '=' .. upto) end
+-- What a Postern of the format before sends is in no epoch of ours, until it is replaced and its store is loaded.
+local former = call('HGETALL', KEYS[5])
+for i = 1, #former, 2 do
+  local ms = tonumber(former[i + 1])
+  if now - ms < 60000 and ms > (seen_ms[former[i]] or 0) then
+    call('HSET', BUILD, 'began', text(now))
+    return answer('older', id, '', 0)
+  end
+end
 local waited = now - tonumber(call('HGET', BUILD, 'began'))
 if waited < tonumber(ARGV[9]) then return answer('wait', id, '', 0) end
 

@@ -80,9 +80,10 @@ const char *gateway_starting(struct gateway *g)
     int64_t since_ms = clock_mono_ms() - g->started_mono_ms;
 
     if (!g->has_counted) {
+        struct counters_state c = counters_state(g->counters);
         metrics_publish(g->metrics, g);
         g->has_counted = metrics_counters_up(g->metrics) || since_ms >= COUNTING_MS ||
-                         (since_ms >= UNCOUNTED_MS && counters_state(g->counters).breaker_open);
+                         (since_ms >= UNCOUNTED_MS && (c.breaker_open || c.older));
     }
     return g->has_counted ? NULL : "the frequency counters are being loaded";
 }

@@ -167,6 +167,11 @@ void redis_write_soon(struct redis *r)
         r->flush = loop_defer(r->loop, on_flush, r);
 }
 
+void redis_write_now(struct redis *r)
+{
+    redis_link_write(r);
+}
+
 struct redis_op *redis_ask(struct redis *r, const struct slice *args, size_t n_args, int64_t deadline_ms, redis_cb *cb,
                            void *arg)
 {

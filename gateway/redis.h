@@ -62,9 +62,11 @@ typedef void redis_cb(enum err status, const struct redis_reply *reply, void *ar
 struct redis_op *redis_ask(struct redis *r, const struct slice *args, size_t n_args, int64_t deadline_ms, redis_cb *cb,
                            void *arg);
 /* cb is not called any more; the command may be carried out. */
+void redis_op_cancel(struct redis_op **op);
 /* before_write will be called at the end of this turn, when there is a connection. */
 void redis_write_soon(struct redis *r);
-void redis_op_cancel(struct redis_op **op);
+/* There will be no end of this turn: what was asked leaves now. */
+void redis_write_now(struct redis *r);
 
 struct redis_counters {
     uint64_t commands, timeouts, failures; /* failures: error replies, and connections that broke */

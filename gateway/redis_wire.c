@@ -16,6 +16,13 @@
 
 /* --- commands ---------------------------------------------------------------------------- */
 
+static char *put_end(char *p)
+{
+    p[0] = '\r';
+    p[1] = '\n';
+    return p + 2;
+}
+
 static char *put_head(char *p, char sign, size_t n)
 {
     char digits[20];
@@ -27,8 +34,7 @@ static char *put_head(char *p, char sign, size_t n)
     *p++ = sign;
     memcpy(p, digits + at, sizeof(digits) - at);
     p += sizeof(digits) - at;
-    memcpy(p, "\r\n", 2);
-    return p + 2;
+    return put_end(p);
 }
 
 bool redis_wire_add(struct evbuffer *out, const struct slice *args, size_t n)
@@ -45,8 +51,7 @@ bool redis_wire_add(struct evbuffer *out, const struct slice *args, size_t n)
         p = put_head(p, '$', args[i].n);
         if (args[i].n > 0)
             memcpy(p, args[i].p, args[i].n);
-        memcpy(p + args[i].n, "\r\n", 2);
-        p += args[i].n + 2;
+        p = put_end(p + args[i].n);
     }
     place.iov_len = (size_t)(p - (char *)place.iov_base);
     return evbuffer_commit_space(out, &place, 1) == 0;

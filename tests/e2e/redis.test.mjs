@@ -382,11 +382,11 @@ describe('Redis is not the one it was', { timeout: 120_000 }, () => {
   it('a replica that became master without the last sends: they are counted again from the store', async () => {
     const [ada, bob] = [await postern.subscriber(), await postern.subscriber()];
     assert.equal((await postern.mail({ to: ada.email, text: 'before' })).status, 202);
-    await waitFor('the replica to have the epoch', () => replica.command('EXISTS', 'postern:epoch'));
+    await waitFor('the replica to have the epoch', () => replica.command('EXISTS', 'postern:2:epoch'));
     await replica.command('REPLICAOF', 'NO', 'ONE');
     for (let i = 0; i < 2; i++) assert.equal((await postern.mail({ to: ada.email, text: `unreplicated ${i}` })).status, 202);
     for (let i = 0; i < 3; i++) assert.equal((await postern.mail({ to: bob.email, text: `unreplicated ${i}` })).status, 202);
-    assert.equal(await replica.command('EXISTS', 'postern:epoch'), 1, 'the replica holds the epoch itself');
+    assert.equal(await replica.command('EXISTS', 'postern:2:epoch'), 1, 'the replica holds the epoch itself');
     proxy.switchTo(replica);
     const losses = waitFor('another server noticed', async () => (await postern.metric('postern_counters_losses_total')) === 1, { deadline: 2500 });
     const { count } = await storm([postern], ada, 20);
@@ -425,12 +425,17 @@ describe('a store and its Redis', { timeout: RUNS ? 600_000 : 120_000 }, () => {
   before(async () => (redis = await RedisServer.start()));
   after(() => redis?.stop());
 
-  /** What Redis holds of a contact, entry by entry, each as the bytes of its string. */
+  /** What Redis holds, each send once: where in its contact's string, and whether it is no more than reserved. */
   async function entries() {
     const all = [];
-    for (const key of await redis.command('KEYS', 'postern:c:*')) {
+    for (const key of await redis.command('KEYS', 'postern:2:c:*')) {
       const text = Buffer.from(await redis.command('GET', key), 'latin1');
-      for (let at = 0; at < text.length; at += 31) all.push({ key, at, reserved: text.readUIntBE(at + 14, 6) > 0 });
+      const sends = new Map();
+      for (let at = 0; at < text.length; at += 29) {
+        const state = text.readUInt32BE(at + 25);
+        sends.set(text.toString('hex', at, at + 8), { key, at, reserved: state > 0 && state < 0xffffffff }); // what came last is so
+      }
+      all.push(...sends.values());
     }
     return all;
   }
@@ -448,6 +453,25 @@ describe('a store and its Redis', { timeout: RUNS ? 600_000 : 120_000 }, () => {
     await up(postern);
     const { count } = await storm([postern], ada, 20);
     assert.deepEqual(count, { forwarded: 1, blocked: 19 });
+  });
+
+  it('a Postern of an older version in the same Redis is waited for: neither sees what the other counts', async (t) => {
+    const shared = await RedisServer.start();
+    t.after(() => shared.stop());
+    const seen = (store) => shared.command('HSET', 'postern:seen', store, Date.now()); // as 0.1 keeps it, twice a second
+    await seen('00000000feedface');
+    const house = await startHouse({ configure: sharing(shared) });
+    t.after(() => house.end());
+    const { postern } = house;
+    await waitFor('the reason', () => /event=waits .*older version/.test(postern.log));
+    const ada = await postern.subscriber();
+    assert.equal(code(await postern.mail({ to: ada.email, text: 'offer' })), 'PST-DEFER-DEGRADED');
+    assert.equal(await postern.metric('postern_counters_up'), 0);
+    const [own] = await shared.command('HKEYS', 'postern:2:seen');
+    await seen(own); // what it was itself before its upgrade
+    await shared.command('HDEL', 'postern:seen', '00000000feedface');
+    await up(postern);
+    assert.equal(header(await postern.mail({ to: ada.email, text: 'offer' }), 'X-Postern-Outcome'), 'forwarded');
   });
 
   it('killed between reserving and sending: after the life of a reservation nothing is counted that was not sent', async (t) => {
@@ -470,7 +494,7 @@ describe('a store and its Redis', { timeout: RUNS ? 600_000 : 120_000 }, () => {
     }
     // Instead of waiting 60 s, every reservation becomes 61 s older; the long run waits.
     if (RUNS) await sleep(61_000);
-    else for (const one of await entries()) if (one.reserved) await redis.command('SETRANGE', one.key, one.at + 14, '\x00\x00\x00\x00\x00\x01');
+    else for (const one of await entries()) if (one.reserved) await redis.command('SETRANGE', one.key, one.at + 25, '\x01\x00\x00\x00');
     for (const one of people) {
       for (let i = 0; i < 5; i++) await postern.mail({ to: one.email, text: `more ${i}` });
     }

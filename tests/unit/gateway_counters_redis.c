@@ -387,6 +387,46 @@ START_TEST(four_hundred_at_once_get_three_slots)
 }
 END_TEST
 
+/* A commit waits a few ms for company; the end of the process does not. */
+START_TEST(what_was_settled_leaves_at_the_end)
+{
+    wait_until_up(10000);
+    struct seen a = reserve_one(1), b = reserve_one(2);
+    counters_commit(shared, a.reservation, START);
+    counters_release(shared, b.reservation);
+    counters_free(&shared);
+    open_shared();
+    wait_until_up(10000);
+    ck_assert_int_eq(count_now(), 1);
+    /* One entry, and it is a send. */
+    tell_server("EVAL \"local s = redis.call('GET', KEYS[1]) return redis.status_reply(#s == 29 and "
+                "struct.unpack('>I4', s, 26) == 0 and 'OK' or nil)\" 1 postern:2:c:000000000000002a\r\n");
+}
+END_TEST
+
+/* One after the other, with room for all: appended, put in their places now and then, and none lost or counted twice.
+ */
+START_TEST(a_hundred_sends_to_one_contact_count_each)
+{
+    struct cap_check cap = any_of_3;
+    wait_until_up(10000);
+    cap.limit = 1000;
+    for (uint64_t i = 1; i <= 100; i++) {
+        struct counters_request r = one(i);
+        r.checks = &cap;
+        r.now_ms = START + (int64_t)i * 4 * 60 * MS_PER_MINUTE; /* every day some */
+        struct seen s = question(shared, &r, true);
+        ck_assert(s.reserved);
+        if (i % 5 == 0)
+            counters_release(shared, s.reservation);
+        else
+            counters_commit(shared, s.reservation, r.now_ms - (int64_t)(i % 3) * MS_PER_MINUTE);
+        wait_settled();
+    }
+    ck_assert_int_eq(count_now(), 80);
+}
+END_TEST
+
 /* More than one script takes: the first ones are full to the last place. */
 START_TEST(two_hundred_commits_in_one_turn_count_each)
 {
@@ -447,6 +487,8 @@ int main(void)
     tcase_add_test(t, commits_of_the_lost_epoch_count_once_and_releases_not_at_all);
     tcase_add_test(t, a_cancelled_question_keeps_no_slot);
     tcase_add_test(t, four_hundred_at_once_get_three_slots);
+    tcase_add_test(t, what_was_settled_leaves_at_the_end);
+    tcase_add_test(t, a_hundred_sends_to_one_contact_count_each);
     tcase_add_test(t, two_hundred_commits_in_one_turn_count_each);
     tcase_add_test(t, a_big_log_is_loaded_without_a_long_turn);
     tcase_set_timeout(t, 120);
