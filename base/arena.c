@@ -102,6 +102,35 @@ void arena_clear(struct arena *a)
     *a = (struct arena){.max_bytes = a->max_bytes};
 }
 
+struct arena_mark arena_mark(const struct arena *a)
+{
+    struct arena_mark m = {.head = a->head, .used_bytes = a->used_bytes, .held_bytes = a->held_bytes};
+    if (a->head != NULL) {
+        m.next = a->head->next;
+        m.head_used = a->head->used;
+    }
+    return m;
+}
+
+/* Blocks are put before the head, or right behind it. */
+void arena_rewind(struct arena *a, const struct arena_mark *m)
+{
+    struct arena_block *block = a->head;
+    while (block != m->next) {
+        struct arena_block *next = block->next;
+        if (block != m->head)
+            block_free(block);
+        block = next;
+    }
+    a->head = m->head;
+    if (a->head != NULL) {
+        a->head->next = m->next;
+        a->head->used = m->head_used;
+    }
+    a->used_bytes = m->used_bytes;
+    a->held_bytes = m->held_bytes;
+}
+
 /* Of a block for n bytes alone: a size that is kept, if there is one. */
 static size_t size_alone(size_t n)
 {

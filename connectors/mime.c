@@ -16,8 +16,6 @@
 #include "mime_walk.h"
 #include "postern/limits.h"
 
-#define SCRATCH_MORE 4096u
-
 struct look {
     struct slice content;
     struct arena *arena;
@@ -150,21 +148,19 @@ static struct slice decode(struct slice s, enum mime_encoding encoding, size_t m
  */
 static enum err find_card(struct look *k, const struct mime_part *part, struct slice raw)
 {
-    struct arena scratch;
     bool cut;
     const struct charset *charset = charset_of(part->charset);
     bool converts = charset != NULL && charset->beyond_ascii;
     if (k->out->has_card_number)
         return OK;
-    arena_init(&scratch, raw.n * 4 + SCRATCH_MORE);
-    struct slice text = decode(raw, part->encoding, raw.n, &cut, &scratch);
+    struct arena_mark mark = arena_mark(k->arena);
+    struct slice text = decode(raw, part->encoding, raw.n, &cut, k->arena);
     if (text.n > 0 && converts)
-        text = convert(text, charset->name, &scratch);
+        text = convert(text, charset->name, k->arena);
     enum err err = text.p == NULL ? ERR_LIMIT : OK;
     if (err == OK)
         body_find_card(text, part->kind == MIME_HTML, k->out);
-    k->arena->starved |= scratch.starved;
-    arena_clear(&scratch);
+    arena_rewind(k->arena, &mark);
     return err;
 }
 

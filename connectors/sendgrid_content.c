@@ -7,8 +7,6 @@
 #include "postern/card_number.h"
 #include "sendgrid_reading.h"
 
-#define SCRATCH_MORE 4096u
-
 enum content_kind { CONTENT_OTHER, CONTENT_TEXT, CONTENT_HTML };
 
 struct content {
@@ -52,13 +50,11 @@ static enum err look_at(struct sendgrid_reading *g, const struct content *part, 
         return OK;
     }
     /* Nobody is to see it: its escapes are undone for this look alone. */
-    struct arena scratch;
-    arena_init(&scratch, json_scan_raw(&g->sg->scan, part->value).n + SCRATCH_MORE);
-    bool read = json_scan_text(&g->sg->scan, part->value, &scratch, &text);
+    struct arena_mark mark = arena_mark(g->arena);
+    bool read = json_scan_text(&g->sg->scan, part->value, g->arena, &text);
     if (read)
         body_look(text, html, body);
-    g->arena->starved |= scratch.starved;
-    arena_clear(&scratch);
+    arena_rewind(g->arena, &mark);
     return read ? OK : sendgrid_out_of_memory(g);
 }
 

@@ -38,4 +38,12 @@ struct slice arena_slice(struct arena *a, struct slice s); /* p == NULL when the
 struct slice arena_join(struct arena *a, struct slice left, struct slice right); /* the same */
 char *arena_printf(struct arena *a, const char *fmt, ...) PRINTF_LIKE(2, 3) NODISCARD;
 
+/* What is taken from here on is given back by arena_rewind, in one piece: for what is looked at and not kept. */
+struct arena_mark {
+    struct arena_block *head, *next;
+    size_t head_used, used_bytes, held_bytes;
+};
+struct arena_mark arena_mark(const struct arena *a);
+void arena_rewind(struct arena *a, const struct arena_mark *m);
+
 #endif

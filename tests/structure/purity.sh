@@ -4,7 +4,7 @@
 set -u
 allowed='^(_GLOBAL_OFFSET_TABLE_|__stack_chk_fail|__assert_fail|mem(cpy|set|cmp|move|chr|rchr|mem)|str(len|cmp|ncmp|chr|rchr|nlen|casecmp|ncasecmp|spn|cspn|str)|snprintf|vsnprintf|__(v?snprintf|memcpy|memset|memmove)_chk|qsort|bsearch|__ctype_(b|tolower|toupper)_loc)$'
 # Of base, these: no clock, no heap, no file, no log.  (hash_siphash draws its key once a process: against crafted keys.)
-base='^(slice_|buf_|arena_(alloc|bytes|calloc|strndup|slice|join|printf)$|text_add$|u64_text$|address_|hash_(hex|unhex|base64|unbase64|hmac_sha1|hmac_sha256|sha256|siphash|equal)|errmsg_set$|ensure_failed$|date_|zone_(offset_s|to_local|to_utc_ms)$|rfc3339_|rfc2822_|http_date_parse$|retry_after_parse$|(channel|class|priority|sender_kind|opt_out_scope|source|preference_key|zone_basis|outcome|level|severity|reason|rule)_(name|parse|family|sentence)$|region_(parse|format|overlaps)$|local_rule_format$|decision_code$|card_number_(find|possible)$|markup_next$)'
+base='^(slice_|buf_|arena_(alloc|bytes|calloc|strndup|slice|join|printf|mark|rewind)$|text_add$|u64_text$|address_|hash_(hex|unhex|base64|unbase64|hmac_sha1|hmac_sha256|sha256|siphash|equal)|errmsg_set$|ensure_failed$|date_|zone_(offset_s|to_local|to_utc_ms)$|rfc3339_|rfc2822_|http_date_parse$|retry_after_parse$|(channel|class|priority|sender_kind|opt_out_scope|source|preference_key|zone_basis|outcome|level|severity|reason|rule)_(name|parse|family|sentence)$|region_(parse|format|overlaps)$|local_rule_format$|decision_code$|card_number_(find|possible)$|markup_next$)'
 # Of connectors/mime.c: what decodes bytes in memory that it is given.  (iconv_open may load a table: of a fixed list.)
 decoders='^(g_mime_encoding_(init_decode|outlen|step)|iconv(_open|_close)?|__errno_location)$'
 build=${1:-build/dev}

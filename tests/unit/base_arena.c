@@ -94,6 +94,34 @@ START_TEST(copies)
 }
 END_TEST
 
+/* Whatever was taken meanwhile: in the head, in new heads, in blocks alone. */
+START_TEST(rewinds)
+{
+    static const size_t sizes[] = {16, 1000, 5000, 100000, 3000000};
+    for (unsigned before = 0; before <= N_ELEMENTS(sizes); before++) {
+        struct arena a;
+        arena_init(&a, 1u << 28);
+        char *kept[N_ELEMENTS(sizes)];
+        for (unsigned i = 0; i < before; i++)
+            kept[i] = memset(arena_alloc(&a, sizes[i]), 'k', sizes[i]);
+        struct arena_mark m = arena_mark(&a);
+        struct arena was = a;
+        for (unsigned lap = 0; lap < 3; lap++) {
+            for (unsigned i = 0; i < 40; i++) {
+                size_t n = sizes[(i + lap) % N_ELEMENTS(sizes)];
+                memset(arena_alloc(&a, n), 'x', n);
+            }
+            arena_rewind(&a, &m);
+            ck_assert(a.head == was.head && a.used_bytes == was.used_bytes && a.held_bytes == was.held_bytes);
+        }
+        for (unsigned i = 0; i < before; i++)
+            ck_assert(kept[i][0] == 'k' && kept[i][sizes[i] - 1] == 'k');
+        ck_assert_ptr_nonnull(arena_alloc(&a, 64));
+        arena_clear(&a);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("arena");
@@ -102,6 +130,7 @@ int main(void)
     tcase_add_test(tests, budget);
     tcase_add_test(tests, sizes_do_not_wrap);
     tcase_add_test(tests, copies);
+    tcase_add_test(tests, rewinds);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

@@ -106,8 +106,10 @@ END_TEST
 START_TEST(a_mail_in_little_memory)
 {
     struct slice body = mail_about(
-        "\\n4111111111111111", "\"content\":[" TEXT("a\\n") "," HTML("\\n4111111111111111") ",{\"type\":\"text\\/x\","
-                                                                                            "\"value\":\"\\n\"}]");
+        "\\n4111111111111111",
+        "\"content\":[" TEXT("a\\n") "," HTML(
+            "\\n4111111111111111") ",{\"type\":\"text\\/x-and-a-name-that-is-longer-than-the-number-before\","
+                                   "\"value\":\"\\n\"}]");
     bool passed = false;
     for (size_t max = 64; !passed && max < 65536; max += 16) {
         struct arena small;

@@ -526,6 +526,22 @@ START_TEST(words_are_counted)
 }
 END_TEST
 
+/* There is room for what is read of it, and none for the rest. */
+START_TEST(the_arena_may_be_spent_by_a_long_text)
+{
+    struct arena small;
+    struct body_facts facts;
+    mail_begin();
+    buf_add_cstr(&b, "Content-Transfer-Encoding: base64\r\n\r\n");
+    for (unsigned i = 0; i < 4 * MIME_LOOK_BYTES; i += 34)
+        buf_add_cstr(&b, "SGVsbG8gdG8geW91IGFuZCB0byB5b3Ug\r\n");
+    arena_init(&small, 3 * MIME_LOOK_BYTES);
+    ck_assert_int_eq(mime_look(buf_slice(&b), &small, &facts, NULL), ERR_LIMIT);
+    ck_assert_uint_eq(facts.words, MIME_LOOK_BYTES / 24 * 6 + 4); /* "Hello to you and to you " */
+    arena_clear(&small);
+}
+END_TEST
+
 START_TEST(the_arena_may_be_spent)
 {
     struct body_facts facts;
@@ -559,6 +575,7 @@ int main(void)
     tcase_add_test(c, texts_add_up);
     tcase_add_test(c, words_are_counted);
     tcase_add_test(c, the_arena_may_be_spent);
+    tcase_add_test(c, the_arena_may_be_spent_by_a_long_text);
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
