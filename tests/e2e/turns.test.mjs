@@ -52,6 +52,7 @@ describe('mails of 30 MB by SMTP', () => {
   const rows = [
     ['of lines like delimiters, 49 levels deep', `Subject: s\r\n${nested(49)}\r\n${fill('--bb--\r\n', SIZE / 2)}`],
     ["of what is nearly cards' numbers", head('text/plain') + NEARLY_CARDS],
+    ['of text in base64', head('text/plain', 'Content-Transfer-Encoding: base64') + BASE64],
     ['of base64, from which a field is cut', head('multipart/mixed; boundary=b', 'X-Postern-Category: invoice') + attached],
   ];
   for (const [what, text] of rows)
@@ -73,6 +74,7 @@ describe('requests of 30 MB', () => {
     `{"personalizations":[${to.map(({ email }) => `{"to":[{"email":"${email}"}]}`)}],"from":{"email":"a@shop.example"},"subject":"s","content":[{"type":"text/html","value":"${value}"}]${more}}`;
   const rows = [
     ['of escapes', () => mail(fill('\\n\\u0031')), 202],
+    ['of text with an escape', () => mail(fill('nothing but text ', SIZE - 100) + '\\n'), 202],
     ['of keys', () => mail('v', `,"sections":{${Array.from({ length: 2_000_000 }, (_, i) => `"a${i}":0`)}}`), 413],
     ['from which a recipient and a field are cut', () => mail('v', `,"headers":{"X-Postern-Category":"invoice"},"attachments":[{"filename":"a","content":"${fill('QUJD')}"}]`, [ada, bob]), 202],
   ];
