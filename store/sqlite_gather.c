@@ -1,10 +1,13 @@
 /*
- * Fewer and larger reads and writes.  SQLite writes a frame of the write-ahead log in two pieces and a checkpoint page
- * by page, each with a system call of its own; most of them follow one another in the file.  This stands between
- * SQLite and the real VFS, holds writes back while each begins where the last one ended, and lets them go before
- * anything else is done with the file: before a sync above all, which is what a commit waits for, and what
- * synchronous=FULL does before any other connection is told of the frames.  A write that fails then fails the sync.
- * What a rollback leaves behind goes before the log is another's to write.
+ * Fewer and larger reads and writes of the write-ahead log.  SQLite writes a frame in two pieces, each with a system
+ * call of its own, which follow one another in the file.  This stands between SQLite and the real VFS, holds writes
+ * back while each begins where the last one ended, and lets them go before anything else is done with the log: before
+ * a sync above all, which is what a commit waits for, and what synchronous=FULL does before any other connection is
+ * told of the frames.  A write that fails then fails the sync.  What a rollback leaves behind goes before the log is
+ * another's to write.
+ *
+ * The database itself is written at once: a checkpoint behind a reader tells the others what it has copied without a
+ * sync before, so nobody would hear of a write that failed later.
  *
  * While a checkpoint runs, the log is read in large pieces: what it copies cannot change under it.
  */
@@ -31,6 +34,8 @@ struct gathered_file {
     sqlite3_file *real;
     struct gather *gather;
     bool is_wal;
+    int lost; /* of the running transaction's writes, some: why.  SQLite heard of it in another call, which it may
+                 forgive */
     /* What is held: n bytes that belong at `at`, to be written; or n_ahead that were read in a checkpoint. */
     char *bytes; /* GATHER_BYTES, from the first write on */
     size_t n, n_ahead;
@@ -48,7 +53,10 @@ static int let_go(struct gathered_file *f)
 {
     size_t n = f->n;
     f->n = f->n_ahead = 0;
-    return n == 0 ? SQLITE_OK : f->real->pMethods->xWrite(f->real, f->bytes, (int)n, f->at);
+    int rc = n == 0 ? SQLITE_OK : f->real->pMethods->xWrite(f->real, f->bytes, (int)n, f->at);
+    if (rc != SQLITE_OK)
+        f->lost = rc;
+    return rc;
 }
 
 static bool has_room(struct gathered_file *f, size_t n)
@@ -61,6 +69,8 @@ static bool has_room(struct gathered_file *f, size_t n)
 static int gather_write(sqlite3_file *base, const void *p, int n, sqlite3_int64 at)
 {
     struct gathered_file *f = of(base);
+    if (!f->is_wal)
+        return f->real->pMethods->xWrite(f->real, p, n, at);
     bool follows = f->n > 0 && at == f->at + (sqlite3_int64)f->n && has_room(f, (size_t)n);
     if (!follows) {
         int rc = let_go(f);
@@ -128,6 +138,8 @@ static int gather_truncate(sqlite3_file *f, sqlite3_int64 size)
 }
 static int gather_sync(sqlite3_file *f, int flags)
 {
+    if (of(f)->lost != SQLITE_OK)
+        return of(f)->lost;
     AFTER_WRITES(f, xSync(real, flags));
 }
 static int gather_size(sqlite3_file *f, sqlite3_int64 *size)
@@ -167,8 +179,11 @@ static int gather_shm_map(sqlite3_file *f, int page, int size, int extend, void 
  */
 static int gather_shm_lock(sqlite3_file *f, int offset, int n, int flags)
 {
-    if ((flags & SQLITE_SHM_UNLOCK) != 0 && of(f)->gather->wal != NULL)
-        ignore(let_go(of(f)->gather->wal));
+    struct gathered_file *wal = of(f)->gather->wal;
+    if ((flags & SQLITE_SHM_UNLOCK) != 0 && wal != NULL) {
+        ignore(let_go(wal));
+        wal->lost = SQLITE_OK;
+    }
     return of(f)->real->pMethods->xShmLock(of(f)->real, offset, n, flags);
 }
 static void gather_shm_barrier(sqlite3_file *f)

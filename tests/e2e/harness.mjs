@@ -554,7 +554,7 @@ export async function runToEnd(args, { cwd, env = {}, deadline = READY_MS } = {}
 
 /** What a sanitizer build is told by the environment. */
 function sanitizers() {
-  const names = ['ASAN_OPTIONS', 'UBSAN_OPTIONS', 'LSAN_OPTIONS', 'LD_LIBRARY_PATH'];
+  const names = ['ASAN_OPTIONS', 'UBSAN_OPTIONS', 'LSAN_OPTIONS', 'TSAN_OPTIONS', 'LD_LIBRARY_PATH'];
   return Object.fromEntries(names.filter((name) => process.env[name]).map((name) => [name, process.env[name]]));
 }
 

@@ -6,6 +6,34 @@
 
 #include "store/sqlite.h"
 
+#include "tests/unit/store_shim.h"
+
+/* The write that fails, once, counted down; 0: none does. */
+static struct {
+    int countdown;
+    bool of_log; /* else of the database */
+    bool fired;
+} fault;
+
+static int maybe_fail(struct shim_file *f, const void *p, int n, sqlite3_int64 at)
+{
+    (void)p;
+    (void)n;
+    (void)at;
+    bool log = f->name != NULL && strlen(f->name) > 4 && strcmp(f->name + strlen(f->name) - 4, "-wal") == 0;
+    if (fault.countdown == 0 || log != fault.of_log || --fault.countdown > 0)
+        return SQLITE_OK;
+    fault.fired = true;
+    return SQLITE_FULL;
+}
+
+static void fail_write(int nth, bool of_log)
+{
+    fault.countdown = nth;
+    fault.of_log = of_log;
+    fault.fired = false;
+}
+
 static char dir[64], path[96];
 static struct gather *gather;
 static sqlite3 *gathered, *plain;
@@ -44,6 +72,8 @@ static void setup(void)
     snprintf(dir, sizeof dir, "/tmp/postern-gather-XXXXXX");
     ck_assert_ptr_nonnull(mkdtemp(dir));
     snprintf(path, sizeof path, "%s/db", dir);
+    if (sqlite3_vfs_find("shim") == NULL)
+        shim_register((struct shim_hooks){.write = maybe_fail});
     gather = gather_new();
     gathered = opened(gather_name(gather));
     plain = opened(NULL);
@@ -105,6 +135,75 @@ START_TEST(a_large_commit_is_whole_for_another)
 }
 END_TEST
 
+/* All that was committed, as who opens the files anew finds it. */
+static void assert_whole(const char *rows)
+{
+    sqlite3 *fresh = opened(NULL);
+    ASSERT_SAYS(fresh, "SELECT count(*) FROM t", rows);
+    ASSERT_SAYS(fresh, "PRAGMA integrity_check", "ok");
+    sqlite3_close(fresh);
+}
+
+/* A checkpoint that could not write to the database has not happened: the log still stands, and is read. */
+static void assert_checkpoints_fail_whole(bool behind_a_reader)
+{
+    bool fired = true;
+    for (int nth = 1; fired; nth++) {
+        ck_assert_int_lt(nth, 1000);
+        run(gathered, "DELETE FROM t; PRAGMA wal_checkpoint(TRUNCATE)");
+        add(gathered, 1, 50);
+        sqlite3 *reader = opened(NULL);
+        if (behind_a_reader)
+            run(reader, "BEGIN; SELECT count(*) FROM t");
+        add(plain, 51, 60);
+        ASSERT_SAYS(gathered, "SELECT count(*) FROM t", "60");
+        fail_write(nth, false);
+        int rc = sqlite3_wal_checkpoint_v2(gathered, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+        fired = fault.fired;
+        fail_write(0, false);
+        ck_assert_int_eq(rc, fired ? SQLITE_FULL : SQLITE_OK);
+        assert_whole("60");
+        sqlite3_close(reader);
+    }
+}
+
+START_TEST(a_checkpoint_that_cannot_write_has_not_happened)
+{
+    assert_checkpoints_fail_whole(false);
+}
+END_TEST
+
+START_TEST(nor_has_one_behind_a_reader)
+{
+    assert_checkpoints_fail_whole(true);
+}
+END_TEST
+
+/* Frames go to the log before the commit; whichever of these writes fails, and whatever is done after it. */
+START_TEST(what_the_log_lost_is_not_committed)
+{
+    bool fired = true;
+    for (int nth = 1; fired; nth += 1 + nth / 6) {
+        ck_assert_int_lt(nth, 1000);
+        run(gathered, "DELETE FROM t; PRAGMA wal_checkpoint(TRUNCATE)");
+        add(gathered, 1, 200);
+        run(gathered, "BEGIN IMMEDIATE");
+        fail_write(nth, true);
+        sqlite3_exec(gathered, "UPDATE t SET text = hex(randomblob(400)) WHERE n % 3 = 0", NULL, NULL, NULL);
+        sqlite3_exec(gathered, "SAVEPOINT s; UPDATE t SET text = '' WHERE n % 3 = 1", NULL, NULL, NULL);
+        sqlite3_exec(gathered, "ROLLBACK TO s; INSERT INTO t SELECT n + 1000, text FROM t", NULL, NULL, NULL);
+        bool committed = sqlite3_exec(gathered, "COMMIT", NULL, NULL, NULL) == SQLITE_OK;
+        fired = fault.fired;
+        fail_write(0, true);
+        ck_assert(committed != fired);
+        if (!sqlite3_get_autocommit(gathered))
+            run(gathered, "ROLLBACK");
+        assert_whole(committed ? "400" : "200");
+        ASSERT_SAYS(gathered, "PRAGMA integrity_check", "ok");
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("store_gather");
@@ -112,6 +211,9 @@ int main(void)
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, what_was_taken_back_is_not_written_over_another);
     tcase_add_test(t, a_large_commit_is_whole_for_another);
+    tcase_add_test(t, a_checkpoint_that_cannot_write_has_not_happened);
+    tcase_add_test(t, nor_has_one_behind_a_reader);
+    tcase_add_test(t, what_the_log_lost_is_not_committed);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
