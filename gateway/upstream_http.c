@@ -18,9 +18,7 @@
 #include "postern/limits.h"
 
 /* Below the 60 s after which common load balancers close an idle connection: fewer races with their close. */
-#define IDLE_MAX_MS 50000
-/* No server closes a connection that was idle for less: what the loop's last look at all sockets said still holds. */
-#define RESTED_MAX_MS   500
+#define IDLE_MAX_MS     50000
 #define BODY_WITH_HEAD  16384u /* smaller bodies go out in one piece with the head */
 #define READ_BYTES      16384u
 #define READS_PER_EVENT 64
@@ -39,8 +37,7 @@ struct connection {
     struct upstream_transfer *transfer; /* NULL: idle, on the list */
     struct connection *prev, *next;
     int64_t idle_since_ms;
-    uint64_t idle_turn; /* of the loop, in which it became idle */
-    bool used;          /* it has carried a request before this one */
+    bool used; /* it has carried a request before this one */
 };
 
 struct upstream_transfer {
@@ -103,7 +100,6 @@ static void idle_add(struct connection *c)
     c->transfer = NULL;
     c->used = true;
     c->idle_since_ms = clock_mono_ms();
-    c->idle_turn = loop_turns(c->http->loop);
     c->prev = NULL;
     c->next = http->idle;
     if (c->next)
@@ -127,27 +123,13 @@ static struct connection *connection_new(struct upstream_pool *http)
 }
 
 /*
- * The last used of those that were idle already when the loop last asked the kernel about all sockets: a close that
- * came right behind the last answer was seen then, and took the connection off the list.  TLS may hold back more.
+ * What was closed, or spoke unasked, or was idle for long, is not used.  Each is looked at now: a close may have come
+ * since the loop last asked about all sockets, and what is written after it stays unknown.
  */
-static struct connection *rested(const struct upstream_pool *http, int64_t now_ms)
-{
-    struct connection *c = http->idle;
-    while (c && c->idle_turn == loop_turns(http->loop))
-        c = c->next;
-    bool good = c && now_ms - c->idle_since_ms < RESTED_MAX_MS && !upstream_link_is_tls(c->link);
-    return good ? c : NULL;
-}
-
-/* What was closed, or spoke unasked, or was idle for long, is not used. */
 static struct connection *idle_take(struct upstream_pool *http)
 {
     int64_t now_ms = clock_mono_ms();
-    struct connection *c = rested(http, now_ms);
-    if (c) {
-        idle_remove(c);
-        return c;
-    }
+    struct connection *c;
     while ((c = idle_pop(http))) {
         if (now_ms - c->idle_since_ms < IDLE_MAX_MS && upstream_link_is_quiet(c->link))
             return c;

@@ -224,6 +224,28 @@ START_TEST(connection_closed_while_idle_is_replaced)
 }
 END_TEST
 
+static void shut(void *arg)
+{
+    const struct fake_connection *c = arg;
+    ck_assert_int_eq(shutdown(bufferevent_getfd(c->bev), SHUT_RDWR), 0);
+}
+
+/* The loop asks about all sockets, then the close comes, then the request leaves: all in one turn. */
+START_TEST(connection_closed_in_this_turn_is_replaced)
+{
+    struct fake *f = fake_start(0, FAKE_ANSWER, OK_202);
+    struct upstream *u = upstream_to(f->port, DEFAULTS);
+    struct seen s;
+    send_and_wait(u, request("POST", "x"), &s);
+    run_for(5);
+    ck_assert_ptr_nonnull(loop_defer(loop, shut, &f->connections[0]));
+    send_and_wait(u, request("POST", "y"), &s);
+    expect(&s, UPSTREAM_ANSWERED, "answered", 202);
+    ck_assert_int_eq(f->n_connections, 2);
+    upstream_free(&u);
+}
+END_TEST
+
 /* --- not sent, unknown --- */
 
 START_TEST(broken_answers_are_unknown)
@@ -370,6 +392,7 @@ int main(void)
     tcase_add_test(t, chaos_never_sends_twice);
     tcase_add_test(t, reads_may_be_repeated);
     tcase_add_test(t, connection_closed_while_idle_is_replaced);
+    tcase_add_test(t, connection_closed_in_this_turn_is_replaced);
     tcase_add_test(t, broken_answers_are_unknown);
     tcase_add_test(t, answer_over_the_cap_is_unknown);
     tcase_add_test(t, nothing_listens);
