@@ -7,6 +7,8 @@
 
 #include <stdlib.h>
 
+#include "postern/log.h"
+
 bool sqlite_exec(sqlite3 *db, const char *sql, struct errmsg *e)
 {
     if (sqlite3_exec(db, sql, NULL, NULL, NULL) == SQLITE_OK)
@@ -96,6 +98,8 @@ bool sqlite_migrate(sqlite3 *db, const char *path, bool read_only, struct errmsg
     }
     if (!sqlite_exec(db, "BEGIN IMMEDIATE", e))
         return false;
+    if (version > 0) /* it may take minutes, and nobody is served meanwhile */
+        log_line(LOG_INFO, NULL, "store", "migrating", "from=%lld to=%zu", (long long)version, sqlite_schema_n);
     if (apply(db, version, e) && sqlite_exec(db, "COMMIT", e))
         return true;
     sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
