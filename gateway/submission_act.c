@@ -345,7 +345,7 @@ struct upstream_call {
     struct forward_options options;
     struct outgoing out;
     enum smtp_content seen; /* of a mail */
-    bool built;
+    enum err built;
 };
 
 /* Runs beside the loop when the submission is long: of s only what the dialect reads, and the arena. */
@@ -355,18 +355,20 @@ static void build(void *arg)
     struct submission *s = call->s;
 
     call->built =
-        s->connector->forward(&s->wire, &s->route, &s->parsed, call->send, &call->options, s->arena, &call->out) == OK;
-    if (call->built && call->out.envelope != NULL)
+        s->connector->forward(&s->wire, &s->route, &s->parsed, call->send, &call->options, s->arena, &call->out);
+    if (call->built == OK && call->out.envelope != NULL)
         call->seen = smtp_client_look(call->out.body);
 }
 
-static enum step_next not_built(struct submission *s)
+static enum step_next not_built(struct submission *s, enum err why)
 {
     bool again = s->deferred != NULL && s->arena->starved;
 
     submission_sent_all(s, RESULT_NOT_SENT, "no request could be built from it", again);
     submission_conclude(s, 0);
-    if (!again)
+    if (!again && why == ERR_LIMIT)
+        submission_fail(s, FAULT_TOO_LARGE, "the submission needs more memory than one may have");
+    else if (!again)
         submission_fail(s, FAULT_SYNTAX, "no request to the provider could be built: a value holds control characters");
     return STEP_WAIT; /* when there is something to wait for */
 }
@@ -382,8 +384,8 @@ static enum step_next leave(struct submission *s, const struct upstream_call *ca
         submission_take_back(s, "its slot was lost before the first byte: decided again");
         return STEP_DONE;
     }
-    if (call == NULL || !call->built)
-        return not_built(s);
+    if (call == NULL || call->built != OK)
+        return not_built(s, call == NULL ? ERR_LIMIT : call->built);
     if (s->provider->connector == NULL) {
         send_to_sandbox(s, &call->out);
         return STEP_DONE;

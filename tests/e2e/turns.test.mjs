@@ -75,6 +75,7 @@ describe('requests of 30 MB', () => {
   const rows = [
     ['of escapes', () => mail(fill('\\n\\u0031')), 202],
     ['of text with an escape', () => mail(fill('nothing but text ', SIZE - 100) + '\\n'), 202],
+    ['of escapes, and a field to be cut: more than one may have', () => mail(fill('\\n\\u0031 abc ', 20_000_000), ',"headers":{"X-Postern-Category":"invoice"}'), 413],
     ['of keys', () => mail('v', `,"sections":{${Array.from({ length: 2_000_000 }, (_, i) => `"a${i}":0`)}}`), 413],
     ['from which a recipient and a field are cut', () => mail('v', `,"headers":{"X-Postern-Category":"invoice"},"attachments":[{"filename":"a","content":"${fill('QUJD')}"}]`, [ada, bob]), 202],
   ];
