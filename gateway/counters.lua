@@ -3,11 +3,12 @@
 --   id 8 (never read as a number: Lua's have 53 bits) | time ms 6 | counting 1 | class 1 and channel 1, each a bit
 --   | category 4 | subject 4 | state 4: 0 it was sent; ff ff ff ff a commit; else the second, by Redis' clock, at which
 --   it was reserved
--- First those that were sent, by time; behind them what is reserved, and commits, as they came: each is a mere APPEND.
--- Where that is not enough to tell, or eight have gathered, each commit is put in its place.
+-- First those that were sent, by time; behind them what is reserved, and commits, as they came: each is a mere APPEND,
+-- also what the rebuild reads in a store.  Where that is not enough to tell, or eight have gathered, each commit is put
+-- in its place.
 -- KEYS: epoch, contacts to look at, contacts to append a commit to.
 -- ARGV: 1 epoch ('': whichever is in force); 2 the second by Redis' clock; 3 for each contact to look at: r reserve,
--- p peek, c commit, x release; 4 an entry for each contact, whose time is "now"; 5 for each r and p the number of
+-- p peek, x release; 4 an entry for each contact, whose time is "now"; 5 for each r and p the number of
 -- checks (1), how few entries may fill one of them, whatever they are (4), and the checks.  Of these a contact has one.
 -- Answers with "1", or "0" and the counts, for each r and p.  -1: another epoch or none is in force, and nothing was
 -- done but the commits: they are true in any, and will come again.
@@ -16,7 +17,7 @@ local call, spread, unpack, byte, sub, find = redis.call, unpack, struct.unpack,
 local clock, acts, entries, checks = tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
 for i = #acts + 2, #KEYS do
   local length = call('APPEND', KEYS[i], sub(entries, i * 29 - 57, i * 29 - 29))
-  if length == 29 then call('EXPIRE', KEYS[i], '3456000') end
+  if length == 29 or ARGV[1] == '' then call('EXPIRE', KEYS[i], '3456000') end
 end
 local got = call('MGET', spread(KEYS, 1, #acts + 1))
 if ARGV[1] ~= '' and got[1] ~= ARGV[1] then return -1 end
@@ -34,6 +35,21 @@ local function with(s, e)
   while i > 0 and unpack('>I6', s, i - 20) > time do i = i - 29 end
   if i == #s then return s .. e end
   return sub(s, 1, i) .. e .. sub(s, i + 1)
+end
+
+-- All of s that was sent, by time, each once: for many commits, which one by one would copy s for each.
+local function sorted(s, n)
+  local known, order = {}, {}
+  for j = 1, #s, 29 do
+    local id = sub(s, j, j + 7)
+    if (j <= n or byte(s, j + 25) == 255) and not known[id] then
+      known[id] = sub(s, j, j + 24) .. '\0\0\0\0'
+      order[#order + 1] = sub(s, j + 8, j + 13) .. id
+    end
+  end
+  table.sort(order)
+  for j = 1, #order do order[j] = known[sub(order[j], 7)] end
+  return table.concat(order)
 end
 
 -- Is there room in each of the checks?  And the counts.
@@ -90,21 +106,19 @@ for i = 2, #acts + 1 do
     call('APPEND', key, sub(entries, at, at + 28))
     answer = answer .. '1'
   else
-    if act == 99 then
-      s = s .. sub(entries, at, at + 28)
-      n = #s
-    end
     while n > 0 and byte(s, n - 3) ~= 0 do n = n - 29 end
     if act == 114 and not room then room = is_room(s, n, first, past, now) end
     -- sent: all that were, by time, but the too old; open: what is reserved, for 60 s
-    local sent, open = s, ''
+    local sent, open, many = s, '', #s - n > 928
     if n < #s then
-      sent = sub(s, 1, n)
+      sent = many and sorted(s, n) or sub(s, 1, n)
       for j = n + 1, #s, 29 do
         local id = sub(s, j, j + 7)
         if byte(s, j + 25) == 255 then
-          if sent ~= '' then sent = without(sent, id) end -- delivered twice, or loaded before
-          sent = with(sent, sub(s, j, j + 24) .. '\0\0\0\0')
+          if not many then
+            if sent ~= '' then sent = without(sent, id) end -- delivered twice, or loaded before
+            sent = with(sent, sub(s, j, j + 24) .. '\0\0\0\0')
+          end
         elseif clock - unpack('>I4', s, j + 25) < 60 then
           local committed = find(s, id, j + 29, true)
           if not committed or (committed - j) % 29 ~= 0 then open = open .. sub(s, j, j + 28) end
@@ -132,7 +146,7 @@ for i = 2, #acts + 1 do
       put[key] = s -- the same contact may come again
     end
     if asked then answer = answer .. (act == 114 and room and '1' or '0' .. counts) end
-    if act == 112 or (asked and not room) or s == before then
+    if ((act == 112 or (asked and not room)) and not many) or s == before then
       -- nothing to write
     elseif s ~= '' then
       call('SETEX', key, '3456000', s)

@@ -97,8 +97,7 @@ static void send_chunk(struct shared *c)
     const struct counters_load_chunk *chunk = counters_load_chunk(c->epoch.load);
     static char keys[COUNTERS_LOAD_ROWS][COUNTERS_KEY];
     struct slice args[COUNTERS_LOAD_ROWS + 9];
-    char acts[COUNTERS_LOAD_ROWS], clock[24];
-    char n_keys[12];
+    char n_keys[12], clock[24];
     size_t n = 0;
 
     if (chunk == NULL)
@@ -110,11 +109,10 @@ static void send_chunk(struct shared *c)
     args[n++] = SLICE(COUNTERS_PREFIX "epoch");
     for (size_t i = 0; i < chunk->n; i++)
         args[n++] = slice_of(shared_key(chunk->contact[i], keys[i]));
-    memset(acts, 'c', chunk->n);
     snprintf(clock, sizeof(clock), "%lld", (long long)epoch_redis_s(c));
     args[n++] = SLICE(""); /* into whichever epoch is made or in force */
     args[n++] = slice_of(clock);
-    args[n++] = (struct slice){acts, chunk->n};
+    args[n++] = SLICE("");
     args[n++] = (struct slice){(const char *)chunk->entry[0].b, chunk->n * COUNTERS_ENTRY_BYTES};
     args[n++] = SLICE("");
     c->epoch.loading_chunk = redis_ask(c->redis, args, n, LOAD_MS, on_chunk, c);

@@ -5,7 +5,7 @@
 #include "counters_entry.h"
 #include "postern/store.h"
 
-#define COUNTERS_LOAD_ROWS 256 /* about a millisecond of Redis' time */
+#define COUNTERS_LOAD_ROWS 256 /* less than a millisecond of Redis' time */
 
 struct loop;
 struct counters_load;

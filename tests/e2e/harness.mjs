@@ -356,8 +356,13 @@ export class Postern {
 
   /** What waits for this contact (or for all). */
   async deferred(contact) {
-    const query = contact ? `?contact=${encodeURIComponent(contact)}` : '';
-    return (await this.api('GET', `/postern/v1/deferred${query}`)).deferred;
+    const query = new URLSearchParams(contact ? { contact } : {}), rows = [];
+    for (;;) {
+      const page = await this.api('GET', `/postern/v1/deferred?${query}`);
+      rows.push(...page.deferred);
+      if (!page.next_after) return rows;
+      query.set('after', page.next_after);
+    }
   }
 
   /** /metrics as [{ name, labels, value }]. */

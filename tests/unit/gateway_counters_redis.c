@@ -477,6 +477,24 @@ START_TEST(a_big_log_is_loaded_without_a_long_turn)
 }
 END_TEST
 
+/* Somebody to whom all alarms go.  Redis stood still while his sends were loaded one by one into a long string, so that
+ * its silence was taken for its end, and the load began anew, for ever. */
+START_TEST(a_contact_of_thousands_is_loaded)
+{
+    counters_free(&shared);
+    for (uint64_t i = 0; i < 20; i++) /* the later ones first */
+        put_sends_to(42, i * 500 + 1, 500, START - 1000 - (int64_t)i * 1000);
+    open_shared();
+    tell_server("CONFIG SET slowlog-log-slower-than 50000\r\n");
+    wait_until_up(10000);
+    (void)question(shared, &(struct counters_request){.contact_hash = 42, .now_ms = START},
+                   false); /* puts them in order */
+    ck_assert_int_eq(count_now(), 10000);
+    ck_assert_uint_eq(counters_state(shared).losses, 0);
+    tell_server("EVAL \"return redis.status_reply(#redis.call('SLOWLOG', 'GET') == 0 and 'OK' or nil)\" 0\r\n");
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("gateway/counters_redis");
@@ -490,6 +508,7 @@ int main(void)
     tcase_add_test(t, what_was_settled_leaves_at_the_end);
     tcase_add_test(t, a_hundred_sends_to_one_contact_count_each);
     tcase_add_test(t, two_hundred_commits_in_one_turn_count_each);
+    tcase_add_test(t, a_contact_of_thousands_is_loaded);
     tcase_add_test(t, a_big_log_is_loaded_without_a_long_turn);
     tcase_set_timeout(t, 120);
     suite_add_tcase(suite, t);

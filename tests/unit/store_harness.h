@@ -171,15 +171,15 @@ UNUSED static void sample_init(struct sample *s, const char *to, struct category
         s->row.intent = true;
 }
 
-/* As many sends, of as many contacts: decisions and contacts first, first + 1, ... */
-UNUSED static void put_sends(uint64_t first, size_t n, int64_t at_ms)
+/* Sends of one commit, to one contact; 0: of as many contacts.  Decisions, and those contacts: first, first + 1, ... */
+UNUSED static void put_sends_to(uint64_t contact_hash, uint64_t first, size_t n, int64_t at_ms)
 {
     struct record_result *results = calloc(n, sizeof *results);
     for (size_t i = 0; i < n; i++)
         results[i] = (struct record_result){.decision = first + i,
                                             .result = RESULT_FORWARDED,
                                             .counts = true,
-                                            .contact_hash = first + i,
+                                            .contact_hash = contact_hash != 0 ? contact_hash : first + i,
                                             .subject_id = 7,
                                             .channel = CHANNEL_EMAIL,
                                             .class = CLASS_MARKETING,
@@ -187,6 +187,11 @@ UNUSED static void put_sends(uint64_t first, size_t n, int64_t at_ms)
     struct store_result r = {.now_ms = at_ms, .results = results, .n = n};
     ASK_OK(&r, RESULT);
     free(results);
+}
+
+UNUSED static void put_sends(uint64_t first, size_t n, int64_t at_ms)
+{
+    put_sends_to(0, first, n, at_ms);
 }
 
 static const struct stored_field sample_fields[] = {{{"Content-Type", 12}, {"application/json", 16}},
