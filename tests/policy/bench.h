@@ -87,9 +87,9 @@ static void give(struct bench *b, struct slice key, struct slice v)
     if (slice_starts(key, "count."))
         given_cap_count(b, (struct slice){key.p + 6, key.n - 6}, v);
     else if (slice_starts(key, "pref."))
-        add_preference(b, &b->preferences[b->profile.n_preferences++], (struct slice){key.p + 5, key.n - 5}, v);
+        add_preference(b, &b->preferences[row(&b->profile.n_preferences)], (struct slice){key.p + 5, key.n - 5}, v);
     else if (slice_starts(key, "default."))
-        add_preference(b, &b->defaults[b->policy.n_defaults++], (struct slice){key.p + 8, key.n - 8}, v);
+        add_preference(b, &b->defaults[row(&b->policy.n_defaults)], (struct slice){key.p + 8, key.n - 8}, v);
     else
         wrong(b, "\"%.*s\" is not a word", SLICE_ARG(key));
 }

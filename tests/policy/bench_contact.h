@@ -74,7 +74,7 @@ static void given_stale(struct bench *b, struct slice v)
 /* opt_out=SCOPE/CHANNEL/NAME/SENDER/TIME; "*" or nothing = any */
 static void given_opt_out(struct bench *b, struct slice v)
 {
-    struct opt_out *o = &b->opt_outs[b->profile.n_opt_outs++];
+    struct opt_out *o = &b->opt_outs[row(&b->profile.n_opt_outs)];
     *o = (struct opt_out){.scope = PARSED(enum opt_out_scope, opt_out_scope_parse, cases_column(&v, '/'))};
     struct slice channel = cases_column(&v, '/'), name = cases_column(&v, '/');
     o->any_channel = channel.n == 0 || slice_eq_cstr(channel, "*");
@@ -90,7 +90,7 @@ static void given_opt_out(struct bench *b, struct slice v)
 static void given_consent(struct bench *b, struct slice v)
 {
     static const char *const states[] = {"granted", "revoked", "pending"};
-    struct consent *c = &b->consents[b->profile.n_consents++];
+    struct consent *c = &b->consents[row(&b->profile.n_consents)];
     struct slice state = cases_column(&v, '/'), channel = cases_column(&v, '/'), category = cases_column(&v, '/');
     *c = (struct consent){.any_channel = channel.n == 0 || slice_eq_cstr(channel, "*"), .at_ms = 1767225600000};
     for (unsigned i = 0; i < N_ELEMENTS(states); i++) {

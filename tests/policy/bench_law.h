@@ -7,7 +7,7 @@
 /* legal=NAME/CLASSES/CHANNELS/REGIONS/WINDOWS, allowed; a rule whose name begins with "delivery" counts delivery */
 static void given_legal(struct bench *b, struct slice v)
 {
-    struct legal_window *w = &b->legal[b->policy.n_legal++];
+    struct legal_window *w = &b->legal[row(&b->policy.n_legal)];
     *w = (struct legal_window){.counts_delivery = slice_starts(v, "delivery")};
     w->law = law(b, &v);
     w->set = windows(b, v, WINDOW_ALLOWED);
@@ -47,7 +47,7 @@ static const char *const *words_of(struct bench *b, struct slice s, size_t *n)
 static void given_law_consent(struct bench *b, struct slice v)
 {
     static const char *const needs[] = {"none", "opt_out", "opt_in"};
-    struct legal_consent *c = &b->legal_consents[b->policy.n_legal_consents++];
+    struct legal_consent *c = &b->legal_consents[row(&b->policy.n_legal_consents)];
     *c = (struct legal_consent){.law = law(b, &v), .night = {.sense = WINDOW_QUIET}};
     while (v.n > 0) {
         struct slice word = cases_column(&v, ' ');
@@ -68,7 +68,7 @@ static void given_law_consent(struct bench *b, struct slice v)
 /* law_opt_out="NAME/CLASSES/CHANNELS/REGIONS/within=SPAN reask=SPAN" */
 static void given_law_opt_out(struct bench *b, struct slice v)
 {
-    struct legal_opt_out *o = &b->legal_opt_outs[b->policy.n_legal_opt_outs++];
+    struct legal_opt_out *o = &b->legal_opt_outs[row(&b->policy.n_legal_opt_outs)];
     *o = (struct legal_opt_out){.law = law(b, &v)};
     while (v.n > 0) {
         struct slice word = cases_column(&v, ' ');
