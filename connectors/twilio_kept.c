@@ -217,7 +217,7 @@ enum err twilio_change(const struct wire_request *r, const struct route *route, 
     if (status.p != NULL && body.p != NULL)
         return wire_fault(fault, FAULT_SYNTAX, "Status", "Give either Status=canceled or an empty Body, not both.");
     /* Anything else is the provider's to answer. */
-    if (slice_eq_cstr(status, "canceled"))
+    if (status.p != NULL && slice_eq_cstr(status, "canceled"))
         out->action = KEPT_CANCEL;
     else if (body.p != NULL && body.n == 0)
         out->action = KEPT_REDACT;
