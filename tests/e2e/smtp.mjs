@@ -61,6 +61,27 @@ export async function loggedIn({ postern }, key = 'billing', options = {}) {
   return client;
 }
 
+/** For the answer to what is beyond a limit; sanitizers are slow. */
+const AT_ONCE_MS = process.env.ASAN_OPTIONS || /asan|coverage/.test(process.env.POSTERN ?? '') ? 500 : 50;
+
+/** The reply to a line (or to having come: no line), and the milliseconds that it took. */
+export async function timed(one, line) {
+  const began = performance.now();
+  const { text } = await (line === undefined ? one.reply() : one.command(line));
+  return { text, ms: performance.now() - began };
+}
+
+/** What ask() is answered, each time; and once of a few times at once: the machine may be busy. */
+export async function hearsAtOnce(refusal, ask) {
+  let least = Infinity;
+  for (let i = 0; i < 15 && least >= AT_ONCE_MS; i++) {
+    const { text, ms } = await ask();
+    assert.match(text, refusal);
+    least = Math.min(least, ms);
+  }
+  assert.ok(least < AT_ONCE_MS, `it took ${least.toFixed(1)} ms`);
+}
+
 /**
  * A mail by SMTP on a connection of its own: { status, text, rcpts }.  The status is that of what ended it (a refusal of
  * the greeting or of the login, of DATA, or the answer to the content), or 0, when the server went away; rcpts: the code that each recipient heard.

@@ -11,7 +11,7 @@ import { after, before, describe, it } from 'node:test';
 import { promisify } from 'node:util';
 import { KEYS, POSTERND, freePort, runToEnd, startHouse, waitFor } from '../e2e/harness.mjs';
 import { decisionIds } from '../e2e/expect.mjs';
-import { FROM, QUEUED, content, deliver, loggedIn, startMailHouse } from '../e2e/smtp.mjs';
+import { FROM, QUEUED, content, deliver, hearsAtOnce, loggedIn, startMailHouse, timed } from '../e2e/smtp.mjs';
 import { relaySays } from '../fakes/relay.mjs';
 
 const OFFSETS = Number(process.env.DISK_OFFSETS ?? 16);
@@ -88,6 +88,9 @@ describe('space that ends', { skip: isRoot ? false : 'a tmpfs needs root', timeo
     await waitFor('the disk to be full', async () => !(await ready(postern)));
     const { status, text } = await mail();
     assert.deepEqual([status, text.slice(0, 9)], [452, '452 4.3.1']);
+    const client = await loggedIn(house);
+    await hearsAtOnce(/^452 4\.3\.1 Mail system full$/, () => timed(client, `MAIL FROM:<${FROM}>`));
+    client.end();
     await rm(ballast);
     await waitFor('service to go on', () => ready(postern), { deadline: 3000 });
     assert.match((await mail()).text, QUEUED);
